@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin host: loads shared objects, checks them, orders them, offers them
+ * objects, runs their hooks one stage at a time under a time limit, and keeps
+ * their undo entries. It knows stages, not what happens in them.
+ */
+#ifndef CRCORE_HOST_H
+#define CRCORE_HOST_H
+
+#include <crcore/plugin.h>
+#include "core/policy/policy.h"
+
+struct crcore_ctx {             /* one loaded plugin */
+	struct host *host;
+	struct crcore_plugin p; /* the loader's zero-padded copy */
+	const char *path;
+	void *dl, *state;
+	struct crcore_value *values; /* parallel to p.options */
+	int64_t time_limit;          /* nanoseconds per hook call */
+	bool dead;                   /* a hook hung: never call it again */
+	unsigned index;              /* in host->plugins */
+	/* objects claimed (dump), by class of service below */
+	const struct crcore_object **objects;
+	unsigned nobjects;
+};
+
+/* What the stages lend to the plugins: set by dump or restore, NULL otherwise.
+ * The host's service table forwards to these. */
+struct host_services {
+	int (*put_record)(void *arg, struct crcore_ctx *, const char *section, const void *, size_t,
+	                  struct crcore_error *);
+	int (*blob)(void *arg, struct crcore_ctx *, const char *section, struct crcore_error *);
+	const struct crcore_task *(*task)(void *arg, uint32_t index);
+	int (*need)(void *arg, struct crcore_ctx *, uint32_t id, struct crcore_error *);
+	int (*fetch)(void *arg, struct crcore_ctx *, struct crcore_program *, uint32_t id,
+	             uint32_t *ret_op, struct crcore_error *);
+	void *arg;
+};
+
+struct host {
+	struct crcore_ctx **plugins; /* in policy order */
+	unsigned nplugins;
+	struct policy *policy;       /* borrowed */
+	struct host_services services;
+	struct undo *undo;           /* stack of entries */
+};
+
+enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_ASK, STAGE_HOLD, STAGE_SAVE,
+	     STAGE_LOAD, STAGE_CHECK, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE,
+	     STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
+const char *stage_name(enum stage);
+
+/* Loads what the policy names (RTLD_NOW|RTLD_LOCAL), checks size, version,
+ * required hooks, names, sections, options, order; opens each. Search path for
+ * plain names: $CRCORE_PLUGIN_PATH, the build tree if crcore runs from it, LIBDIR/crcore/plugins.
+ * open: false only loads and checks (for `crcore plugins` of a broken set). */
+int host_load(struct policy *, struct host **ret, struct crcore_error *);
+void host_free(struct host *); /* runs close; NULL is fine */
+struct crcore_ctx *host_find(struct host *, const char *name);
+
+/* Plugins in the order of a stage, computed from before/after and the policy.
+ * Owned by the host. Computed and checked for every stage at load. */
+struct crcore_ctx *const *host_order(struct host *, enum stage, unsigned *ret_n);
+
+/* Runs fn(ctx, arg, err) as a hook of ctx under its time limit; err gets the
+ * plugin's name. A hook that hangs is left by siglongjmp, ctx is dead from
+ * then on, -ETIMEDOUT. fn must own nothing that would leak then. */
+int host_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, void *arg,
+              struct crcore_error *), void *arg, struct crcore_error *);
+
+/* The plain stages: calls hook(state, err) of each plugin that has it, in order.
+ * stage is one of OBSERVE, HOLD, SAVE, CHECK, SETTLE, RELEASE. */
+int host_run(struct host *, enum stage, struct crcore_error *);
+int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);
+int host_emit(struct host *, const struct crcore_task *, uint32_t phase, struct crcore_program *,
+              struct crcore_error *);
+
+/* Offers obj to all; *ret_ctx gets the winner. -ENOTSUP if nobody claims it,
+ * -EEXIST on a tie: err names the object and the plugins. A claim that
+ * returned an errno is the error, unless somebody else claims it. */
+int host_claim(struct host *, const struct crcore_object *, struct crcore_ctx **ret_ctx,
+               struct crcore_error *);
+/* Records the winner's object, for the object() service and save_object. */
+int host_own(struct crcore_ctx *, const struct crcore_object *, struct crcore_error *);
+
+/* Runs undo entries in reverse: all (failure) or only the on_success ones. Then drops all. */
+void host_undo(struct host *, bool success);
+/* Undo entries of the core itself use the same stack. */
+int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void *arg,
+                   bool on_success, struct crcore_error *);
+
+void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */
+#endif

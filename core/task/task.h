@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tasks as the coordinator sees them while it dumps: the runtime side (what is
+ * seized, its stop, its region) around the record that will be saved
+ * (core.proto). Restore reads the same records.
+ */
+#ifndef CRCORE_TASK_H
+#define CRCORE_TASK_H
+
+#include <crcore/plugin.h>
+#include <sys/user.h>
+#include "core/image/core.pb-c.h"
+#include "core/program/program.h"
+
+struct thread {
+	pid_t tid;
+	struct task *task;
+	bool seized, stopped;          /* by us; stopped: in a ptrace-stop */
+	bool group_stop;               /* the stop is a job-control stop */
+	int stop_signal;
+	struct user_regs_struct regs;  /* at the stop, untouched: what release puts back */
+	uint64_t sigmask;              /* at the stop */
+	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
+	prog *ask;                     /* its program, NULL: none */
+	struct program *program;       /* where that was placed (coordinator's mapping) */
+	Crcore__Thread *rec;
+};
+
+struct task {
+	struct crcore_task abi;        /* what plugins see */
+	struct task *parent;           /* NULL: root */
+	struct thread *threads;        /* nthreads of them, leader first */
+	unsigned nthreads;
+	int pidfd;
+	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
+	char state;                    /* letter of /proc/PID/stat */
+	struct mm *mm;                 /* NULL: zombie */
+	Crcore__Task *rec;
+	pid_t *tids;
+	char comm[32];
+};
+
+/* One address space. Tasks with CLONE_VM share one. */
+struct mm {
+	uint32_t id;                   /* > 0, order of first appearance */
+	struct task *task;             /* the first that has it: through it we look */
+	struct inject *inject;         /* region in it, NULL: none */
+	Crcore__Mm *rec;
+};
+
+struct tree {
+	struct task **tasks;           /* parents before children; [0] is the root */
+	unsigned ntasks;
+	struct mm **mms;
+	unsigned nmms;
+};
+
+/* -- proc.c: readers of /proc, no state ---------------------------------- */
+struct proc_stat { /* /proc/PID/stat, proc(5) */
+	pid_t pid, ppid, pgid, sid; char comm[32]; char state; int tty_nr; pid_t tty_pgrp;
+	unsigned long flags; long nice; int exit_signal; unsigned long start_code, end_code,
+	start_stack, start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
+	int exit_code; unsigned long long start_time; int num_threads;
+};
+int proc_open(pid_t pid, struct crcore_error *);                 /* /proc/PID, O_DIRECTORY */
+/* Reads a whole proc file into a grown, NUL-terminated buffer. Caller frees. */
+int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);
+int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *);
+int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *);
+int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
+/* Value of "Key:\t..." in the text of status, NULL if absent. */
+const char *proc_field(const char *status, const char *key);
+
+/* -- freeze.c --------------------------------------------------------------- */
+/* The tree below root without stopping it (check), or seized and stopped
+ * whole (freeze). On failure everything is let go. */
+int tree_look(pid_t root, struct tree *ret, struct crcore_error *);
+int tree_freeze(pid_t root, uint64_t timeout_ns, struct tree *ret, struct crcore_error *);
+/* Puts registers and masks back where they were changed and detaches every
+ * thread. A task that was stopped stays stopped. Never fails. */
+enum leave { LEAVE_RUNNING, LEAVE_STOPPED, LEAVE_KILLED };
+void tree_thaw(struct tree *, enum leave);
+void tree_free(struct tree *);
+struct task *tree_find(const struct tree *, pid_t pid);
+
+/* -- inject.c: a region in a stopped task ----------------------------------- */
+/* Maps a region of size bytes into the address space through one stopped
+ * thread, with the interpreter in it, and the coordinator's view of it. */
+int inject_open(struct thread *, size_t size, struct inject **ret, struct crcore_error *);
+/* Reserves room for a program in it, places and prepares it for the thread.
+ * The thread's own registers and FPU state go into the return frame first. */
+int inject_place(struct inject *, struct thread *, prog *, struct crcore_error *);
+/* Sends all placed threads into their programs and waits until each is done
+ * (timeout in ns). Then all are stopped again. The error names the operation. */
+int inject_run(struct inject *const *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
+/* Unmaps the region through the thread, registers as they were. NULL is fine. Never fails. */
+void inject_close(struct inject *);
+/* Lets stopped tasks leave the region by ptrace at the end of a restore: unmap
+ * [addr,len) by an injected call at the vdso's (or any) syscall instruction. */
+int inject_syscall(pid_t tid, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
+                   struct crcore_error *);
+/* Address of a syscall instruction in the vdso at [start,end) of a task. */
+int find_syscall_insn(pid_t tid, uint64_t vdso_start, uint64_t vdso_end, uint64_t *ret,
+                      struct crcore_error *);
+
+/* The robust mutex that dies with the calling thread; lock it in each region. */
+int life_init(struct region *, struct crcore_error *);
+
+/* -- regs.c: registers, FPU state, restarts ------------------------------- */
+int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */
+int xstate_read(pid_t tid, void **ret, size_t *ret_len, struct crcore_error *);
+/* Fills rec->regs, rec->resume from what the thread was doing (errno restarts,
+ * rseq critical sections), rec->xstate, rec->sigmask, pending signals. */
+int thread_save_state(struct thread *, struct crcore_error *);
+/* Writes them into a stopped thread at the end of a restore. */
+int thread_load_state(pid_t tid, const Crcore__Thread *, struct crcore_error *);
+
+/* -- collect.c: the task records ------------------------------------------- */
+/* Everything readable from outside; then adds operations for the rest ... */
+int task_collect(struct task *, struct crcore_error *);
+int task_ask(struct task *, struct crcore_error *);      /* makes threads' ask programs */
+/* ... and takes the answers. */
+int task_answers(struct task *, struct crcore_error *);
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin ABI of crcore: all that a plugin may include.
+ *
+ * A plugin is a shared object that exports one symbol, `crcore_plugin`, a
+ * const struct crcore_plugin. It links nothing of crcore: what the host can
+ * do for it arrives as a table of functions (struct crcore_host). All hooks
+ * run in the coordinator (the crcore process), never in a target task; what
+ * only a task can do is written as operations into that task's program.
+ *
+ * Rules
+ *  - Structs of this header only grow at their end. Each begins with its
+ *    size; read a field added after ABI 1 only if CRCORE_HAS() says it is there.
+ *  - A hook returns 0 or a negative errno, and on failure fills err (error.h).
+ *  - State lives in the handle that open() returns, never in a static.
+ *  - A hook must return within the plugin's time limit (policy key
+ *    `time-limit`, 10 s by default); a hook that does not ends the command,
+ *    and none of the plugin's hooks is called again.
+ *  - A hook must not fork, change signal handlers, credentials, the current
+ *    directory or the umask of the process.
+ *
+ * Life of a plugin
+ *
+ *   dump:    open -> [observe] -> claim* -> [freeze: no hooks] -> ask* -> hold
+ *            -> save_object* -> save -> (seal) -> release -> close
+ *   restore: open -> load_record* -> check -> plan* -> create* -> emit*
+ *            -> settle -> release -> close
+ *   check:   open -> [observe] -> claim* -> close          (nothing is changed)
+ *   A failure at any point goes to the undo entries, in reverse order, and close.
+ */
+#ifndef CRCORE_PLUGIN_H
+#define CRCORE_PLUGIN_H
+
+#include <crcore/error.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CRCORE_ABI_VERSION 1
+
+/* True if the (possibly older) struct at p is large enough to hold field. */
+#define CRCORE_HAS(p, field) \
+	((p)->size >= offsetof(__typeof__(*(p)), field) + sizeof((p)->field))
+
+/* ---- objects ----------------------------------------------------------- */
+
+/*
+ * What a task holds and the core knows nothing about. The core finds these,
+ * tells apart which are one and the same, and offers each to all plugins.
+ */
+enum crcore_class {
+	/* An open file description: reached by one or more descriptors. */
+	CRCORE_DESCRIPTION = 1,
+	/* A file that a task refers to without a descriptor: what a mapping
+	 * maps, its executable, its current or root directory. */
+	CRCORE_FILE = 2,
+};
+
+enum crcore_use { /* of a CRCORE_FILE: what the task uses it as */
+	CRCORE_USE_NONE = 0,
+	CRCORE_USE_MAPPING,
+	CRCORE_USE_EXE,
+	CRCORE_USE_CWD,
+	CRCORE_USE_ROOT,
+};
+
+/* Owned by the host, valid from claim to the end of save. */
+struct crcore_object {
+	uint32_t size;
+	uint32_t id;         /* unique in one image, > 0; records refer to it */
+	uint32_t class_;     /* enum crcore_class */
+	uint32_t use;        /* enum crcore_use */
+	pid_t pid;           /* a task that holds it (as seen by the coordinator) */
+	int32_t fd;          /* its number in that task; -1 for CRCORE_FILE */
+	int32_t local_fd;    /* a duplicate in the coordinator (pidfd_getfd), O_PATH for
+	                      * files; borrowed: do not close, seek, read or write through it
+	                      * in a way that the task would see */
+	uint32_t flags;      /* open(2) flags the object has (fdinfo), or that a mapping needs */
+	int64_t pos;         /* file offset, bytes */
+	uint32_t mnt_id;     /* /proc/PID/mountinfo id, 0 if unknown */
+	uint32_t holders;    /* how many descriptors or uses there are in the tree */
+	uint64_t start, end; /* first mapping's address range for CRCORE_USE_MAPPING */
+	struct stat st;
+	const char *link;    /* as readlink(/proc/PID/fd/N) or map_files gives it */
+	const char *fdinfo;  /* text of /proc/PID/fdinfo/N; "" for CRCORE_FILE */
+};
+
+/* A task of the tree. Owned by the host. */
+struct crcore_task {
+	uint32_t size;
+	pid_t pid;           /* thread group id */
+	pid_t ppid, pgid, sid;
+	int32_t pidfd;       /* borrowed; -1 at restore before the task exists */
+	uint32_t index;      /* 0 is the root of the tree, parents before children */
+	uint32_t state;      /* enum crcore_task_state */
+	uint32_t nthreads;
+	const pid_t *tids;   /* nthreads of them, tids[0] == pid */
+	const char *comm;
+};
+
+enum crcore_task_state { CRCORE_TASK_RUNNING = 1, CRCORE_TASK_STOPPED, CRCORE_TASK_ZOMBIE };
+
+/* How well a plugin can handle an object. The most exact claim wins; a tie is an error. */
+enum crcore_claim {
+	CRCORE_CLAIM_NONE = 0,    /* not mine */
+	CRCORE_CLAIM_GENERIC = 1, /* any object of a broad sort, if nobody knows better */
+	CRCORE_CLAIM_EXACT = 2,   /* exactly this sort of object */
+};
+
+/* ---- options ------------------------------------------------------------ */
+
+enum crcore_type {
+	CRCORE_BOOL = 1, /* value.b */
+	CRCORE_INT,      /* value.i */
+	CRCORE_SIZE,     /* value.i, bytes; "64MiB" in a policy */
+	CRCORE_SECONDS,  /* value.i, nanoseconds; "10s", "250ms" in a policy */
+	CRCORE_STRING,   /* value.s */
+	CRCORE_CHOICE,   /* value.i: index into choices; value.s: the word */
+	CRCORE_LIST,     /* value.list: strings */
+	CRCORE_MAP,      /* value.list: pairs of key and value strings, flattened */
+};
+
+struct crcore_option {
+	const char *name;           /* as in the policy, e.g. "ghost-limit" */
+	uint32_t type;              /* enum crcore_type */
+	const char *default_value;  /* in policy syntax; NULL: empty list or map, "" */
+	const char *const *choices; /* CRCORE_CHOICE: NULL-terminated */
+	int64_t min, max;           /* of numbers; both 0: any value >= 0 */
+	const char *help;           /* one line */
+};
+
+struct crcore_value {
+	bool b;
+	int64_t i;
+	const char *s;
+	const char *const *list; /* NULL-terminated */
+};
+
+/* ---- image sections ------------------------------------------------------ */
+
+enum crcore_sensitivity {
+	CRCORE_PLAIN = 0,
+	CRCORE_PATH,    /* a path of the file system */
+	CRCORE_ADDRESS, /* a network or memory address */
+	CRCORE_NAME,    /* a host, user, process or program name */
+	CRCORE_PAYLOAD, /* contents: file data, pipe data, memory */
+};
+
+struct crcore_field {
+	uint32_t number;      /* protobuf field number; nested: outer number * 1000 + inner */
+	uint32_t sensitivity; /* enum crcore_sensitivity */
+	const char *name;     /* for people, e.g. "path" */
+};
+
+/* Records are protobuf messages, length-delimited in <plugin>.<section>.img */
+struct crcore_section {
+	const char *name;
+	uint32_t version;     /* version written; versions 1..version are read */
+	const struct crcore_field *fields; /* ends with number 0; may be NULL */
+};
+
+/* ---- task programs ------------------------------------------------------- */
+
+struct crcore_program; /* opaque: the program of one task (or thread) */
+
+enum crcore_arg_kind {
+	CRCORE_IMM = 0,    /* value */
+	CRCORE_DATA = 1,   /* a reference that data() returned (+ byte offset) */
+	CRCORE_RESULT = 2, /* the result of an earlier operation of this program */
+};
+
+struct crcore_arg {
+	uint32_t kind;  /* enum crcore_arg_kind */
+	uint32_t ref;   /* CRCORE_DATA: the reference; CRCORE_RESULT: the operation */
+	uint64_t value; /* CRCORE_IMM: the value; CRCORE_DATA: byte offset */
+};
+
+enum crcore_expect {
+	CRCORE_ANY = 0,     /* result is only recorded */
+	CRCORE_OK = 1,      /* >= 0 */
+	CRCORE_EQUAL = 2,   /* == want */
+};
+
+/* ---- services of the host ------------------------------------------------ */
+
+struct crcore_ctx; /* opaque: the host's side of one loaded plugin */
+
+struct crcore_host {
+	uint32_t size;
+	uint32_t abi_version;
+
+	/* Logs a line; level 0 error, 1 warning, 2 info, 3 debug. */
+	void (*log)(struct crcore_ctx *, int level, const char *fmt, ...)
+		__attribute__((format(printf, 3, 4)));
+
+	/* Value of one of the plugin's own options. Borrowed until close. NULL: no such option. */
+	const struct crcore_value *(*option)(struct crcore_ctx *, const char *name);
+
+	/* Dump, save stage: appends one record to a section. */
+	int (*put_record)(struct crcore_ctx *, const char *section, const void *msg, size_t len,
+	                  struct crcore_error *);
+	/* Bulk data of a section: a plain file <plugin>.<section>.bin in the image.
+	 * Dump: created, opened for writing, at its end. Restore: opened for
+	 * reading. Borrowed: the host closes it. Returns a descriptor. */
+	int (*blob)(struct crcore_ctx *, const char *section, struct crcore_error *);
+
+	/* Registers what takes back a change that the plugin makes outside the
+	 * tree. Call it before making the change; fn must cope with a change
+	 * that was not made. Entries run in reverse order on failure, also if
+	 * the command is killed. on_success: run it at the end of a command that
+	 * succeeds too (e.g. a lock that is held only meanwhile). */
+	int (*undo)(struct crcore_ctx *, void (*fn)(void *arg), void *arg, bool on_success,
+	            struct crcore_error *);
+
+	/* The tree. tasks(ctx, i) is NULL past the last. */
+	const struct crcore_task *(*task)(struct crcore_ctx *, uint32_t index);
+	/* Objects (dump): those the plugin has claimed. NULL past the last. */
+	const struct crcore_object *(*object)(struct crcore_ctx *, uint32_t index);
+
+	/* Programs. data() copies len bytes (or zeroes them if bytes is NULL)
+	 * to memory that the task will see, and returns a reference; call()
+	 * appends a system call and returns the number of the operation. Both
+	 * return UINT32_MAX when out of memory; the program is then refused
+	 * when it is to run, so callers need not check. label is static text
+	 * for --plan and for failures. */
+	uint32_t (*data)(struct crcore_program *, const void *bytes, size_t len);
+	uint32_t (*call)(struct crcore_program *, const char *label, uint32_t nr,
+	                 const struct crcore_arg args[6], uint32_t expect, int64_t want);
+	/* After the program has run (dump: from hold on): result and data. */
+	int64_t (*result)(const struct crcore_program *, uint32_t op);
+	const void *(*answer)(const struct crcore_program *, uint32_t ref);
+
+	/* Restore, create stage: a descriptor of another object, made first if
+	 * it must be (declare it in plan() to get the order right). Borrowed. */
+	int (*need)(struct crcore_ctx *, uint32_t object_id, struct crcore_error *);
+	/* Restore, emit: appends operations after which *ret_op's result is a
+	 * descriptor of the object in the task; the program must close it. */
+	int (*fetch)(struct crcore_ctx *, struct crcore_program *, uint32_t object_id,
+	             uint32_t *ret_op, struct crcore_error *);
+};
+
+/* ---- the plugin ------------------------------------------------------------ */
+
+/* Where in a task's restore program emit() is called. */
+enum crcore_phase {
+	CRCORE_PHASE_FILES = 1, /* descriptors are in place, root credentials still */
+	CRCORE_PHASE_LATE = 2,  /* groups, sessions, threads are in place */
+};
+
+/* Order among plugins, per stage: "create", "save", ... ; stage NULL: every stage.
+ * Names that are not loaded are ignored if they start with '?', else an error. */
+struct crcore_order {
+	const char *stage;
+	const char *const *before; /* NULL-terminated, may be NULL */
+	const char *const *after;
+};
+
+struct crcore_need {
+	uint32_t capability;   /* CAP_* of linux/capability.h */
+	const char *what_for;  /* NULL ends the list */
+};
+
+struct crcore_plugin {
+	uint32_t size;         /* filled by CRCORE_PLUGIN_HEADER */
+	uint32_t abi_version;
+	const char *name;      /* [a-z0-9-]+, also the policy key and the image prefix */
+	const char *version;
+	const char *summary;   /* one line */
+
+	const struct crcore_option *options;   /* ends with name NULL; may be NULL */
+	const struct crcore_section *sections; /* ends with name NULL; may be NULL */
+	const struct crcore_order *order;      /* ends with before and after NULL; may be NULL */
+	const struct crcore_need *needs;       /* may be NULL */
+	const char *claims;    /* for people: what it claims, e.g. "regular files (generic)" */
+
+	/* Required. Load stage: validate options, test the kernel's behaviour,
+	 * allocate the state. Must not change anything. The host and ctx stay
+	 * valid until close. */
+	int (*open)(const struct crcore_host *, struct crcore_ctx *, void **ret_state,
+	            struct crcore_error *);
+	/* Required. Frees the state. Called once after a successful open. */
+	void (*close)(void *state);
+
+	/* The rest is optional. Dump: */
+
+	/* The tree still runs. Look, refuse, record. Must not change anything. */
+	int (*observe)(void *state, struct crcore_error *);
+	/* Returns enum crcore_claim, or a negative errno to say that the object
+	 * is this plugin's but cannot be saved (err says why and what to do).
+	 * Called before and after the freeze, also by `check`: must not change
+	 * anything, must not keep obj. */
+	int (*claim)(void *state, const struct crcore_object *obj, struct crcore_error *);
+	/* The tree is frozen. Add operations to the program of a task, keep
+	 * their numbers; answers can be read from hold on. */
+	int (*ask)(void *state, const struct crcore_task *, struct crcore_program *,
+	           struct crcore_error *);
+	/* Change the world outside the tree, with an undo. */
+	int (*hold)(void *state, struct crcore_error *);
+	/* Once per object that the plugin has claimed: write its record. */
+	int (*save_object)(void *state, const struct crcore_object *obj, struct crcore_error *);
+	/* Once, after all save_object: what belongs to no single object. */
+	int (*save)(void *state, struct crcore_error *);
+
+	/* Restore: */
+
+	/* One record of one of the plugin's sections, in the order written.
+	 * The bytes are untrusted and borrowed. version: that of the section. */
+	int (*load_record)(void *state, const char *section, uint32_t version, const void *msg,
+	                   size_t len, struct crcore_error *);
+	/* All records are loaded: refuse here, before anything exists. */
+	int (*check)(void *state, struct crcore_error *);
+	/* Declares which objects must exist before this one: fills at most max
+	 * ids, returns how many there are. */
+	int (*plan)(void *state, uint32_t object_id, uint32_t *ret_needs, uint32_t max,
+	            struct crcore_error *);
+	/* Makes an object in the coordinator. Returns a descriptor that the
+	 * host owns from then on, or a negative errno. */
+	int (*create)(void *state, uint32_t object_id, struct crcore_error *);
+	/* Adds operations to the program of a task. */
+	int (*emit)(void *state, const struct crcore_task *, uint32_t phase,
+	            struct crcore_program *, struct crcore_error *);
+	/* All tasks are complete, stopped, with registers set. */
+	int (*settle)(void *state, struct crcore_error *);
+
+	/* Both: the last hook. Dump: the image is sealed, tasks are about to be
+	 * let go or killed. Restore: the interpreter has left every task. */
+	int (*release)(void *state, struct crcore_error *);
+};
+
+#define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION
+
+/* Use at the definition: CRCORE_EXPORT const struct crcore_plugin crcore_plugin = { ... }; */
+#ifdef __cplusplus
+#define CRCORE_EXPORT extern "C" __attribute__((visibility("default")))
+#else
+#define CRCORE_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif
