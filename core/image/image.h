@@ -20,27 +20,51 @@ int image_put(struct image *, const char *prefix, const char *section, const voi
               struct crcore_error *);
 int image_put_message(struct image *, const char *prefix, const char *section,
                       const ProtobufCMessage *, struct crcore_error *);
-/* A bulk file by name, e.g. "pages-1.bin"; returns a descriptor (owned by the image). */
+/*
+ * A bulk file by name, e.g. "pages-1.bin": raw bytes, checksummed per IMAGE_BLOCK.
+ * Returns a descriptor (owned by the image). The same name again gives the same
+ * descriptor. Fill a file in one of three ways:
+ *  - image_bulk_append(): hashes while the bytes are in the cache. One thread a file.
+ *  - image_bulk_block(): whole blocks, by any thread, in any order, each once; the
+ *    last block of the file may be short.
+ *  - write to the descriptor by other means (splice, a plugin's blob): seal then
+ *    reads the file back to checksum it, which costs another pass over it.
+ */
+#define IMAGE_BLOCK (1u << 20)
 int image_bulk(struct image *, const char *name, struct crcore_error *);
+int image_bulk_append(struct image *, int fd, const void *buf, size_t len, struct crcore_error *);
+int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
+                     struct crcore_error *);
+/* By default nothing is forced to disk: the image is complete for every reader
+ * at once, and what a power cut damages is refused by its checksums. true: seal
+ * syncs every file and the folder before and after the manifest appears. */
+void image_set_sync(struct image *, bool);
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
- * files is filled by the caller. */
+ * format, files and checksum is filled by the caller. */
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);
 /* Closes. An image that was not sealed is removed (files it created; the folder if it created it). */
 void image_close(struct image *);
 
 /* -- reading -- */
-/* Opens, checks manifest, lengths and (verify) checksums of all files. */
+/* Opens; checks the manifest, the length of every file and the checksums of the
+ * records. verify: those of the bulk files too, as image_verify(). Takes a shared lock. */
 int image_open(const char *dir, bool verify, struct image **ret, struct crcore_error *);
+/* Checksums all bulk files with a few threads. May run beside other calls that read
+ * (restore: while the tree is being built; nothing may run before it succeeded). */
+int image_verify(struct image *, struct crcore_error *);
 const Crcore__Manifest *image_manifest(const struct image *);
 /* Calls fn for each record of a section (none if the file is not there). */
 int image_each(struct image *, const char *prefix, const char *section,
                int (*fn)(void *arg, const void *msg, size_t len, struct crcore_error *), void *arg,
                struct crcore_error *);
-/* The same with messages of a known type; fn owns msg (frees it or keeps it). */
+/* The same with messages of a known type; fn owns msg (protobuf_c_message_free_unpacked(msg,
+ * NULL), or keeps it). Refused: fields that the type does not know, memory out of
+ * proportion to the record's length. */
 int image_each_message(struct image *, const char *prefix, const char *section,
                        const ProtobufCMessageDescriptor *,
                        int (*fn)(void *arg, ProtobufCMessage *msg, struct crcore_error *), void *arg,
                        struct crcore_error *);
-/* A bulk file for reading; *ret_len its length. Owned by the image. */
+/* A bulk file for reading; *ret_len its length. Owned by the image. -ENOENT: none of
+ * that name (err is filled; pass NULL where that is no failure). */
 int image_bulk_read(struct image *, const char *name, uint64_t *ret_len, struct crcore_error *);
 #endif
