@@ -21,6 +21,7 @@ struct thread {
 	struct user_regs_struct regs;  /* at the stop, untouched: what release puts back */
 	uint64_t sigmask;              /* at the stop */
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
+	int64_t restarted_nr;          /* observe: what a restart_syscall continues, -1: unknown */
 	prog *ask;                     /* its program, NULL: none */
 	struct program *program;       /* where that was placed (coordinator's mapping) */
 	Crcore__Thread *rec;
@@ -114,6 +115,15 @@ int xstate_read(pid_t tid, void **ret, size_t *ret_len, struct crcore_error *);
 int thread_save_state(struct thread *, struct crcore_error *);
 /* Writes them into a stopped thread at the end of a restore. */
 int thread_load_state(pid_t tid, const Crcore__Thread *, struct crcore_error *);
+
+/* -- observe.c: what only shows before a thread is stopped ------------------- */
+/* Notes for a thread that waits with a timeout how long it has waited, by
+ * looking at the running tree; observations_apply() hands the notes over to the
+ * threads of the frozen tree. Never fails: what is not known costs precision. */
+struct observations;
+struct observations *observe_waits(const struct tree *);
+void observations_apply(const struct observations *, struct tree *);
+void observations_free(struct observations *);
 
 /* -- collect.c: the task records ------------------------------------------- */
 /* Everything readable from outside; then adds operations for the rest ... */

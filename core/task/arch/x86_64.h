@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the coordinator must know of the processor to look at and set up a
+ * stopped thread. A port writes this file anew (and parasite/arch/).
+ */
+#ifndef CRCORE_TASK_ARCH_X86_64_H
+#define CRCORE_TASK_ARCH_X86_64_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/user.h>
+
+#define ARCH_XSTATE_REGSET 0x202 /* NT_X86_XSTATE, elf(5) */
+
+typedef struct user_regs_struct arch_regs;
+
+static inline uint64_t arch_ip(const arch_regs *r) { return r->rip; }
+static inline uint64_t arch_sp(const arch_regs *r) { return r->rsp; }
+static inline void arch_set_ip(arch_regs *r, uint64_t ip) { r->rip = ip; }
+static inline int64_t arch_result(const arch_regs *r) { return (int64_t)r->rax; }
+static inline void arch_set_result(arch_regs *r, int64_t v) { r->rax = (uint64_t)v; }
+/* Number of the system call that the thread is in, -1: in none. */
+static inline int64_t arch_syscall(const arch_regs *r) { return (int64_t)r->orig_rax; }
+static inline void arch_clear_syscall(arch_regs *r) { r->orig_rax = (uint64_t)-1; }
+
+static inline uint64_t arch_syscall_arg(const arch_regs *r, int i)
+{
+	const uint64_t a[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
+	return a[i];
+}
+
+/* Makes the thread issue the system call it is in once more, from user space. */
+static inline void arch_reissue(arch_regs *r)
+{
+	r->rip -= 2; /* length of the syscall instruction */
+	r->rax = r->orig_rax;
+	r->orig_rax = (uint64_t)-1;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What only shows before a thread is stopped: since when it waits, and in
+ * which system call, if the kernel has restarted that once already. The kernel
+ * does not give back the end of a relative timeout. It shows when a thread ran
+ * last (se.exec_start of /proc/PID/sched, in the clock of the scheduler), which
+ * for a thread that has slept since is when its wait began.
+ *
+ * All of this is a refinement: without it a wait starts over at the restore.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include "core/task/arch/x86_64.h"
+#include "core/task/task.h"
+#include "core/util/util.h"
+
+struct observation {
+	pid_t tid;
+	int64_t nr;         /* the system call waited in */
+	uint64_t sp, ip;    /* to recognise the same wait again */
+	uint64_t slept_ns;
+};
+
+struct observations {
+	struct observation *v;
+	unsigned n;
+};
+
+static bool waits_by_clock(int64_t nr)
+{
+	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_poll ||
+	       nr == SYS_futex || nr == SYS_restart_syscall;
+}
+
+/* Nanoseconds of the scheduler's clock when the thread last ran; 0: unknown. */
+static uint64_t last_ran(int dir, const char *path)
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	unsigned long long ms = 0;
+	unsigned us = 0;
+
+	if (proc_read(dir, path, &text, NULL, &ignored) < 0)
+		return 0;
+	char *line = strstr(text, "se.exec_start");
+	if (!line || !(line = strchr(line, ':')) || sscanf(line + 1, "%llu.%6u", &ms, &us) != 2)
+		return 0;
+	return ms * 1000000u + us;
+}
+
+/* Tells by where in the kernel a thread sleeps what a restart_syscall continues. */
+static int64_t restarted_call(int proc, pid_t tid, uint64_t first_arg)
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	char path[40];
+
+	snprintf(path, sizeof(path), "task/%d/wchan", tid);
+	if (proc_read(proc, path, &text, NULL, &ignored) < 0)
+		return -1;
+	if (strstr(text, "nanosleep")) /* the clock is a small number, a pointer is not */
+		return first_arg < PAGE ? SYS_clock_nanosleep : SYS_nanosleep;
+	if (strstr(text, "poll"))
+		return SYS_poll;
+	return strstr(text, "futex") ? SYS_futex : -1;
+}
+
+static bool observe_thread(int proc, pid_t tid, uint64_t now, struct observation *ret)
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	unsigned long long arg[6], sp, ip;
+	long long nr;
+	char path[40];
+
+	snprintf(path, sizeof(path), "task/%d/syscall", tid);
+	if (proc_read(proc, path, &text, NULL, &ignored) < 0 ||
+	    sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &nr, &arg[0], &arg[1],
+	           &arg[2], &arg[3], &arg[4], &arg[5], &sp, &ip) != 9 || !waits_by_clock(nr))
+		return false;
+	if (nr == SYS_restart_syscall)
+		nr = restarted_call(proc, tid, arg[0]);
+	snprintf(path, sizeof(path), "task/%d/sched", tid);
+	uint64_t ran = last_ran(proc, path);
+	*ret = (struct observation){ tid, nr, sp, ip, ran && now > ran ? now - ran : 0 };
+	return true;
+}
+
+struct observations *observe_waits(const struct tree *tree)
+{
+	struct observations *o = calloc(1, sizeof(*o));
+	cleanup_close int self = open("/proc/thread-self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	sched_yield(); /* brings our own exec_start up to date */
+	uint64_t now = last_ran(self, "sched");
+	for (unsigned i = 0; o && i < tree->ntasks; i++) {
+		const struct task *t = tree->tasks[i];
+		for (unsigned k = 0; k < t->nthreads; k++) {
+			struct observation one;
+			if (!observe_thread(t->proc, t->threads[k].tid, now, &one))
+				continue;
+			if (!GROW(o->v, o->n))
+				return o;
+			o->v[o->n++] = one;
+		}
+	}
+	return o;
+}
+
+static int by_tid(const void *a, const void *b)
+{
+	const struct observation *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+void observations_apply(const struct observations *o, struct tree *tree)
+{
+	if (o && o->n)
+		qsort(o->v, o->n, sizeof(*o->v), by_tid);
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++) {
+			struct thread *t = &tree->tasks[i]->threads[k];
+			struct observation key = { .tid = t->tid }, *one = NULL;
+			t->restarted_nr = -1;
+			if (o && o->n)
+				one = bsearch(&key, o->v, o->n, sizeof(*o->v), by_tid);
+			if (!one || one->sp != arch_sp(&t->regs) || one->ip != arch_ip(&t->regs))
+				continue;
+			t->slept_ns = one->slept_ns;
+			t->restarted_nr = one->nr;
+		}
+}
+
+void observations_free(struct observations *o)
+{
+	if (o)
+		free(o->v);
+	free(o);
+}
