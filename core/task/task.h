@@ -23,6 +23,7 @@ struct thread {
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
 	int64_t restarted_nr;          /* observe: what a restart_syscall continues, -1: unknown */
 	prog *ask;                     /* its program, NULL: none */
+	struct asked *asked;           /* what of it is where (ask.c) */
 	struct program *program;       /* where that was placed (coordinator's mapping) */
 	Crcore__Thread *rec;
 };
@@ -36,6 +37,7 @@ struct task {
 	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
 	char state;                    /* letter of /proc/PID/stat */
 	struct mm *mm;                 /* NULL: zombie */
+	Crcore__Sighand *sighand;      /* borrowed from the dump; maybe shared; NULL: zombie */
 	Crcore__Task *rec;
 	pid_t *tids;
 	char comm[32];
@@ -131,4 +133,5 @@ int task_collect(struct task *, struct crcore_error *);
 int task_ask(struct task *, struct crcore_error *);      /* makes threads' ask programs */
 /* ... and takes the answers. */
 int task_answers(struct task *, struct crcore_error *);
+void asked_free(struct asked *);                         /* NULL is fine */
 #endif

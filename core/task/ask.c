@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What only a task can tell about itself, as operations of its task program:
+ * per thread, and per process through its leader. task_ask() writes the
+ * programs, task_answers() takes the answers into the records.
+ *
+ * Both walk the same list in the same order: the reference or operation of
+ * each question is kept in struct asked between the two.
+ */
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include "core/task/task.h"
+#include "core/util/util.h"
+
+#define NSIGNALS 64
+#define NLIMITS 16
+#define NITIMERS 3
+
+struct kernel_sigaction { /* as rt_sigaction(2) has it without libc */
+	uint64_t handler, flags, restorer, mask;
+};
+
+struct asked {          /* of a thread */
+	uint32_t altstack, tid_address, pdeath, robust, robust_len; /* data references */
+	uint32_t securebits, personality, slack, thp;               /* operations */
+	struct asked_process *process;                              /* of the leader */
+};
+
+struct asked_process {
+	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
+	uint32_t dumpable, brk, overruns;                     /* operations */
+};
+
+static int no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+/* ---- questions ------------------------------------------------------------------ */
+
+static void ask_thread(prog *p, struct asked *a)
+{
+	a->altstack = prog_data(p, NULL, sizeof(stack_t));
+	a->tid_address = prog_data(p, NULL, 8);
+	a->pdeath = prog_data(p, NULL, 8);
+	a->robust = prog_data(p, NULL, 8);
+	a->robust_len = prog_data(p, NULL, 8);
+	CALL(p, "ask altstack", SYS_sigaltstack, EXPECT_OK, 0, IMM(0), DATA(a->altstack));
+	CALL(p, "ask tid address", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_TID_ADDRESS),
+	     DATA(a->tid_address));
+	CALL(p, "ask parent death signal", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_PDEATHSIG),
+	     DATA(a->pdeath));
+	CALL(p, "ask robust list", SYS_get_robust_list, EXPECT_OK, 0, IMM(0), DATA(a->robust),
+	     DATA(a->robust_len));
+	a->securebits = CALL(p, "ask securebits", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_SECUREBITS));
+	a->personality = CALL(p, "ask personality", SYS_personality, EXPECT_OK, 0, IMM(0xffffffff));
+	a->slack = CALL(p, "ask timer slack", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TIMERSLACK));
+	a->thp = CALL(p, "ask huge page setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_THP_DISABLE));
+}
+
+static void ask_timers(prog *p, const Crcore__Task *rec, struct asked_process *a)
+{
+	a->timers = prog_data(p, NULL, (rec->n_timers + 1) * sizeof(struct itimerspec));
+	a->overruns = UINT32_MAX;
+	for (size_t i = 0; i < rec->n_timers; i++) {
+		CALL(p, "ask timer", SYS_timer_gettime, EXPECT_OK, 0, IMM(rec->timers[i]->id),
+		     DATA_AT(a->timers, i * sizeof(struct itimerspec)));
+		uint32_t op = CALL(p, "ask timer overrun", SYS_timer_getoverrun, EXPECT_ANY, 0,
+		                   IMM(rec->timers[i]->id));
+		if (i == 0)
+			a->overruns = op;
+	}
+}
+
+static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *a)
+{
+	a->limits = prog_data(p, NULL, NLIMITS * sizeof(struct rlimit));
+	a->itimers = prog_data(p, NULL, NITIMERS * sizeof(struct itimerval));
+	a->actions = prog_data(p, NULL, NSIGNALS * sizeof(struct kernel_sigaction));
+	a->subreaper = prog_data(p, NULL, 8);
+	for (unsigned i = 0; i < NLIMITS; i++)
+		CALL(p, "ask limit", SYS_prlimit64, EXPECT_OK, 0, IMM(0), IMM(i), IMM(0),
+		     DATA_AT(a->limits, i * sizeof(struct rlimit)));
+	for (unsigned i = 0; i < NITIMERS; i++)
+		CALL(p, "ask interval timer", SYS_getitimer, EXPECT_OK, 0, IMM(i),
+		     DATA_AT(a->itimers, i * sizeof(struct itimerval)));
+	for (unsigned i = 0; i < NSIGNALS; i++)
+		CALL(p, "ask signal action", SYS_rt_sigaction, EXPECT_OK, 0, IMM(i + 1), IMM(0),
+		     DATA_AT(a->actions, i * sizeof(struct kernel_sigaction)), IMM(8));
+	CALL(p, "ask subreaper", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_CHILD_SUBREAPER),
+	     DATA(a->subreaper));
+	a->dumpable = CALL(p, "ask dumpable", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_DUMPABLE));
+	a->brk = CALL(p, "ask brk", SYS_brk, EXPECT_OK, 0, IMM(0));
+	ask_timers(p, rec, a);
+}
+
+int task_ask(struct task *t, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < t->nthreads; i++) {
+		struct thread *thread = &t->threads[i];
+		thread->ask = prog_new();
+		thread->asked = calloc(1, sizeof(*thread->asked));
+		if (!thread->ask || !thread->asked)
+			return no_memory(err);
+		ask_thread(thread->ask, thread->asked);
+		if (i > 0)
+			continue;
+		thread->asked->process = calloc(1, sizeof(struct asked_process));
+		if (!thread->asked->process)
+			return no_memory(err);
+		ask_process(thread->ask, t->rec, thread->asked->process);
+	}
+	return 0;
+}
+
+void asked_free(struct asked *a)
+{
+	if (a)
+		free(a->process);
+	free(a);
+}
+
+/* ---- answers -------------------------------------------------------------------- */
+
+static uint64_t answer_u64(const prog *p, uint32_t ref)
+{
+	const uint64_t *v = prog_answer(p, ref);
+
+	return v ? *v : 0;
+}
+
+static int answer_thread(struct thread *t, struct crcore_error *err)
+{
+	const prog *p = t->ask;
+	const struct asked *a = t->asked;
+	Crcore__Thread *rec = t->rec;
+
+	rec->altstack.data = malloc(sizeof(stack_t));
+	if (!rec->altstack.data)
+		return no_memory(err);
+	rec->altstack.len = sizeof(stack_t);
+	memcpy(rec->altstack.data, prog_answer(p, a->altstack), sizeof(stack_t));
+	rec->tid_address = answer_u64(p, a->tid_address);
+	rec->pdeath_signal = (uint32_t)answer_u64(p, a->pdeath);
+	rec->robust_list = answer_u64(p, a->robust);
+	rec->robust_len = answer_u64(p, a->robust_len);
+	rec->creds->securebits = (uint32_t)prog_result(p, a->securebits);
+	rec->personality = (uint32_t)prog_result(p, a->personality);
+	rec->timer_slack = (uint64_t)prog_result(p, a->slack);
+	rec->thp_disable = prog_result(p, a->thp) == 1;
+	return 0;
+}
+
+static int answer_limits(Crcore__Task *rec, const struct rlimit *v, struct crcore_error *err)
+{
+	rec->rlimits = calloc(NLIMITS, sizeof(*rec->rlimits));
+	if (!rec->rlimits)
+		return no_memory(err);
+	for (unsigned i = 0; i < NLIMITS; i++) {
+		Crcore__Rlimit *l = malloc(sizeof(*l));
+		if (!l)
+			return no_memory(err);
+		crcore__rlimit__init(l);
+		l->soft = v[i].rlim_cur;
+		l->hard = v[i].rlim_max;
+		rec->rlimits[rec->n_rlimits++] = l;
+	}
+	return 0;
+}
+
+static uint64_t microseconds(struct timeval tv)
+{
+	return (uint64_t)tv.tv_sec * 1000000u + (uint64_t)tv.tv_usec;
+}
+
+static int answer_itimers(Crcore__Task *rec, const struct itimerval *v, struct crcore_error *err)
+{
+	rec->itimers = calloc(NITIMERS, sizeof(*rec->itimers));
+	if (!rec->itimers)
+		return no_memory(err);
+	for (unsigned i = 0; i < NITIMERS; i++) {
+		Crcore__Itimer *it = malloc(sizeof(*it));
+		if (!it)
+			return no_memory(err);
+		crcore__itimer__init(it);
+		it->value_us = microseconds(v[i].it_value);
+		it->interval_us = microseconds(v[i].it_interval);
+		rec->itimers[rec->n_itimers++] = it;
+	}
+	return 0;
+}
+
+static uint64_t nanoseconds(struct timespec ts)
+{
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void answer_timers(Crcore__Task *rec, const prog *p, const struct asked_process *a)
+{
+	const struct itimerspec *v = prog_answer(p, a->timers);
+
+	for (size_t i = 0; i < rec->n_timers; i++) {
+		int64_t overrun = prog_result(p, a->overruns + 2 * (uint32_t)i);
+		rec->timers[i]->value_ns = nanoseconds(v[i].it_value);
+		rec->timers[i]->interval_ns = nanoseconds(v[i].it_interval);
+		rec->timers[i]->overrun = overrun > 0 ? (uint32_t)overrun : 0;
+	}
+}
+
+static int answer_actions(Crcore__Sighand *rec, const struct kernel_sigaction *v,
+                          struct crcore_error *err)
+{
+	if (rec->n_actions)
+		return 0; /* shared with a task that has answered */
+	rec->actions = calloc(NSIGNALS, sizeof(*rec->actions));
+	if (!rec->actions)
+		return no_memory(err);
+	for (unsigned i = 0; i < NSIGNALS; i++) {
+		ProtobufCBinaryData *d = &rec->actions[rec->n_actions++];
+		d->data = malloc(sizeof(v[i]));
+		if (!d->data)
+			return no_memory(err);
+		memcpy(d->data, &v[i], d->len = sizeof(v[i]));
+	}
+	return 0;
+}
+
+int task_answers(struct task *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
+		r = answer_thread(&t->threads[i], err);
+	if (r < 0 || !t->nthreads)
+		return r;
+	const prog *p = t->threads[0].ask;
+	const struct asked_process *a = t->threads[0].asked->process;
+	t->rec->subreaper = (uint32_t)answer_u64(p, a->subreaper) != 0;
+	if (t->mm->task == t) {
+		t->mm->rec->dumpable = (uint32_t)prog_result(p, a->dumpable);
+		t->mm->rec->brk = (uint64_t)prog_result(p, a->brk);
+		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
+	}
+	answer_timers(t->rec, p, a);
+	if ((r = answer_limits(t->rec, prog_answer(p, a->limits), err)) < 0 ||
+	    (r = answer_itimers(t->rec, prog_answer(p, a->itimers), err)) < 0)
+		return r;
+	return answer_actions(t->sighand, prog_answer(p, a->actions), err);
+}

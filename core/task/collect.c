@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The record of a task, as far as it can be read from outside: /proc/PID and
+ * system calls that take a pid. What only the task can tell is in ask.c.
+ */
+#include <linux/capability.h>
+#include <linux/ioprio.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include "core/task/task.h"
+#include "core/util/util.h"
+
+static int no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+/* ---- credentials and what else status shows -------------------------------- */
+
+static uint64_t hex_field(const char *status, const char *key)
+{
+	const char *v = proc_field(status, key);
+
+	return v ? strtoull(v, NULL, 16) : 0;
+}
+
+static void id_fields(const char *status, const char *key, uint32_t *real, uint32_t *effective,
+                      uint32_t *saved, uint32_t *fs)
+{
+	const char *v = proc_field(status, key);
+
+	if (v)
+		sscanf(v, "%u %u %u %u", real, effective, saved, fs);
+}
+
+static int group_fields(const char *status, Crcore__Creds *c, struct crcore_error *err)
+{
+	const char *v = proc_field(status, "Groups");
+	char *end;
+
+	for (; v && *v != '\n'; v = end) {
+		uint32_t gid = (uint32_t)strtoul(v, &end, 10);
+		if (end == v)
+			break;
+		if (!GROW(c->groups, c->n_groups))
+			return no_memory(err);
+		c->groups[c->n_groups++] = gid;
+		while (*end == ' ')
+			end++;
+	}
+	return 0;
+}
+
+static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_error *err)
+{
+	Crcore__Creds *c = malloc(sizeof(*c));
+
+	if (!c)
+		return no_memory(err);
+	crcore__creds__init(c);
+	rec->creds = c;
+	id_fields(status, "Uid", &c->ruid, &c->euid, &c->suid, &c->fsuid);
+	id_fields(status, "Gid", &c->rgid, &c->egid, &c->sgid, &c->fsgid);
+	c->inheritable = hex_field(status, "CapInh");
+	c->permitted = hex_field(status, "CapPrm");
+	c->effective = hex_field(status, "CapEff");
+	c->bounding = hex_field(status, "CapBnd");
+	c->ambient = hex_field(status, "CapAmb");
+	c->no_new_privs = hex_field(status, "NoNewPrivs") != 0;
+	return group_fields(status, c, err);
+}
+
+/* A filter could forbid, or kill for, what the interpreter has to call. */
+static int refuse_seccomp(const struct thread *t, const char *status, struct crcore_error *err)
+{
+	if (hex_field(status, "Seccomp") == 0)
+		return 0;
+	crcore_fail_at(err, t->task->abi.pid, -1, "thread %d", t->tid);
+	crcore_advise(err, "start the program without a system call filter");
+	return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which cannot be saved yet");
+}
+
+/* ---- scheduling -------------------------------------------------------------- */
+
+static int save_sched(pid_t tid, Crcore__Thread *rec, struct crcore_error *err)
+{
+	unsigned char attr[56] = { 0 }; /* struct sched_attr, sched_setattr(2); begins with its size */
+	unsigned char cpus[1024];
+
+	if (syscall(SYS_sched_getattr, tid, attr, sizeof(attr), 0) < 0)
+		return crcore_fail(err, -errno, "cannot read the scheduling of thread %d: %s", tid,
+		                   strerror(errno));
+	long n = syscall(SYS_sched_getaffinity, tid, sizeof(cpus), cpus);
+	if (n < 0)
+		return crcore_fail(err, -errno, "cannot read the affinity of thread %d: %s", tid,
+		                   strerror(errno));
+	long prio = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid);
+	rec->ioprio = prio < 0 ? 0 : (uint32_t)prio;
+	rec->sched_attr.data = malloc(sizeof(attr));
+	rec->affinity.data = malloc((size_t)n);
+	if (!rec->sched_attr.data || !rec->affinity.data)
+		return no_memory(err);
+	memcpy(rec->sched_attr.data, attr, rec->sched_attr.len = sizeof(attr));
+	memcpy(rec->affinity.data, cpus, rec->affinity.len = (size_t)n);
+	return 0;
+}
+
+/* ---- threads ----------------------------------------------------------------- */
+
+static int read_comm(int proc, pid_t tid, char **ret, struct crcore_error *err)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "task/%d/comm", tid);
+	int r = proc_read(proc, path, ret, NULL, err);
+	if (r == 0)
+		(*ret)[strcspn(*ret, "\n")] = '\0';
+	return r;
+}
+
+static int collect_thread(struct thread *t, struct crcore_error *err)
+{
+	cleanup_free char *status = NULL;
+	Crcore__Thread *rec = malloc(sizeof(*rec));
+	char path[40];
+	int r;
+
+	if (!rec)
+		return no_memory(err);
+	crcore__thread__init(rec);
+	Crcore__Task *task = t->task->rec;
+	task->threads[task->n_threads++] = t->rec = rec;
+	rec->tid = (uint32_t)t->tid;
+	snprintf(path, sizeof(path), "task/%d/status", t->tid);
+	if ((r = read_comm(t->task->proc, t->tid, &rec->comm, err)) < 0 ||
+	    (r = proc_read(t->task->proc, path, &status, NULL, err)) < 0 ||
+	    (r = refuse_seccomp(t, status, err)) < 0 || (r = save_creds(status, rec, err)) < 0 ||
+	    (r = save_sched(t->tid, rec, err)) < 0)
+		return r;
+	return thread_save_state(t, err);
+}
+
+/* ---- timers ------------------------------------------------------------------ */
+
+/* Blocks of "ID: 0\nsignal: 60/00007fff...\nnotify: signal/tid.2634\nClockID: 1\n". */
+static int collect_timers(struct task *t, struct crcore_error *err)
+{
+	cleanup_free char *text = NULL;
+	int r = proc_read(t->proc, "timers", &text, NULL, err);
+
+	if (r < 0)
+		return r;
+	for (char *p = text; (p = strstr(p, "ID: ")); ) {
+		unsigned id, signo;
+		unsigned long long value;
+		char how[16], whom[8];
+		int who, clock;
+		if (sscanf(p, "ID: %u\nsignal: %u/%llx\nnotify: %15[a-z]/%7[a-z].%d\nClockID: %d", &id,
+		           &signo, &value, how, whom, &who, &clock) != 7)
+			return crcore_fail(err, -EIO, "/proc/PID/timers has an unknown form");
+		Crcore__PosixTimer *rec = malloc(sizeof(*rec));
+		if (!rec || !GROW(t->rec->timers, t->rec->n_timers)) {
+			free(rec);
+			return no_memory(err);
+		}
+		crcore__posix_timer__init(rec);
+		t->rec->timers[t->rec->n_timers++] = rec;
+		rec->id = id;
+		rec->signo = signo;
+		rec->sigval = value;
+		rec->clock = clock;
+		rec->notify = !strcmp(how, "none") ? SIGEV_NONE : !strcmp(how, "thread") ? SIGEV_THREAD
+		                                                                       : SIGEV_SIGNAL;
+		if (!strcmp(whom, "tid")) {
+			rec->notify |= 4 /* SIGEV_THREAD_ID */;
+			rec->tid = (uint32_t)who;
+		}
+		p = strstr(p, "ClockID: ") + 9;
+	}
+	return 0;
+}
+
+/* ---- the address space -------------------------------------------------------- */
+
+static int collect_mm(struct mm *mm, const struct proc_stat *st, struct crcore_error *err)
+{
+	Crcore__Mm *rec = mm->rec;
+	char *auxv;
+	int r = proc_read(mm->task->proc, "auxv", &auxv, &rec->auxv.len, err);
+
+	if (r < 0)
+		return r;
+	rec->auxv.data = (uint8_t *)auxv;
+	rec->start_code = st->start_code;
+	rec->end_code = st->end_code;
+	rec->start_data = st->start_data;
+	rec->end_data = st->end_data;
+	rec->start_brk = st->start_brk;
+	rec->start_stack = st->start_stack;
+	rec->arg_start = st->arg_start;
+	rec->arg_end = st->arg_end;
+	rec->env_start = st->env_start;
+	rec->env_end = st->env_end;
+	return 0;
+}
+
+/* ---- the task ----------------------------------------------------------------- */
+
+static int collect_oom(struct task *t, struct crcore_error *err)
+{
+	cleanup_free char *text = NULL;
+	int r = proc_read(t->proc, "oom_score_adj", &text, NULL, err);
+
+	if (r == 0)
+		t->rec->oom_score_adj = atoi(text);
+	return r;
+}
+
+static int collect_living(struct task *t, const struct proc_stat *st, struct crcore_error *err)
+{
+	int r = collect_oom(t, err);
+
+	t->rec->threads = calloc(t->nthreads, sizeof(*t->rec->threads));
+	if (r == 0 && !t->rec->threads)
+		r = no_memory(err);
+	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
+		r = collect_thread(&t->threads[i], err);
+	if (r == 0)
+		r = collect_timers(t, err);
+	if (r == 0 && t->mm->task == t)
+		r = collect_mm(t->mm, st, err);
+	return r;
+}
+
+int task_collect(struct task *t, struct crcore_error *err)
+{
+	struct proc_stat st;
+	int r = proc_stat(t->proc, &st, err);
+
+	if (r < 0)
+		goto out;
+	Crcore__Task *rec = t->rec;
+	rec->pid = (uint32_t)st.pid;
+	rec->ppid = (uint32_t)st.ppid;
+	rec->pgid = (uint32_t)st.pgid;
+	rec->sid = (uint32_t)st.sid;
+	rec->exit_signal = (uint32_t)st.exit_signal;
+	if (t->abi.state == CRCORE_TASK_ZOMBIE) {
+		rec->state = CRCORE__TASK_STATE__ZOMBIE;
+		rec->exit_code = (uint32_t)st.exit_code;
+		rec->comm = strdup(st.comm);
+		r = rec->comm ? 0 : no_memory(err);
+		goto out;
+	}
+	rec->state = t->abi.state == CRCORE_TASK_STOPPED ? CRCORE__TASK_STATE__STOPPED
+	                                                 : CRCORE__TASK_STATE__RUNNING;
+	if (t->abi.state == CRCORE_TASK_STOPPED)
+		rec->stop_signal = (uint32_t)t->threads[0].stop_signal;
+	r = collect_living(t, &st, err);
+out:
+	if (r < 0)
+		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	return r;
+}
