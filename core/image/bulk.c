@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bulk files: raw bytes in blocks of IMAGE_BLOCK, each with a checksum of its
+ * own, and a checksum of those. So several threads can write and checksum one
+ * file in any order, several can verify it, and damage can be placed.
+ *
+ * Blocks are hashed while the caller's buffer is still in the cache. A file
+ * that was written past us (the sums do not cover its length) is read back.
+ */
+#include <endian.h>
+#include <fcntl.h>
+#include "core/image/image_priv.h"
+
+uint64_t bulk_count(uint64_t length)
+{
+	return length / IMAGE_BLOCK + (length % IMAGE_BLOCK != 0);
+}
+
+uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n)
+{
+	return XXH3_64bits(n ? (const void *)blocks : "", n * sizeof(*blocks));
+}
+
+int image_bulk(struct image *img, const char *name, struct crcore_error *err)
+{
+	if (!img->writing || img->sealed)
+		return image_fail(img, name, -EBADF, "the image is not being written", err);
+	size_t n = strlen(name);
+	if (!image_plain_name(name) || strcmp(name + n - 4, ".bin"))
+		return crcore_fail(err, -EINVAL, "'%.100s' is no name for a bulk file", name);
+	struct image_file *f = image_file_find(img, name);
+	if (f)
+		return f->fd;
+	f = image_file_add(img, name, FILE_BULK, err);
+	if (!f)
+		return -ENOMEM;
+	int r = image_file_create(img, f, err);
+	return r < 0 ? r : f->fd;
+}
+
+static struct image_file *find_fd(struct image *img, int fd)
+{
+	struct image_file *f = NULL;
+
+	pthread_mutex_lock(&img->lock);
+	for (unsigned i = 0; i < img->nfiles && !f; i++)
+		if (img->files[i]->fd == fd && img->files[i]->kind == FILE_BULK)
+			f = img->files[i];
+	pthread_mutex_unlock(&img->lock);
+	return f;
+}
+
+/* Room for block n, zeroed; the caller has the lock if there are others. */
+static bool room_for(struct image_file *f, uint64_t n)
+{
+	if (n < f->room_blocks)
+		return true;
+	uint64_t room = f->room_blocks ? f->room_blocks : 16;
+	while (room <= n)
+		room *= 2;
+	uint64_t *p = realloc(f->blocks, room * sizeof(*p));
+	if (!p)
+		return false;
+	memset(p + f->room_blocks, 0, (room - f->room_blocks) * sizeof(*p));
+	f->blocks = p;
+	f->room_blocks = room;
+	return true;
+}
+
+static int put_block(struct image_file *f, uint64_t n, uint64_t sum)
+{
+	if (!room_for(f, n))
+		return -ENOMEM;
+	f->blocks[n] = htole64(sum);
+	if (n >= f->nblocks)
+		f->nblocks = n + 1;
+	return 0;
+}
+
+static int use_as(struct image_file *f, enum bulk_mode mode)
+{
+	if (f->mode == BULK_PLAIN)
+		f->mode = mode;
+	return f->mode == mode ? 0 : -EINVAL;
+}
+
+static int bulk_failed(struct image *img, struct image_file *f, int r, struct crcore_error *err)
+{
+	crcore_fail(err, r, "cannot write: %s", strerror(-r));
+	if (r == -ENOSPC || r == -EDQUOT)
+		crcore_advise(err, "free some space there or use another -D");
+	return f ? image_fail(img, f->name, r, "", err) : r;
+}
+
+/* Hashes the next bytes of an appended file. */
+static int hash_more(struct image_file *f, const unsigned char *p, size_t len)
+{
+	while (len) {
+		size_t in_block = f->hashed % IMAGE_BLOCK;
+		size_t n = len < IMAGE_BLOCK - in_block ? len : IMAGE_BLOCK - in_block;
+		int r = 0;
+
+		if (n == IMAGE_BLOCK) {
+			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(p, n));
+		} else {
+			if (!f->state && !(f->state = XXH3_createState()))
+				return -ENOMEM;
+			if (!in_block)
+				XXH3_64bits_reset(f->state);
+			XXH3_64bits_update(f->state, p, n);
+			if (in_block + n == IMAGE_BLOCK)
+				r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits_digest(f->state));
+		}
+		if (r < 0)
+			return r;
+		f->hashed += n;
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int image_bulk_append(struct image *img, int fd, const void *buf, size_t len,
+                      struct crcore_error *err)
+{
+	struct image_file *f = find_fd(img, fd);
+	int r = f ? use_as(f, BULK_APPEND) : -EBADF;
+
+	/* In pieces, so that what is hashed is still in the cache when it is copied. */
+	for (const unsigned char *p = buf; r == 0 && len;) {
+		size_t n = len < IMAGE_BLOCK ? len : IMAGE_BLOCK;
+		uint64_t at = f->hashed;
+		r = hash_more(f, p, n);
+		if (r == 0)
+			r = pwrite_all(fd, p, n, at);
+		p += n;
+		len -= n;
+	}
+	return r < 0 ? bulk_failed(img, f, r, err) : 0;
+}
+
+int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
+                     struct crcore_error *err)
+{
+	struct image_file *f = find_fd(img, fd);
+
+	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
+		return bulk_failed(img, f, f ? -EINVAL : -EBADF, err);
+	uint64_t sum = XXH3_64bits(buf, len);
+	int r = pwrite_all(fd, buf, len, block * IMAGE_BLOCK);
+	pthread_mutex_lock(&img->lock);
+	if (r == 0)
+		r = use_as(f, BULK_BLOCKS);
+	if (r == 0)
+		r = put_block(f, block, sum);
+	if (r == 0)
+		f->hashed += len;
+	pthread_mutex_unlock(&img->lock);
+	return r < 0 ? bulk_failed(img, f, r, err) : 0;
+}
+
+/* Checksums a file that was written by other means. */
+static int read_back(struct image_file *f)
+{
+	cleanup_free unsigned char *buf = malloc(IMAGE_BLOCK);
+
+	f->nblocks = 0;
+	f->hashed = 0;
+	while (buf && f->hashed < f->length) {
+		uint64_t left = f->length - f->hashed;
+		size_t n = left < IMAGE_BLOCK ? left : IMAGE_BLOCK;
+		int r = pread_all(f->fd, buf, n, f->hashed);
+		if (r == 0)
+			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(buf, n));
+		if (r < 0)
+			return r;
+		f->hashed += n;
+	}
+	return buf ? 0 : -ENOMEM;
+}
+
+int bulk_finish(struct image *img, struct image_file *f, struct crcore_error *err)
+{
+	struct stat st;
+	int r = fstat(f->fd, &st) < 0 ? -errno : 0;
+
+	if (r == 0) {
+		f->length = (uint64_t)st.st_size;
+		if (f->hashed != f->length || f->mode == BULK_PLAIN)
+			r = read_back(f);
+		else if (f->mode == BULK_APPEND && f->hashed % IMAGE_BLOCK)
+			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits_digest(f->state));
+	}
+	if (r == 0)
+		return 0;
+	crcore_fail(err, r, "cannot read the file back: %s", strerror(-r));
+	return image_fail(img, f->name, r, "", err);
+}

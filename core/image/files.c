@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of an image: the list of them, and opening them below the folder's descriptor. */
+#include <fcntl.h>
+#include "core/image/image_priv.h"
+
+struct image_file *image_file_find(struct image *img, const char *name)
+{
+	for (unsigned i = 0; i < img->nfiles; i++)
+		if (!strcmp(img->files[i]->name, name))
+			return img->files[i];
+	return NULL;
+}
+
+struct image_file *image_file_add(struct image *img, const char *name, enum file_kind kind,
+                                  struct crcore_error *err)
+{
+	struct image_file *f = calloc(1, sizeof(*f));
+
+	if (f) {
+		snprintf(f->name, sizeof(f->name), "%s", name);
+		f->kind = kind;
+		f->fd = -1;
+	}
+	pthread_mutex_lock(&img->lock);
+	bool room = f && GROW(img->files, img->nfiles);
+	if (room)
+		img->files[img->nfiles++] = f;
+	pthread_mutex_unlock(&img->lock);
+	if (!room) {
+		free(f);
+		crcore_fail(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	return f;
+}
+
+int image_file_create(struct image *img, struct image_file *f, struct crcore_error *err)
+{
+	/* Readable too: what was written by other means is read back to checksum it. */
+	f->fd = openat(img->dir, f->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (f->fd >= 0)
+		return 0;
+	int r = -errno;
+	crcore_fail(err, r, "cannot create the file: %s", strerror(-r));
+	return image_fail(img, f->name, r, "", err);
+}
+
+int image_file_open(struct image *img, struct image_file *f, struct crcore_error *err)
+{
+	struct stat st;
+
+	f->fd = openat(img->dir, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (f->fd < 0) {
+		int r = -errno;
+		crcore_fail(err, r, "cannot open the file: %s", strerror(-r));
+		return image_fail(img, f->name, r, "", err);
+	}
+	if (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return image_fail(img, f->name, -EBADMSG, "not a plain file", err);
+	if ((uint64_t)st.st_size != f->length) {
+		crcore_fail(err, -EBADMSG, "is %lld bytes long, not %llu: damaged or truncated",
+		            (long long)st.st_size, (unsigned long long)f->length);
+		return image_fail(img, f->name, -EBADMSG, "", err);
+	}
+	return 0;
+}
+
+void image_file_free(struct image_file *f)
+{
+	if (!f)
+		return;
+	if (f->fd >= 0)
+		close(f->fd);
+	if (f->state)
+		XXH3_freeState(f->state);
+	free(f->buf);
+	free(f->blocks);
+	free(f);
+}
+
+int write_all(int fd, const void *buf, size_t len)
+{
+	for (const char *p = buf; len;) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+int pwrite_all(int fd, const void *buf, size_t len, uint64_t offset)
+{
+	for (const char *p = buf; len;) {
+		ssize_t n = pwrite(fd, p, len, (off_t)offset);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+			offset += (uint64_t)n;
+		}
+	}
+	return 0;
+}
+
+int pread_all(int fd, void *buf, size_t len, uint64_t offset)
+{
+	for (char *p = buf; len;) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+			offset += (uint64_t)n;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of core/image share: the open folder and its files. Nobody else includes this. */
+#ifndef CRCORE_IMAGE_PRIV_H
+#define CRCORE_IMAGE_PRIV_H
+
+#include <pthread.h>
+#include <xxhash.h>
+#include "core/image/image.h"
+#include "core/util/util.h"
+
+#define IMAGE_FORMAT 1u
+#define IMAGE_NAME_MAX 128u               /* bytes of a file name, with the NUL */
+#define IMAGE_RECORD_MAX (256u << 20)     /* bytes of one record */
+#define IMAGE_SECTION_MAX (1024ull << 20) /* bytes of one record file: it is read whole */
+#define IMAGE_MANIFEST_MAX (64u << 20)
+#define IMAGE_STRING_MAX 4096u            /* bytes of a string in a core record, with the NUL */
+
+#define MANIFEST "manifest"
+#define MANIFEST_TMP "manifest.tmp"       /* there from the first moment: marks what is unfinished */
+
+enum file_kind { FILE_RECORDS, FILE_BULK };
+enum bulk_mode { BULK_PLAIN, BULK_APPEND, BULK_BLOCKS };
+
+struct image_file {
+	char name[IMAGE_NAME_MAX];
+	enum file_kind kind;
+	int fd;                   /* -1: not opened (records: not flushed yet, or read already) */
+	uint64_t length;          /* on disk, or when reading as the manifest says */
+
+	/* Records. Writing: what is not flushed yet. Reading: the whole file. */
+	unsigned char *buf;
+	size_t used, room;
+	XXH3_state_t *state;      /* of what was flushed (records) or of the current block (bulk) */
+
+	/* Bulk: hashes of the blocks. */
+	enum bulk_mode mode;
+	uint64_t *blocks;
+	uint64_t nblocks, room_blocks;
+	uint64_t hashed;          /* bytes that blocks and state stand for */
+};
+
+struct image {
+	char *path;               /* as the user gave it, for messages */
+	int dir;                  /* the folder */
+	bool writing, sealed, sync;
+	bool marked;              /* we made manifest.tmp */
+	int parent;               /* folder of the folder; -1 if we did not make it */
+	char *base;               /* its name there */
+	mode_t old_mode;          /* of a folder that we tightened; 0: we did not */
+	struct image_file **files;
+	unsigned nfiles;
+	struct image_file *last;  /* the file used last: the next record mostly goes there too */
+	pthread_mutex_t lock;     /* guards files and blocks for image_bulk_block() */
+	Crcore__Manifest *manifest;
+};
+
+/* -- folder.c -- */
+/* A name that may stand in a manifest: no path, nothing hidden, .img or .bin. */
+bool image_plain_name(const char *name);
+int folder_make(struct image *, const char *dir, struct crcore_error *);
+int folder_open(struct image *, const char *dir, struct crcore_error *);
+void folder_unmake(struct image *);
+/* "<prefix>.<section>.img" into ret. */
+int image_section_name(const char *prefix, const char *section, char ret[IMAGE_NAME_MAX],
+                       struct crcore_error *);
+/* Names an image's file as the object of a failure; returns code. */
+int image_fail(const struct image *, const char *name, int code, const char *why,
+               struct crcore_error *);
+
+/* -- files.c: the list of files -- */
+struct image_file *image_file_find(struct image *, const char *name);
+struct image_file *image_file_add(struct image *, const char *name, enum file_kind,
+                                  struct crcore_error *);
+int image_file_create(struct image *, struct image_file *, struct crcore_error *);
+int image_file_open(struct image *, struct image_file *, struct crcore_error *);
+void image_file_free(struct image_file *);
+/* Whole buffers, interrupted or short calls continued; negative errno (-EIO: end of file). */
+int write_all(int fd, const void *buf, size_t len);
+int pwrite_all(int fd, const void *buf, size_t len, uint64_t offset);
+int pread_all(int fd, void *buf, size_t len, uint64_t offset);
+
+/* -- bulk.c -- */
+/* Makes blocks stand for the whole file: finishes the last one, or reads it back. */
+int bulk_finish(struct image *, struct image_file *, struct crcore_error *);
+uint64_t bulk_count(uint64_t length);                         /* blocks in that many bytes */
+uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n);
+
+/* -- manifest.c -- */
+int manifest_write(struct image *, Crcore__Manifest *, struct crcore_error *);
+/* Fills image->manifest and image->files, checked; opens nothing else. */
+int manifest_read(struct image *, struct crcore_error *);
+
+/* -- message.c -- */
+/* Unpacks with memory bounded by len; refuses unknown fields, unknown enum values and
+ * over-long strings. NULL and err without an object on failure. */
+ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *, const void *bytes, size_t len,
+                                 struct crcore_error *);
+#endif
