@@ -22,6 +22,8 @@ struct crcore_ctx {             /* one loaded plugin */
 	/* objects claimed (dump), by class of service below */
 	const struct crcore_object **objects;
 	unsigned nobjects;
+	const char *key;             /* as the policy names it: a name or a path */
+	bool opened;                 /* open() succeeded, close() is due */
 };
 
 /* What the stages lend to the plugins: set by dump or restore, NULL otherwise.
@@ -37,24 +39,29 @@ struct host_services {
 	void *arg;
 };
 
+enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_ASK, STAGE_HOLD, STAGE_SAVE,
+	     STAGE_LOAD, STAGE_CHECK, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE,
+	     STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
+const char *stage_name(enum stage);
+bool stage_has_hook(const struct crcore_plugin *, enum stage);
+
 struct host {
 	struct crcore_ctx **plugins; /* in policy order */
 	unsigned nplugins;
 	struct policy *policy;       /* borrowed */
 	struct host_services services;
 	struct undo *undo;           /* stack of entries */
+	struct crcore_ctx **order[NSTAGES]; /* nplugins each */
+	struct limit *limit;         /* the timer of hook calls, made when first used */
 };
-
-enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_ASK, STAGE_HOLD, STAGE_SAVE,
-	     STAGE_LOAD, STAGE_CHECK, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE,
-	     STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
-const char *stage_name(enum stage);
 
 /* Loads what the policy names (RTLD_NOW|RTLD_LOCAL), checks size, version,
  * required hooks, names, sections, options, order; opens each. Search path for
  * plain names: $CRCORE_PLUGIN_PATH, the build tree if crcore runs from it, LIBDIR/crcore/plugins.
- * open: false only loads and checks (for `crcore plugins` of a broken set). */
+ * Hooks run in the thread and process that calls; a fork of it may go on using the host. */
 int host_load(struct policy *, struct host **ret, struct crcore_error *);
+/* The same without open (for `crcore plugins`: nothing of a plugin runs but its constructors). */
+int host_look(struct policy *, struct host **ret, struct crcore_error *);
 void host_free(struct host *); /* runs close; NULL is fine */
 struct crcore_ctx *host_find(struct host *, const char *name);
 
@@ -83,11 +90,16 @@ int host_claim(struct host *, const struct crcore_object *, struct crcore_ctx **
 /* Records the winner's object, for the object() service and save_object. */
 int host_own(struct crcore_ctx *, const struct crcore_object *, struct crcore_error *);
 
-/* Runs undo entries in reverse: all (failure) or only the on_success ones. Then drops all. */
+/* Runs undo entries in reverse: all (failure) or only the on_success ones. Then
+ * drops all. Also those of a plugin that hung: they are not hooks, and what was
+ * changed must be taken back; each under the plugin's time limit. */
 void host_undo(struct host *, bool success);
 /* Undo entries of the core itself use the same stack. */
 int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void *arg,
                    bool on_success, struct crcore_error *);
 
 void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */
+/* Whether this process holds a capability (CAP_*) now, and its name ("cap_net_admin"). */
+bool host_holds(uint32_t capability);
+void host_capability_name(uint32_t capability, char *ret, size_t len);
 #endif

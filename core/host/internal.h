@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the host share and nobody else needs. The order of life:
+ * find.c finds a file, load.c opens it and copies its struct, declared.c checks
+ * what it declares, order.c sorts, call.c runs hooks, undo.c takes back.
+ */
+#ifndef CRCORE_HOST_INTERNAL_H
+#define CRCORE_HOST_INTERNAL_H
+
+#include "core/host/host.h"
+
+/* -- find.c: which file is meant, and may it be trusted -- */
+/* A name that the ABI allows: [a-z0-9-]+, short enough for an error's plugin field. */
+bool host_valid_name(const char *name);
+/* Real path of the plugin that the policy calls key. Caller frees. */
+int host_find_file(const char *key, char **ret, struct crcore_error *);
+/* Refuses a file that somebody else could have written. */
+int host_trust_file(const char *path, struct crcore_error *);
+
+/* -- declared.c: is what the plugin says of itself sound -- */
+/* Takes the exported struct (of symbol_size bytes) into ctx->p, zero-padded. */
+int host_take_struct(struct crcore_ctx *, const void *exported, size_t symbol_size,
+                     struct crcore_error *);
+int host_check_declared(const struct crcore_ctx *, struct crcore_error *);
+
+/* -- order.c -- */
+int host_sort(struct host *, struct crcore_error *);
+
+/* -- call.c: time limits -- */
+/* Between start and stop, calls share one arming of the timer. They nest. */
+int limit_start(struct host *, struct crcore_error *);
+void limit_stop(struct host *);
+void limit_free(struct host *);
+/* As host_call(), between limit_start() and limit_stop(); also for dead plugins (undo). */
+int limit_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, void *arg,
+               struct crcore_error *), void *arg, struct crcore_error *);
+/* Around what the core does on behalf of a hook: the hook is not left there. */
+void service_enter(void);
+void service_leave(void);
+
+/* -- services.c: the table that plugins are given -- */
+extern const struct crcore_host host_table;
+
+#endif

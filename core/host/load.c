@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading: from the names in the policy to plugins that are open. Everything
+ * that can be wrong with a plugin is found here, before any task is touched:
+ * RTLD_NOW binds every symbol, declared.c checks the struct, policy_options()
+ * the settings, order.c the order of every stage.
+ */
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include "core/host/internal.h"
+#include "core/util/util.h"
+
+#define DEFAULT_LIMIT "10s"
+
+static void ctx_free(struct crcore_ctx *ctx)
+{
+	if (!ctx)
+		return;
+	if (ctx->dl && !ctx->dead) /* a hook may still be on the stack of a dead one */
+		dlclose(ctx->dl);
+	free(ctx->values);
+	free(ctx->objects);
+	free((char *)ctx->path);
+	free(ctx);
+}
+
+/* A failure of loading key is the plugin's: name it, if the name is known only as the key. */
+static int load_failed(struct crcore_error *err, const char *key, int rc)
+{
+	if (err && !err->plugin[0]) {
+		const char *base = strrchr(key, '/');
+		snprintf(err->plugin, sizeof(err->plugin), "%s", base ? base + 1 : key);
+	}
+	return rc;
+}
+
+/* The plugin's own struct (not that of a library it links), and its size as the linker knows it. */
+static const void *find_struct(void *dl, size_t *ret_size)
+{
+	struct link_map *map = NULL;
+	ElfW(Sym) *sym = NULL;
+	Dl_info info;
+	const void *p = dlsym(dl, "crcore_plugin");
+
+	if (!p || dlinfo(dl, RTLD_DI_LINKMAP, &map) < 0 ||
+	    !dladdr1(p, &info, (void **)&sym, RTLD_DL_SYMENT) || !sym)
+		return NULL;
+	if (strcmp(info.dli_fname, map->l_name) || ELF64_ST_TYPE(sym->st_info) != STT_OBJECT)
+		return NULL;
+	*ret_size = sym->st_size;
+	return p;
+}
+
+static int open_object(struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	size_t size = 0;
+
+	ctx->dl = dlopen(ctx->path, RTLD_NOW | RTLD_LOCAL);
+	if (!ctx->dl) {
+		crcore_fail_at(err, -1, -1, "%s", ctx->path);
+		crcore_advise(err, "a plugin must bring all that it uses: link its libraries with -Wl,-z,defs");
+		return crcore_fail(err, -ELIBACC, "cannot be loaded: %s", dlerror());
+	}
+	const void *exported = find_struct(ctx->dl, &size);
+
+	if (!exported) {
+		crcore_fail_at(err, -1, -1, "%s", ctx->path);
+		crcore_advise(err, "define it with CRCORE_EXPORT const struct crcore_plugin crcore_plugin");
+		return crcore_fail(err, -ENOEXEC, "is not a plugin of crcore: it exports no struct "
+		                   "named crcore_plugin");
+	}
+	return host_take_struct(ctx, exported, size, err);
+}
+
+/* The value of the key that every plugin has. */
+static int read_limit(struct policy *policy, struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	static const struct crcore_option option = {
+		"time-limit", CRCORE_SECONDS, DEFAULT_LIMIT, NULL, 1000000, 86400000000000, NULL,
+	};
+	struct node *map = policy_plugin_node(policy, ctx->key);
+	struct crcore_value value = { .i = 10000000000 };
+
+	for (const struct node *n = map && map->type == NODE_MAP ? map->child : NULL; n; n = n->next)
+		if (n->key && !strcmp(n->key, option.name)) {
+			int rc = policy_parse_value(&option, n, &value, err);
+			if (rc < 0)
+				return rc;
+		}
+	ctx->time_limit = value.i;
+	return 0;
+}
+
+static int read_options(struct policy *policy, struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	static const struct crcore_option none = { 0 };
+	const struct crcore_option *table = ctx->p.options ? ctx->p.options : &none;
+	unsigned n = 0;
+
+	while (table[n].name)
+		n++;
+	ctx->values = calloc(n + 1, sizeof(*ctx->values));
+	if (!ctx->values)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	int rc = policy_options(policy, ctx->key, table, ctx->values, err);
+
+	return rc < 0 ? rc : read_limit(policy, ctx, err);
+}
+
+static int check_names(const struct host *h, const struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	if (!strchr(ctx->key, '/') && strcmp(ctx->key, ctx->p.name)) {
+		crcore_fail_at(err, -1, -1, "%s", ctx->path);
+		crcore_advise(err, "rename the file to %s.so, or give its path in the policy", ctx->p.name);
+		return crcore_fail(err, -EINVAL, "the plugin in it is named \"%s\"", ctx->p.name);
+	}
+	for (unsigned i = 0; i < h->nplugins; i++)
+		if (!strcmp(h->plugins[i]->p.name, ctx->p.name)) {
+			crcore_fail_at(err, -1, -1, "%s", ctx->path);
+			crcore_advise(err, "keep one of them in the policy");
+			return crcore_fail(err, -EEXIST, "a plugin of this name is loaded already, from %s",
+			                   h->plugins[i]->path);
+		}
+	return 0;
+}
+
+static int load_one(struct host *h, const char *key, struct crcore_error *err)
+{
+	struct crcore_ctx *ctx = calloc(1, sizeof(*ctx));
+	int rc = ctx ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	if (rc < 0)
+		return rc;
+	ctx->host = h;
+	ctx->key = key;
+	rc = host_find_file(key, (char **)&ctx->path, err);
+	if (rc == 0)
+		rc = host_trust_file(ctx->path, err);
+	if (rc == 0)
+		rc = open_object(ctx, err);
+	if (rc == 0)
+		rc = host_check_declared(ctx, err);
+	if (rc == 0)
+		rc = check_names(h, ctx, err);
+	if (rc == 0)
+		rc = read_options(h->policy, ctx, err);
+	if (rc == 0 && !GROW(h->plugins, h->nplugins))
+		rc = crcore_fail(err, -ENOMEM, "out of memory");
+	if (rc < 0) {
+		load_failed(err, ctx->p.name ? ctx->p.name : key, rc);
+		ctx_free(ctx);
+		return rc;
+	}
+	ctx->index = h->nplugins;
+	h->plugins[h->nplugins++] = ctx;
+	log_line(3, "%s %s: loaded from %s", ctx->p.name, ctx->p.version, ctx->path);
+	return 0;
+}
+
+static int call_open(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	return ctx->p.open(&host_table, ctx, &ctx->state, err);
+}
+
+static int call_close(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	ctx->p.close(ctx->state);
+	return 0;
+}
+
+static int open_all(struct host *h, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < h->nplugins; i++) {
+		struct crcore_ctx *ctx = h->order[STAGE_OPEN][i];
+		int rc = host_call(ctx, STAGE_OPEN, call_open, NULL, err);
+
+		if (rc < 0)
+			return rc;
+		ctx->opened = true;
+	}
+	return 0;
+}
+
+static int load_all(struct policy *policy, bool open, struct host **ret, struct crcore_error *err)
+{
+	struct host *h = calloc(1, sizeof(*h));
+	const char *key;
+	int rc = h ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	if (rc < 0)
+		return rc;
+	h->policy = policy;
+	for (unsigned i = 0; rc == 0 && (key = policy_plugin(policy, i)); i++)
+		rc = load_one(h, key, err);
+	if (rc == 0)
+		rc = host_sort(h, err);
+	if (rc == 0 && open)
+		rc = open_all(h, err);
+	if (rc < 0) {
+		host_free(h);
+		return rc;
+	}
+	*ret = h;
+	return 0;
+}
+
+int host_load(struct policy *policy, struct host **ret, struct crcore_error *err)
+{
+	return load_all(policy, true, ret, err);
+}
+
+int host_look(struct policy *policy, struct host **ret, struct crcore_error *err)
+{
+	return load_all(policy, false, ret, err);
+}
+
+/* In the reverse of the order of open: a plugin may rely on those before it to the end. */
+static void close_all(struct host *h)
+{
+	for (unsigned i = h->nplugins; h->order[STAGE_OPEN] && i-- > 0;) {
+		struct crcore_ctx *ctx = h->order[STAGE_OPEN][i];
+		struct crcore_error err = CRCORE_ERROR_INIT;
+
+		if (!ctx->opened)
+			continue;
+		ctx->opened = false;
+		if (!ctx->dead && host_call(ctx, STAGE_CLOSE, call_close, NULL, &err) < 0)
+			log_line(1, "%s: %s", err.plugin, err.message);
+	}
+}
+
+void host_free(struct host *h)
+{
+	if (!h)
+		return;
+	host_undo(h, false);
+	close_all(h);
+	limit_free(h);
+	for (unsigned i = 0; i < h->nplugins; i++)
+		ctx_free(h->plugins[i]);
+	for (unsigned s = 0; s < NSTAGES; s++)
+		free(h->order[s]);
+	free(h->plugins);
+	free(h);
+}
+
+struct crcore_ctx *host_find(struct host *h, const char *name)
+{
+	for (unsigned i = 0; i < h->nplugins; i++)
+		if (!strcmp(h->plugins[i]->p.name, name))
+			return h->plugins[i];
+	return NULL;
+}

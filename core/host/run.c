@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stage driver: calls one hook of every plugin that has it, in the order
+ * of the stage. Knows which field of the ABI belongs to which stage, and
+ * nothing of what the hooks do.
+ */
+#include "core/host/internal.h"
+#include "core/util/util.h"
+
+struct hook_args {
+	int (*hook)(void *state, struct crcore_error *);
+	const struct crcore_task *task;
+	struct crcore_program *program;
+	uint32_t phase;
+};
+
+/* The hooks with no argument but the state. */
+static int (*plain_hook(const struct crcore_plugin *p, enum stage s))(void *, struct crcore_error *)
+{
+	switch (s) {
+	case STAGE_OBSERVE: return p->observe;
+	case STAGE_HOLD: return p->hold;
+	case STAGE_SAVE: return p->save;
+	case STAGE_CHECK: return p->check;
+	case STAGE_SETTLE: return p->settle;
+	case STAGE_RELEASE: return p->release;
+	default: return NULL;
+	}
+}
+
+bool stage_has_hook(const struct crcore_plugin *p, enum stage s)
+{
+	switch (s) {
+	case STAGE_OPEN:
+	case STAGE_CLOSE: return true;
+	case STAGE_CLAIM: return p->claim;
+	case STAGE_ASK: return p->ask;
+	case STAGE_SAVE: return p->save || p->save_object;
+	case STAGE_LOAD: return p->load_record;
+	case STAGE_PLAN: return p->plan;
+	case STAGE_CREATE: return p->create;
+	case STAGE_EMIT: return p->emit;
+	default: return plain_hook(p, s);
+	}
+}
+
+static int call_plain(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return a->hook(ctx->state, err);
+}
+
+static int call_ask(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return ctx->p.ask(ctx->state, a->task, a->program, err);
+}
+
+static int call_emit(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return ctx->p.emit(ctx->state, a->task, a->phase, a->program, err);
+}
+
+/* A failure ends the stage, but for release: that is everybody's last chance. */
+static int run_all(struct host *h, enum stage stage, struct hook_args *a,
+                   int (*call)(struct crcore_ctx *, void *, struct crcore_error *),
+                   struct crcore_error *err)
+{
+	unsigned n;
+	struct crcore_ctx *const *order = host_order(h, stage, &n);
+	int ret = limit_start(h, err);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < n && (ret >= 0 || stage == STAGE_RELEASE); i++) {
+		const struct crcore_plugin *p = &order[i]->p;
+
+		a->hook = plain_hook(p, stage);
+		if (call == call_plain ? !a->hook : !stage_has_hook(p, stage))
+			continue;
+		if (stage == STAGE_RELEASE && order[i]->dead)
+			continue;
+		int rc = host_call(order[i], stage, call, a, err);
+
+		if (rc < 0 && ret >= 0)
+			ret = rc;
+	}
+	limit_stop(h);
+	return ret < 0 ? ret : 0;
+}
+
+int host_run(struct host *h, enum stage stage, struct crcore_error *err)
+{
+	struct hook_args a = { 0 };
+
+	log_line(3, "stage %s", stage_name(stage));
+	return run_all(h, stage, &a, call_plain, err);
+}
+
+int host_ask(struct host *h, const struct crcore_task *task, struct crcore_program *program,
+             struct crcore_error *err)
+{
+	struct hook_args a = { .task = task, .program = program };
+
+	return run_all(h, STAGE_ASK, &a, call_ask, err);
+}
+
+int host_emit(struct host *h, const struct crcore_task *task, uint32_t phase,
+              struct crcore_program *program, struct crcore_error *err)
+{
+	struct hook_args a = { .task = task, .program = program, .phase = phase };
+
+	return run_all(h, STAGE_EMIT, &a, call_emit, err);
+}

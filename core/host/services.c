@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of functions that a plugin is given. Each only forwards: to the
+ * log, to the task programs, to what the running stage lends (host_services).
+ * A service that the stage does not lend says so. While one runs, the hook's
+ * time limit waits for it (call.c).
+ */
+#include <stdarg.h>
+#include "core/host/internal.h"
+#include "core/program/program.h"
+#include "core/util/util.h"
+
+__attribute__((format(printf, 3, 4)))
+static void service_log(struct crcore_ctx *ctx, int level, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	if (level > log_level)
+		return;
+	service_enter();
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* Only the driver of the command prints errors: a plugin's are returned, not logged. */
+	log_line(level < 1 ? 1 : level, "%s: %s", ctx->p.name, text);
+	service_leave();
+}
+
+static const struct crcore_value *service_option(struct crcore_ctx *ctx, const char *name)
+{
+	const struct crcore_option *o = ctx->p.options;
+
+	for (unsigned i = 0; o && o[i].name; i++)
+		if (!strcmp(o[i].name, name))
+			return &ctx->values[i];
+	return NULL;
+}
+
+static int wrong_time(const char *service, struct crcore_error *err)
+{
+	return crcore_fail(err, -EINVAL, "calls %s() in a stage that does not have it", service);
+}
+
+static bool has_section(const struct crcore_ctx *ctx, const char *name)
+{
+	for (const struct crcore_section *s = ctx->p.sections; s && s->name; s++)
+		if (!strcmp(s->name, name))
+			return true;
+	return false;
+}
+
+static int no_section(const char *name, struct crcore_error *err)
+{
+	return crcore_fail(err, -EINVAL, "uses a section \"%s\" that it does not declare", name);
+}
+
+static int service_put_record(struct crcore_ctx *ctx, const char *section, const void *msg,
+                              size_t len, struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->put_record)
+		return wrong_time("put_record", err);
+	if (!has_section(ctx, section))
+		return no_section(section, err);
+	service_enter();
+	int rc = s->put_record(s->arg, ctx, section, msg, len, err);
+	service_leave();
+	return rc;
+}
+
+static int service_blob(struct crcore_ctx *ctx, const char *section, struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->blob)
+		return wrong_time("blob", err);
+	if (!has_section(ctx, section))
+		return no_section(section, err);
+	service_enter();
+	int rc = s->blob(s->arg, ctx, section, err);
+	service_leave();
+	return rc;
+}
+
+static int service_undo(struct crcore_ctx *ctx, void (*fn)(void *), void *arg, bool on_success,
+                        struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_undo_push(ctx->host, ctx, fn, arg, on_success, err);
+	service_leave();
+	return rc;
+}
+
+static const struct crcore_task *service_task(struct crcore_ctx *ctx, uint32_t index)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	return s->task ? s->task(s->arg, index) : NULL;
+}
+
+static const struct crcore_object *service_object(struct crcore_ctx *ctx, uint32_t index)
+{
+	return index < ctx->nobjects ? ctx->objects[index] : NULL;
+}
+
+static uint32_t service_data(struct crcore_program *p, const void *bytes, size_t len)
+{
+	service_enter();
+	uint32_t ref = prog_data(p, bytes, len);
+	service_leave();
+	return ref;
+}
+
+static uint32_t service_call(struct crcore_program *p, const char *label, uint32_t nr,
+                             const struct crcore_arg args[6], uint32_t expect, int64_t want)
+{
+	service_enter();
+	uint32_t op = prog_call(p, label, nr, args, expect, want);
+	service_leave();
+	return op;
+}
+
+static int service_need(struct crcore_ctx *ctx, uint32_t id, struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->need)
+		return wrong_time("need", err);
+	service_enter();
+	int rc = s->need(s->arg, ctx, id, err);
+	service_leave();
+	return rc;
+}
+
+static int service_fetch(struct crcore_ctx *ctx, struct crcore_program *p, uint32_t id,
+                         uint32_t *ret_op, struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->fetch)
+		return wrong_time("fetch", err);
+	service_enter();
+	int rc = s->fetch(s->arg, ctx, p, id, ret_op, err);
+	service_leave();
+	return rc;
+}
+
+const struct crcore_host host_table = {
+	.size = sizeof(struct crcore_host),
+	.abi_version = CRCORE_ABI_VERSION,
+	.log = service_log,
+	.option = service_option,
+	.put_record = service_put_record,
+	.blob = service_blob,
+	.undo = service_undo,
+	.task = service_task,
+	.object = service_object,
+	.data = service_data,
+	.call = service_call,
+	.result = prog_result,
+	.answer = prog_answer,
+	.need = service_need,
+	.fetch = service_fetch,
+};
