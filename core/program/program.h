@@ -35,6 +35,11 @@ uint32_t prog_op(prog *, const char *label, uint16_t code, const struct crcore_a
 #define OP(p, label, code, expect, want, ...) \
 	prog_op(p, label, code, (const struct crcore_arg[6]){ __VA_ARGS__ }, expect, want)
 
+/* Changes what was appended, before prog_place(): an argument, or bytes of data
+ * (e.g. the address of another program, known only when all are written). */
+void prog_patch_arg(prog *, uint32_t op, unsigned arg, struct crcore_arg value);
+void prog_patch_data(prog *, uint32_t ref, size_t offset, const void *bytes, size_t len);
+
 uint32_t prog_nops(const prog *);
 size_t prog_size(const prog *); /* bytes prog_place() needs, 64-byte multiple, stack included */
 
@@ -60,6 +65,7 @@ int64_t syscall_number(const char *name);
 /* Fills err from a failed program: operation, errno, task. Returns the errno. */
 int prog_failure(const prog *, pid_t pid, struct crcore_error *);
 
-/* Test builds only (meson -Dfault-injection=true): CRCORE_FAIL_OP="LABEL" or
- * "LABEL@N" or "#N" makes prog_place() mark that operation OP_FAIL. */
+/* Test builds only (meson -Dfault-injection=true): CRCORE_FAIL_OP="LABEL" (each
+ * with it), "LABEL@N" (the Nth with it, from 0) or "#N" (the Nth of all that the
+ * process places) makes prog_place() mark operations OP_FAIL: they fail with EIO. */
 #endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing a task program and placing it in a region.
+ *
+ * A program is placed as [struct program | ops | data | stack], each part
+ * aligned. Addresses are only known then, so operations keep their arguments
+ * symbolic until prog_place(), which may be called again for another place.
+ * What a reader could break: prog_size() and prog_place() must agree.
+ */
+#include <inttypes.h>
+#include "core/program/internal.h"
+#include "core/util/util.h"
+
+prog *prog_new(void)
+{
+	return calloc(1, sizeof(prog));
+}
+
+void prog_free(prog *p)
+{
+	if (!p)
+		return;
+	free(p->ops);
+	free(p->refs);
+	free(p->data);
+	free(p);
+}
+
+static uint32_t broken(prog *p, int code)
+{
+	if (!p->broken)
+		p->broken = code;
+	return UINT32_MAX;
+}
+
+uint32_t prog_data(prog *p, const void *bytes, size_t len)
+{
+	size_t at = ALIGN_UP(p->data_len, PROG_DATA_ALIGN);
+
+	if (p->broken)
+		return UINT32_MAX;
+	if (len > UINT32_MAX || p->nrefs == UINT32_MAX - 1 || !GROW(p->refs, p->nrefs))
+		return broken(p, -ENOMEM);
+	if (at + len > p->data_cap) {
+		size_t cap = ALIGN_UP((at + len) * 2, 4096);
+		uint8_t *data = realloc(p->data, cap);
+		if (!data)
+			return broken(p, -ENOMEM);
+		p->data = data;
+		p->data_cap = cap;
+	}
+	memset(p->data + p->data_len, 0, at - p->data_len);
+	if (bytes)
+		memcpy(p->data + at, bytes, len);
+	else
+		memset(p->data + at, 0, len);
+	p->data_len = at + len;
+	p->refs[p->nrefs] = (struct prog_ref){ at, len };
+	return p->nrefs++;
+}
+
+static bool arg_valid(const prog *p, const struct crcore_arg *a)
+{
+	switch (a->kind) {
+	case CRCORE_IMM:
+		return true;
+	case CRCORE_DATA:
+		return a->ref < p->nrefs && a->value <= p->refs[a->ref].len;
+	case CRCORE_RESULT:
+		return a->ref < p->nops;
+	default:
+		return false;
+	}
+}
+
+static uint32_t append(prog *p, const char *label, uint16_t code, uint32_t nr,
+                       const struct crcore_arg args[6], uint32_t expect, int64_t want)
+{
+	struct prog_op *op;
+
+	if (p->broken)
+		return UINT32_MAX;
+	for (int i = 0; i < 6; i++)
+		if (!arg_valid(p, &args[i]))
+			return broken(p, -EINVAL);
+	if (expect > EXPECT_EQUAL || code < OP_SYSCALL || code > OP_EXIT)
+		return broken(p, -EINVAL);
+	if (p->nops == UINT32_MAX - 1 || !GROW(p->ops, p->nops))
+		return broken(p, -ENOMEM);
+	op = &p->ops[p->nops];
+	*op = (struct prog_op){ label ? label : "", { { 0 } }, want, nr, code, (uint8_t)expect };
+	memcpy(op->arg, args, sizeof(op->arg));
+	return p->nops++;
+}
+
+uint32_t prog_call(prog *p, const char *label, uint32_t nr, const struct crcore_arg args[6],
+                   uint32_t expect, int64_t want)
+{
+	return append(p, label, OP_SYSCALL, nr, args, expect, want);
+}
+
+uint32_t prog_op(prog *p, const char *label, uint16_t code, const struct crcore_arg args[6],
+                 uint32_t expect, int64_t want)
+{
+	return append(p, label, code, 0, args, expect, want);
+}
+
+void prog_patch_arg(prog *p, uint32_t op, unsigned arg, struct crcore_arg value)
+{
+	if (op < p->nops && arg < 6 && arg_valid(p, &value))
+		p->ops[op].arg[arg] = value;
+	else
+		broken(p, -EINVAL);
+}
+
+void prog_patch_data(prog *p, uint32_t ref, size_t offset, const void *bytes, size_t len)
+{
+	if (ref < p->nrefs && offset <= p->refs[ref].len && len <= p->refs[ref].len - offset)
+		memcpy(p->data + p->refs[ref].offset + offset, bytes, len);
+	else
+		broken(p, -EINVAL);
+}
+
+uint32_t prog_nops(const prog *p)
+{
+	return p->nops;
+}
+
+size_t prog_ops_offset(void)
+{
+	return ALIGN_UP(sizeof(struct program), PROG_ALIGN);
+}
+
+size_t prog_data_offset(const prog *p)
+{
+	return ALIGN_UP(prog_ops_offset() + p->nops * sizeof(struct op), PROG_ALIGN);
+}
+
+size_t prog_size(const prog *p)
+{
+	return ALIGN_UP(prog_data_offset(p) + p->data_len, PROG_ALIGN) + PROG_STACK;
+}
+
+#ifdef CRCORE_FAULT_INJECTION
+/*
+ * Which operations CRCORE_FAIL_OP makes fail: LABEL (each that has it), LABEL@N
+ * (the Nth that has it, from 0, over all programs this process places), #N (the
+ * Nth operation of all). Counters of a test aid: the one static state here.
+ */
+static bool made_to_fail(const char *label)
+{
+	static uint64_t placed, matched;
+	const char *want = getenv("CRCORE_FAIL_OP");
+	const char *at;
+
+	if (!want)
+		return false;
+	if (*want == '#')
+		return placed++ == strtoull(want + 1, NULL, 10);
+	at = strrchr(want, '@');
+	if (!at)
+		return !strcmp(label, want);
+	if (strlen(label) != (size_t)(at - want) || strncmp(label, want, (size_t)(at - want)))
+		return false;
+	return matched++ == strtoull(at + 1, NULL, 10);
+}
+#else
+static bool made_to_fail(const char *label)
+{
+	return false;
+}
+#endif
+
+static void place_op(const prog *p, const struct prog_op *from, struct op *to, uint64_t data)
+{
+	*to = (struct op){ .code = from->code, .expect = from->expect, .nr = from->nr,
+	                   .want = from->want };
+	if (made_to_fail(from->label))
+		to->flags |= OP_FAIL;
+	for (int i = 0; i < 6; i++) {
+		const struct crcore_arg *a = &from->arg[i];
+		switch (a->kind) {
+		case CRCORE_DATA:
+			to->arg[i] = data + p->refs[a->ref].offset + a->value;
+			break;
+		case CRCORE_RESULT:
+			to->arg[i] = a->ref;
+			to->result_args |= 1u << i;
+			break;
+		default:
+			to->arg[i] = a->value;
+		}
+	}
+}
+
+int prog_place(prog *p, void *local, uint64_t remote, struct crcore_error *err)
+{
+	struct program *head = local;
+	struct op *ops = (void *)((uint8_t *)local + prog_ops_offset());
+	size_t data = prog_data_offset(p);
+
+	if (p->broken)
+		return crcore_fail(err, p->broken, p->broken == -ENOMEM ?
+		                   "out of memory while writing a task program" :
+		                   "a task program refers to an operation or data that it does not have");
+	*head = (struct program){
+		.nops = p->nops,
+		.ops = remote + prog_ops_offset(),
+		.stack_top = remote + prog_size(p),
+	};
+	for (uint32_t i = 0; i < p->nops; i++)
+		place_op(p, &p->ops[i], &ops[i], remote + data);
+	if (p->data_len)
+		memcpy((uint8_t *)local + data, p->data, p->data_len);
+	p->local = local;
+	return 0;
+}
+
+static const struct op *placed_op(const prog *p, uint32_t op)
+{
+	if (!p->local || op >= p->nops)
+		return NULL;
+	return (const struct op *)(const void *)(p->local + prog_ops_offset()) + op;
+}
+
+int64_t prog_result(const prog *p, uint32_t op)
+{
+	const struct op *o = placed_op(p, op);
+
+	return o && (__atomic_load_n(&o->flags, __ATOMIC_ACQUIRE) & OP_DONE) ? o->result : -ENODATA;
+}
+
+const void *prog_answer(const prog *p, uint32_t ref)
+{
+	if (ref >= p->nrefs)
+		return NULL;
+	return (p->local ? p->local + prog_data_offset(p) : p->data) + p->refs[ref].offset;
+}
+
+struct program *prog_local(const prog *p)
+{
+	return (struct program *)(void *)p->local;
+}
+
+const char *prog_label(const prog *p, uint32_t op)
+{
+	return op < p->nops ? p->ops[op].label : "";
+}
