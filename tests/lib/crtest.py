@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helpers of all tests that run crcore: nothing here waits without a limit,
+and nothing here ends a process that it did not start."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+LIMIT = float(os.environ.get("CRCORE_TEST_LIMIT", "60"))
+
+
+class Failure(Exception):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+def scratch():
+    """The test's own folder; isolate makes and removes it."""
+    path = os.environ.get("CRCORE_TEST_DIR")
+    if not path:
+        raise Failure("run this test through tests/lib/isolate")
+    return path
+
+
+def wait_for(what, seconds, test):
+    """Polls test() until it is true; returns what it gave."""
+    end = time.monotonic() + seconds
+    pause = 0.001
+    while True:
+        ret = test()
+        if ret:
+            return ret
+        if time.monotonic() > end:
+            raise Failure(f"waited {seconds:g} s for {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def start_time(pid):
+    """Start time of a process, 0 if it is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            tail = f.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if tail[0] in (b"Z", b"X") else int(tail[19])
+
+
+def wait_gone(pid, seconds=LIMIT):
+    wait_for(f"the end of process {pid}", seconds, lambda: not start_time(pid))
+
+
+class Crcore:
+    """Runs one crcore executable. The log of each run lies beside its image."""
+
+    def __init__(self, path, folder):
+        self.path = path
+        self.folder = folder
+        self.count = 0
+
+    def start(self, *args, env=None, log=True, **kw):
+        self.count += 1
+        self.log = os.path.join(self.folder, f"log-{self.count}")
+        argv = [self.path, *map(str, args)]
+        if log:
+            argv[2:2] = ["-v3", "-o", self.log]
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        kw.setdefault("stdout", subprocess.PIPE)
+        kw.setdefault("stderr", subprocess.PIPE)
+        return subprocess.Popen(argv, env={**os.environ, **(env or {})}, text=True,
+                                errors="replace", **kw)
+
+    def finish(self, p, limit=LIMIT):
+        """Waits for a run that start() gave: status, standard output, standard error."""
+        try:
+            out, err = p.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            out, err = p.communicate(timeout=10)
+            raise Failure(f"{' '.join(p.args)}: still running after {limit:g} s\n{err}"
+                          f"{self.tail()}") from None
+        return p.returncode, out, err
+
+    def run(self, *args, limit=LIMIT, **kw):
+        return self.finish(self.start(*args, **kw), limit)
+
+    def must(self, *args, **kw):
+        """The same, but it has to succeed."""
+        rc, out, err = self.run(*args, **kw)
+        if rc:
+            raise Failure(f"crcore {' '.join(map(str, args))}: status {rc}\n{err}{self.tail()}")
+        return out
+
+    def tail(self, lines=25):
+        try:
+            with open(self.log, errors="replace") as f:
+                return "".join(f"  | {x}" for x in f.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def dump(self, pid, images, *args, **kw):
+        return self.must("dump", "-t", pid, "-D", images, *args, **kw)
+
+    def restore(self, images, *args, **kw):
+        return self.must("restore", "-D", images, *args, **kw)
+
+    def restore_detached(self, images, *args, **kw):
+        """Restores in the background; returns the pid of the root."""
+        pidfile = os.path.join(self.folder, f"pidfile-{self.count}")
+        self.restore(images, "-d", "--pidfile", pidfile, *args, stdout=subprocess.DEVNULL, **kw)
+        with open(pidfile) as f:
+            return int(f.read())
+
+
+class Target:
+    """A program that is checkpointed: a session of its own, no descriptors but
+    /dev/null, and regular files for its output."""
+
+    def __init__(self, argv, folder, env=None, cwd=None, stdout=None):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o777)
+        self.folder = folder
+        out = stdout or os.path.join(folder, "stdout")
+        with open(out, "ab") as o, open(os.path.join(folder, "stderr"), "ab") as e:
+            self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=o, stderr=e,
+                                         start_new_session=True, env=env, cwd=cwd)
+        self.pid = self.proc.pid
+        self.status = None
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def read(self, name):
+        try:
+            with open(self.path(name), errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def killed(self):
+        """A dump has ended it: reaps it, so that its pid is free."""
+        try:
+            status = self.proc.wait(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"process {self.pid} still lives after the dump") from None
+        if status != -signal.SIGKILL:
+            raise Failure(f"process {self.pid} ended with {status} instead of SIGKILL\n"
+                          f"{self.read('stderr')}")
+
+    def wait(self, limit=LIMIT):
+        """The end of a process that is our child."""
+        try:
+            return self.proc.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"process {self.pid} has not ended in {limit:g} s") from None
+
+
+def end_all():
+    """After a failure: ends everything else in the test's own pid namespace."""
+    with open("/proc/1/comm") as f:
+        if f.read().strip() == "isolate-init":
+            os.kill(-1, signal.SIGKILL)
+
+
+def mounts():
+    with open("/proc/self/mountinfo") as f:
+        return sorted(f.read().splitlines())
+
+
+def main(fn):
+    """Runs fn(); turns its failure into a message and an exit status."""
+    try:
+        fn()
+    except Skip as e:
+        print(f"skipped: {e}")
+        sys.exit(77)
+    except Failure as e:
+        print(f"FAILED: {e}")
+        sys.exit(1)
+
+
+def need(program):
+    if not shutil.which(program):
+        raise Skip(f"{program} is not installed")
