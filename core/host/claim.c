@@ -113,3 +113,9 @@ int host_own(struct crcore_ctx *ctx, const struct crcore_object *obj, struct crc
 	ctx->objects[ctx->nobjects++] = obj;
 	return 0;
 }
+
+void host_forget(struct host *host)
+{
+	for (unsigned i = 0; i < host->nplugins; i++)
+		host->plugins[i]->nobjects = 0;
+}

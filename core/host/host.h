@@ -89,6 +89,8 @@ int host_claim(struct host *, const struct crcore_object *, struct crcore_ctx **
                struct crcore_error *);
 /* Records the winner's object, for the object() service and save_object. */
 int host_own(struct crcore_ctx *, const struct crcore_object *, struct crcore_error *);
+/* Forgets all owned objects: before another look at the tree. */
+void host_forget(struct host *);
 
 /* Runs undo entries in reverse: all (failure) or only the on_success ones. Then
  * drops all. Also those of a plugin that hung: they are not hooks, and what was

@@ -22,7 +22,7 @@
  * Life of a plugin
  *
  *   dump:    open -> [observe] -> claim* -> [freeze: no hooks] -> ask* -> hold
- *            -> save_object* -> save -> (seal) -> release -> close
+ *            -> save_object* -> save -> release -> (seal) -> close
  *   restore: open -> load_record* -> check -> plan* -> create* -> emit*
  *            -> settle -> release -> close
  *   check:   open -> [observe] -> claim* -> close          (nothing is changed)
@@ -328,7 +328,7 @@ struct crcore_plugin {
 	/* All tasks are complete, stopped, with registers set. */
 	int (*settle)(void *state, struct crcore_error *);
 
-	/* Both: the last hook. Dump: the image is sealed, tasks are about to be
+	/* Both: the last hook. Dump: everything is saved, tasks are about to be
 	 * let go or killed. Restore: the interpreter has left every task. */
 	int (*release)(void *state, struct crcore_error *);
 };

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `crcore check`: what the kernel and our capabilities offer, the plugins'
+ * needs among it; with -t PID all that would keep that tree from being saved.
+ * Changes nothing.
+ */
+#include <sys/capability.h>
+#include "core/dump/dump.h"
+#include "core/util/json.h"
+#include "core/util/util.h"
+
+#define MAX_NEEDS 64
+
+/* ---- the machine ------------------------------------------------------------------- */
+
+static unsigned plugin_needs(struct host *host, struct need_result *ret, unsigned n)
+{
+	cap_t caps = cap_get_proc();
+
+	for (unsigned i = 0; i < host->nplugins; i++) {
+		const struct crcore_plugin *p = &host->plugins[i]->p;
+		for (const struct crcore_need *need = p->needs; need && need->what_for && n < MAX_NEEDS;
+		     need++) {
+			cap_flag_value_t v = CAP_CLEAR;
+			if (caps)
+				cap_get_flag(caps, (cap_value_t)need->capability, CAP_EFFECTIVE, &v);
+			ret[n] = (struct need_result){ .what = p->name, .ok = v == CAP_SET };
+			char *name = cap_to_name((cap_value_t)need->capability);
+			snprintf(ret[n].why, sizeof(ret[n].why), "%s: %s", name ? name : "?", need->what_for);
+			cap_free(name);
+			n++;
+		}
+	}
+	cap_free(caps);
+	return n;
+}
+
+static int check_machine(struct command *cmd, struct host *host)
+{
+	struct need_result v[MAX_NEEDS];
+	unsigned n = plugin_needs(host, v, needs_list(v, MAX_NEEDS));
+	struct json j = JSON_INIT(stdout);
+
+	if (cmd->json) {
+		json_object(&j, NULL);
+		json_array(&j, "needs");
+		for (unsigned i = 0; i < n; i++) {
+			json_object(&j, NULL);
+			json_string(&j, "what", v[i].what);
+			json_bool(&j, "ok", v[i].ok);
+			json_string(&j, "why", v[i].why);
+			json_end(&j);
+		}
+		json_end(&j);
+		json_end(&j);
+		return 0;
+	}
+	for (unsigned i = 0; i < n; i++)
+		printf("%-30s %-8s %s\n", v[i].what, v[i].ok ? "yes" : "MISSING", v[i].why);
+	return 0;
+}
+
+/* ---- a tree -------------------------------------------------------------------------- */
+
+static void print_blocker(const struct crcore_error *b)
+{
+	printf("blocker: ");
+	if (b->plugin[0])
+		printf("%s: ", b->plugin);
+	if (b->pid >= 0)
+		printf("pid %d: ", b->pid);
+	if (b->fd >= 0)
+		printf("fd %d: ", b->fd);
+	printf("%s%s%s%s%s\n", b->object, b->object[0] ? ": " : "", b->message, b->advice[0] ? "; " : "",
+	       b->advice);
+}
+
+static void print_json(pid_t pid, const struct blockers *b, unsigned ntasks)
+{
+	struct json j = JSON_INIT(stdout);
+
+	json_object(&j, NULL);
+	json_int(&j, "pid", pid);
+	json_uint(&j, "tasks", ntasks);
+	json_array(&j, "blockers");
+	for (unsigned i = 0; i < b->n; i++) {
+		json_object(&j, NULL);
+		json_string(&j, "plugin", b->v[i].plugin);
+		json_int(&j, "pid", b->v[i].pid);
+		json_int(&j, "fd", b->v[i].fd);
+		json_string(&j, "object", b->v[i].object);
+		json_string(&j, "message", b->v[i].message);
+		json_string(&j, "advice", b->v[i].advice);
+		json_end(&j);
+	}
+	json_end(&j);
+	json_end(&j);
+}
+
+/* A tree that changes under the look is looked at again. */
+static int look(struct command *cmd, struct host *host, struct survey *s, struct blockers *b,
+                struct crcore_error *err)
+{
+	int r = -EAGAIN;
+
+	for (int tries = 0; tries < 5 && (r == -EAGAIN || r == -ESRCH); tries++) {
+		struct crcore_error once = CRCORE_ERROR_INIT;
+		survey_free(s);
+		blockers_free(b);
+		host_forget(host);
+		if ((r = tree_look(cmd->pid, &s->tree, &once)) == 0)
+			r = survey_look(s, cmd, host, b, &once);
+		if (r < 0)
+			*err = once;
+	}
+	if (r == 0)
+		*err = (struct crcore_error)CRCORE_ERROR_INIT;
+	return r;
+}
+
+static int check_tree(struct command *cmd, struct host *host, struct crcore_error *err)
+{
+	struct survey s = { 0 };
+	struct blockers b = { 0 };
+	int r = needs_check(err);
+
+	if (r == 0 && (r = host_run(host, STAGE_OBSERVE, err)) == 0)
+		r = look(cmd, host, &s, &b, err);
+	if (r == 0) {
+		if (cmd->json)
+			print_json(cmd->pid, &b, s.tree.ntasks);
+		else
+			for (unsigned i = 0; i < b.n; i++)
+				print_blocker(&b.v[i]);
+		if (b.n) {
+			crcore_fail_at(err, cmd->pid, -1, "tree of %u tasks", s.tree.ntasks);
+			r = crcore_fail(err, -ENOTSUP, "%u things keep it from being saved", b.n);
+			crcore_advise(err, "see the list above");
+		} else if (!cmd->json) {
+			printf("%u tasks, %u objects: nothing keeps it from being saved\n", s.tree.ntasks,
+			       s.objects.n);
+		}
+	}
+	survey_free(&s);
+	blockers_free(&b);
+	return r;
+}
+
+int command_check(struct command *cmd, struct crcore_error *err)
+{
+	struct host *host = NULL;
+	int r = host_load(cmd->policy, &host, err);
+
+	if (r == 0)
+		r = cmd->pid ? check_tree(cmd, host, err) : check_machine(cmd, host);
+	host_free(host);
+	return r;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptor tables: every descriptor of every task, and which of them reach
+ * one and the same file description (fork, dup, passing). /proc/PID/fdinfo
+ * tells most apart; kcmp(2) decides among those that look alike, by sorting.
+ */
+#include <ctype.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+
+struct descriptor {
+	struct task *task;
+	Crcore__Fd *rec;
+	int fd;
+	struct stat st;
+	uint32_t flags, mnt_id;
+	int64_t pos;
+	char *fdinfo;
+	unsigned group;      /* equal: same description; 0: not told yet */
+};
+
+struct table {
+	struct descriptor *v;
+	unsigned n, ngroups;
+	int error;           /* of kcmp */
+};
+
+/* ---- reading -------------------------------------------------------------------- */
+
+static void parse_fdinfo(struct descriptor *d)
+{
+	const char *pos = proc_field(d->fdinfo, "pos"), *flags = proc_field(d->fdinfo, "flags");
+	const char *mnt = proc_field(d->fdinfo, "mnt_id");
+
+	d->pos = pos ? strtoll(pos, NULL, 10) : 0;
+	d->flags = flags ? (uint32_t)strtoul(flags, NULL, 8) : 0;
+	d->mnt_id = mnt ? (uint32_t)strtoul(mnt, NULL, 10) : 0;
+}
+
+/* 1: read, 0: it was closed meanwhile (the tree runs). */
+static int read_descriptor(struct task *t, int fd, struct descriptor *ret, struct crcore_error *err)
+{
+	struct crcore_error gone = CRCORE_ERROR_INIT;
+	char path[40];
+
+	*ret = (struct descriptor){ .task = t, .fd = fd };
+	snprintf(path, sizeof(path), "fd/%d", fd);
+	if (fstatat(t->proc, path, &ret->st, 0) < 0)
+		return errno == ENOENT ? 0 : crcore_fail(err, -errno, "cannot look at descriptor %d: %s",
+		                                         fd, strerror(errno));
+	snprintf(path, sizeof(path), "fdinfo/%d", fd);
+	int r = proc_read(t->proc, path, &ret->fdinfo, NULL, &gone);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0) {
+		*err = gone;
+		return r;
+	}
+	parse_fdinfo(ret);
+	return 1;
+}
+
+static int add_descriptor(struct table *table, struct task *t, int fd, Crcore__Files *files,
+                          struct crcore_error *err)
+{
+	if (!GROW(table->v, table->n) || !GROW(files->fds, files->n_fds))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	struct descriptor *d = &table->v[table->n];
+	int r = read_descriptor(t, fd, d, err);
+	if (r <= 0)
+		return r;
+	if (!(d->rec = malloc(sizeof(*d->rec)))) {
+		free(d->fdinfo);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	crcore__fd__init(d->rec);
+	d->rec->fd = (uint32_t)fd;
+	d->rec->cloexec = (d->flags & O_CLOEXEC) != 0;
+	d->flags &= ~(uint32_t)O_CLOEXEC;
+	files->fds[files->n_fds++] = d->rec;
+	table->n++;
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const Crcore__Fd *x = *(Crcore__Fd *const *)a, *y = *(Crcore__Fd *const *)b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+static int read_table(struct table *table, struct task *t, Crcore__Files *files,
+                      struct crcore_error *err)
+{
+	int fd = openat(t->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir)
+		return crcore_fail(err, -errno, "cannot list descriptors: %s", strerror(errno));
+	for (struct dirent *e; r == 0 && (e = readdir(dir));)
+		if (isdigit((unsigned char)e->d_name[0]))
+			r = add_descriptor(table, t, atoi(e->d_name), files, err);
+	qsort(files->fds, files->n_fds, sizeof(*files->fds), by_number);
+	return r;
+}
+
+/* ---- telling descriptions apart --------------------------------------------------- */
+
+#define COMPARE(x, y) do { if ((x) != (y)) return (x) < (y) ? -1 : 1; } while (0)
+
+static int by_looks(const void *a, const void *b)
+{
+	const struct descriptor *x = *(struct descriptor *const *)a;
+	const struct descriptor *y = *(struct descriptor *const *)b;
+
+	COMPARE(x->st.st_dev, y->st.st_dev);
+	COMPARE(x->st.st_ino, y->st.st_ino);
+	COMPARE(x->flags, y->flags);
+	COMPARE(x->mnt_id, y->mnt_id);
+	COMPARE(x->pos, y->pos);
+	return 0;
+}
+
+static int by_description(const void *a, const void *b, void *arg)
+{
+	const struct descriptor *x = *(struct descriptor *const *)a;
+	const struct descriptor *y = *(struct descriptor *const *)b;
+	struct table *table = arg;
+	long r = x == y ? 0 : syscall(SYS_kcmp, x->task->abi.pid, y->task->abi.pid, KCMP_FILE,
+	                              (long)x->fd, (long)y->fd);
+
+	if (r < 0)
+		table->error = -errno;
+	return r == 0 ? 0 : r == 1 ? -1 : 1;
+}
+
+static void group_alike(struct table *table, struct descriptor **v, unsigned n)
+{
+	if (n > 1)
+		qsort_r(v, n, sizeof(*v), by_description, table);
+	for (unsigned i = 0; i < n; i++) {
+		if (i == 0 || by_description(&v[i - 1], &v[i], table) != 0)
+			table->ngroups++;
+		v[i]->group = table->ngroups;
+	}
+}
+
+static int group_descriptors(struct table *table, struct crcore_error *err)
+{
+	cleanup_free struct descriptor **v = calloc(table->n + 1, sizeof(*v));
+
+	if (!v)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < table->n; i++)
+		v[i] = &table->v[i];
+	qsort(v, table->n, sizeof(*v), by_looks);
+	for (unsigned i = 0, k; i < table->n; i = k) {
+		for (k = i + 1; k < table->n && by_looks(&v[i], &v[k]) == 0; k++)
+			;
+		group_alike(table, v + i, k - i);
+	}
+	if (table->error == -ESRCH || table->error == -EBADF)
+		return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
+	if (table->error)
+		return crcore_fail(err, table->error, "cannot compare descriptors (kcmp): %s",
+		                   strerror(-table->error));
+	return 0;
+}
+
+/* ---- objects ------------------------------------------------------------------------ */
+
+static struct object *make_object(struct descriptor *d)
+{
+	struct object *o = calloc(1, sizeof(*o));
+	char link[4096];
+
+	if (!o)
+		return NULL;
+	snprintf(o->path, sizeof(o->path), "fd/%d", d->fd);
+	ssize_t n = readlinkat(d->task->proc, o->path, link, sizeof(link) - 1);
+	link[n < 0 ? 0 : n] = '\0';
+	o->task = d->task;
+	o->link = strdup(link);
+	o->fdinfo = STEAL(d->fdinfo);
+	o->abi = (struct crcore_object){
+		.size = sizeof(o->abi), .class_ = CRCORE_DESCRIPTION, .pid = d->task->abi.pid,
+		.fd = d->fd, .local_fd = -1, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id,
+		.st = d->st, .link = o->link, .fdinfo = o->fdinfo,
+	};
+	if (o->link)
+		return o;
+	free(o->fdinfo);
+	free(o);
+	return NULL;
+}
+
+static int make_objects(struct table *table, struct objects *objects, struct crcore_error *err)
+{
+	cleanup_free struct object **of = calloc(table->ngroups + 1, sizeof(*of));
+	int r = of ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && i < table->n; i++) {
+		struct descriptor *d = &table->v[i];
+		struct object **o = &of[d->group];
+		if (!*o) {
+			*o = make_object(d);
+			r = *o ? objects_add(objects, *o, err) : crcore_fail(err, -ENOMEM, "out of memory");
+		}
+		if (r == 0) {
+			(*o)->abi.holders++;
+			d->rec->object = (*o)->abi.id;
+		}
+	}
+	return r;
+}
+
+int survey_descriptors(struct survey *s, struct crcore_error *err)
+{
+	struct table table = { 0 };
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < s->tree.ntasks; i++) {
+		struct task *t = s->tree.tasks[i];
+		Crcore__Files *files = t->rec->files ? s->files[t->rec->files - 1] : NULL;
+		if (files && !files->n_fds)
+			r = read_table(&table, t, files, err);
+		if (r < 0)
+			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	}
+	if (r == 0 && (r = group_descriptors(&table, err)) == 0)
+		r = make_objects(&table, &s->objects, err);
+	for (unsigned i = 0; i < table.n; i++)
+		free(table.v[i].fdinfo);
+	free(table.v);
+	return r;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `crcore dump`, stage by stage: load, observe, freeze, collect, ask, hold,
+ * save, seal, release. Each stage is one function; whichever fails, everything
+ * before it is taken back in dump_end() and the tree goes on as it was.
+ */
+#include <signal.h>
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+#include "core/util/worker.h"
+
+#define REGION_SLACK (256u << 10) /* interpreter, headers */
+
+struct dump {
+	struct command *cmd;
+	struct host *host;
+	struct image *image;
+	struct survey survey;              /* of the frozen tree */
+	struct observations *observations;
+	struct inject **injects;           /* one per address space */
+	unsigned ninjects;
+	enum leave leave;
+	uint64_t timeout_ns, frozen_at;
+};
+
+/* ---- services for plugins ------------------------------------------------------------- */
+
+static int serve_put_record(void *arg, struct crcore_ctx *ctx, const char *section, const void *msg,
+                            size_t len, struct crcore_error *err)
+{
+	struct dump *d = arg;
+
+	return image_put(d->image, ctx->p.name, section, msg, len, err);
+}
+
+static int serve_blob(void *arg, struct crcore_ctx *ctx, const char *section,
+                      struct crcore_error *err)
+{
+	struct dump *d = arg;
+	char name[160];
+
+	snprintf(name, sizeof(name), "%s.%s.bin", ctx->p.name, section);
+	return image_bulk(d->image, name, err);
+}
+
+static const struct crcore_task *serve_task(void *arg, uint32_t index)
+{
+	struct dump *d = arg;
+
+	return index < d->survey.tree.ntasks ? &d->survey.tree.tasks[index]->abi : NULL;
+}
+
+/* ---- stages ----------------------------------------------------------------------------- */
+
+static int stage_load(struct dump *d, struct crcore_error *err)
+{
+	int64_t leave = policy_core(d->cmd->policy, "dump.leave")->i;
+	int r;
+
+	d->leave = leave == 1 ? LEAVE_RUNNING : leave == 2 ? LEAVE_STOPPED : LEAVE_KILLED;
+	d->timeout_ns = (uint64_t)policy_core(d->cmd->policy, "dump.timeout")->i;
+	if ((r = needs_check(err)) < 0 || (r = host_load(d->cmd->policy, &d->host, err)) < 0)
+		return r;
+	d->host->services = (struct host_services){
+		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task, .arg = d,
+	};
+	return image_create(d->cmd->images_dir, &d->image, err);
+}
+
+/* One error line for all blockers: the first, and how many more there are. */
+static int refuse(struct blockers *b, pid_t pid, struct crcore_error *err)
+{
+	if (!b->n)
+		return 0;
+	*err = b->v[0];
+	for (unsigned i = 1; i < b->n; i++)
+		log_line(1, "pid %d: fd %d: %s: %s; %s", b->v[i].pid, b->v[i].fd, b->v[i].object,
+		         b->v[i].message, b->v[i].advice);
+	if (b->n > 1) {
+		size_t len = strlen(err->message);
+		snprintf(err->message + len, sizeof(err->message) - len,
+		         " (and %u more: crcore check -t %d lists all)", b->n - 1, pid);
+	}
+	return err->code;
+}
+
+/* The tree still runs: everything that can be refused is refused here. */
+static int stage_observe(struct dump *d, struct crcore_error *err)
+{
+	struct survey live = { 0 };
+	struct blockers blockers = { 0 };
+	struct crcore_error changed = CRCORE_ERROR_INIT;
+	int r = tree_look(d->cmd->pid, &live.tree, err);
+
+	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
+	    (r = survey_look(&live, d->cmd, d->host, &blockers, &changed)) == 0)
+		r = refuse(&blockers, d->cmd->pid, err);
+	else if (changed.code == -EAGAIN || changed.code == -ESRCH)
+		r = 0; /* it changed under the look: the frozen tree decides */
+	else if (changed.code)
+		*err = changed;
+	if (r == 0)
+		d->observations = observe_waits(&live.tree);
+	host_forget(d->host);
+	survey_free(&live);
+	blockers_free(&blockers);
+	return r;
+}
+
+static int stage_freeze(struct dump *d, struct crcore_error *err)
+{
+	d->frozen_at = now_ns();
+	int r = tree_freeze(d->cmd->pid, d->timeout_ns, &d->survey.tree, err);
+
+	if (r == 0)
+		observations_apply(d->observations, &d->survey.tree);
+	return r;
+}
+
+static int stage_collect(struct dump *d, struct crcore_error *err)
+{
+	struct blockers blockers = { 0 };
+	struct tree *tree = &d->survey.tree;
+	int r = survey_look(&d->survey, d->cmd, d->host, &blockers, err);
+
+	if (r == 0)
+		r = refuse(&blockers, d->cmd->pid, err);
+	blockers_free(&blockers);
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
+		r = task_collect(tree->tasks[i], err);
+	return r;
+}
+
+/* Bytes of region that the programs of all threads of an address space need. */
+static size_t region_size(const struct tree *tree, const struct mm *mm)
+{
+	size_t size = REGION_SLACK;
+
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		for (unsigned k = 0; tree->tasks[i]->mm == mm && k < tree->tasks[i]->nthreads; k++)
+			size += prog_size(tree->tasks[i]->threads[k].ask) + 4 * PAGE;
+	return ALIGN_UP(size, PAGE);
+}
+
+static int place_programs(struct dump *d, struct crcore_error *err)
+{
+	struct tree *tree = &d->survey.tree;
+	int r = 0;
+
+	d->injects = calloc(tree->nmms + 1, sizeof(struct inject *));
+	if (!d->injects)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; r == 0 && i < tree->nmms; i++) {
+		struct mm *mm = tree->mms[i];
+		r = inject_open(mm->task->threads, region_size(tree, mm), &mm->inject, err);
+		if (r == 0)
+			d->injects[d->ninjects++] = mm->inject;
+	}
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
+			r = inject_place(t->mm->inject, &t->threads[k], t->threads[k].ask, err);
+	}
+	return r;
+}
+
+static int stage_ask(struct dump *d, struct crcore_error *err)
+{
+	struct tree *tree = &d->survey.tree;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		if (!t->nthreads)
+			continue;
+		if ((r = task_ask(t, err)) == 0)
+			r = host_ask(d->host, &t->abi, t->threads[0].ask, err);
+	}
+	if (r == 0 && (r = place_programs(d, err)) == 0)
+		r = inject_run(d->injects, d->ninjects, d->timeout_ns, err);
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
+		r = task_answers(tree->tasks[i], err);
+	return r;
+}
+
+static int save_object(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	return ctx->p.save_object(ctx->state, arg, err);
+}
+
+static int save_objects(struct dump *d, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < d->survey.objects.n; i++) {
+		struct object *o = d->survey.objects.v[i];
+		if (!o->owner->p.save_object)
+			continue;
+		if ((r = object_open(o, err)) == 0)
+			r = host_call(o->owner, STAGE_SAVE, save_object, &o->abi, err);
+		object_close(o);
+		if (r < 0)
+			crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
+		if (r == 0)
+			r = worker_check(err);
+	}
+	return r;
+}
+
+static int stage_save(struct dump *d, struct crcore_error *err)
+{
+	struct memory_stats stats = { 0 };
+	int r;
+
+	if ((r = memory_save(&d->survey.tree, d->image, &d->survey.segments, &d->survey.nsegments,
+	                     &stats, err)) < 0 ||
+	    (r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0 ||
+	    (r = save_records(&d->survey, d->image, err)) < 0)
+		return r;
+	log_line(2, "pages: %llu stored, %llu shared, %llu zero", (unsigned long long)stats.stored,
+	         (unsigned long long)stats.shared, (unsigned long long)stats.zero);
+	return worker_check(err);
+}
+
+static int stage_seal(struct dump *d, struct crcore_error *err)
+{
+	Crcore__Manifest m;
+	int r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
+
+	if (r == 0)
+		r = image_seal(d->image, &m, err);
+	clear_manifest(&m);
+	return r;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static void dump_end(struct dump *d, bool success)
+{
+	for (unsigned i = 0; i < d->ninjects; i++)
+		inject_close(d->injects[i]);
+	free(d->injects);
+	tree_thaw(&d->survey.tree, success ? d->leave : LEAVE_RUNNING);
+	if (d->frozen_at)
+		log_line(2, "the tree stood still for %.3f ms", (double)(now_ns() - d->frozen_at) / 1e6);
+	if (d->host)
+		host_undo(d->host, success);
+	observations_free(d->observations);
+	survey_free(&d->survey);
+	image_close(d->image);
+	host_free(d->host);
+}
+
+static int dump_stages(struct dump *d, struct crcore_error *err)
+{
+	static int (*const stages[])(struct dump *, struct crcore_error *) = {
+		stage_load, stage_observe, stage_freeze, stage_collect, stage_ask,
+	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(stages); i++)
+		if ((r = stages[i](d, err)) == 0)
+			r = worker_check(err);
+	if (r < 0 || (r = host_run(d->host, STAGE_HOLD, err)) < 0 || (r = stage_save(d, err)) < 0 ||
+	    (r = host_run(d->host, STAGE_RELEASE, err)) < 0)
+		return r;
+	return stage_seal(d, err);
+}
+
+static int dump_work(struct worker *w, void *arg, struct crcore_error *err)
+{
+	struct dump d = { .cmd = arg };
+	int r = dump_stages(&d, err);
+
+	dump_end(&d, r == 0);
+	return r;
+}
+
+int command_dump(struct command *cmd, struct crcore_error *err)
+{
+	return worker_run(dump_work, NULL, cmd, err);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A dump, seen from inside: what is known of a tree at one moment (survey),
+ * and the stages that look at it while it runs, freeze it, and save it.
+ */
+#ifndef CRCORE_DUMP_H
+#define CRCORE_DUMP_H
+
+#include "core/cli/cli.h"
+#include "core/host/host.h"
+#include "core/image/image.h"
+#include "core/memory/memory.h"
+#include "core/task/task.h"
+
+/* All that would keep a tree from being saved, not only the first. */
+struct blockers {
+	struct crcore_error *v;
+	unsigned n;
+};
+void blockers_take(struct blockers *, struct crcore_error *); /* moves err there, clears it */
+void blockers_free(struct blockers *);
+
+/* An object of the tree and whose it is. */
+struct object {
+	struct crcore_object abi;      /* what plugins see; abi.id is 0 until numbered */
+	struct task *task;             /* a holder */
+	struct crcore_ctx *owner;      /* NULL: not claimed */
+	char path[64];                 /* relative to the holder's /proc/PID: "fd/3", "exe" */
+	char *link, *fdinfo;
+};
+
+struct objects {
+	struct object **v;             /* by id - 1 */
+	unsigned n;
+};
+
+struct survey {
+	struct tree tree;
+	struct objects objects;
+	Crcore__Files **files; unsigned nfiles;
+	Crcore__Fs **fs; unsigned nfs;
+	Crcore__Sighand **sighands; unsigned nsighands;
+	Crcore__Segment **segments; unsigned nsegments;
+};
+
+/* share.c: who shares address space, descriptor table, directories, signal
+ * actions. Fills the ids of the task records, tree.mms and the empty records. */
+int survey_sharing(struct survey *, struct crcore_error *);
+
+/* objects.c: finds what tasks hold and offers it to the plugins. With blockers,
+ * goes on after an object that nobody can save. */
+int survey_objects(struct survey *, struct host *, struct blockers *, struct crcore_error *);
+/* Opens abi.local_fd for one call of a hook, and closes it. */
+int object_open(struct object *, struct crcore_error *);
+void object_close(struct object *);
+void objects_free(struct objects *);
+/* descriptors.c: the descriptor tables; files.c: exe, cwd, root, mappings. */
+int survey_descriptors(struct survey *, struct crcore_error *);
+int survey_references(struct survey *, struct blockers *, struct crcore_error *);
+/* Appends an object (takes it over); -ENOMEM. */
+int objects_add(struct objects *, struct object *, struct crcore_error *);
+
+/* survey.c: everything above for a tree that tree_look or tree_freeze filled. */
+int survey_take(struct survey *, struct host *, struct blockers *, struct crcore_error *);
+/* The same, with what the command allows: --shell-job. */
+int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
+                struct crcore_error *);
+void survey_free(struct survey *);
+
+/* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
+int task_check_place(const struct task *, struct crcore_error *);
+/* A root whose session or group is led by somebody outside needs dump.shell-job. */
+int tree_check_session(const struct tree *, bool shell_job, struct crcore_error *);
+
+/* needs.c: what the kernel and our capabilities must offer; each test of a
+ * behaviour. table: for `check`. */
+struct need_result { const char *what; bool ok; char why[160]; };
+int needs_check(struct crcore_error *);
+unsigned needs_list(struct need_result *ret, unsigned max);
+
+/* records.c: writes the records of the core and fills the manifest. */
+int save_records(struct survey *, struct image *, struct crcore_error *);
+int fill_manifest(const struct survey *, struct host *, const struct command *, Crcore__Manifest *,
+                  struct crcore_error *);
+void clear_manifest(Crcore__Manifest *);
+#endif

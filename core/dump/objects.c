@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects: what tasks hold and only plugins understand. Each is offered once
+ * to all plugins; exactly one must take it.
+ */
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+
+int objects_add(struct objects *os, struct object *o, struct crcore_error *err)
+{
+	if (!GROW(os->v, os->n)) {
+		free(o->link);
+		free(o->fdinfo);
+		free(o);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	os->v[os->n++] = o;
+	o->abi.id = os->n;
+	return 0;
+}
+
+void objects_free(struct objects *os)
+{
+	for (unsigned i = 0; i < os->n; i++) {
+		object_close(os->v[i]);
+		free(os->v[i]->link);
+		free(os->v[i]->fdinfo);
+		free(os->v[i]);
+	}
+	free(os->v);
+	*os = (struct objects){ 0 };
+}
+
+int object_open(struct object *o, struct crcore_error *err)
+{
+	int fd;
+
+	if (o->abi.class_ == CRCORE_DESCRIPTION)
+		fd = (int)syscall(SYS_pidfd_getfd, o->task->pidfd, o->abi.fd, 0);
+	else
+		fd = openat(o->task->proc, o->path, O_PATH | O_CLOEXEC);
+	if (fd >= 0) {
+		o->abi.local_fd = fd;
+		return 0;
+	}
+	int e = errno;
+	crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
+	if (e == EBADF || e == ENOENT || e == ESRCH)
+		return crcore_fail(err, -EAGAIN, "it went away while it was looked at");
+	if (e == EPERM)
+		crcore_advise(err, "run crcore with CAP_SYS_PTRACE%s",
+		              o->abi.class_ == CRCORE_FILE ? " and CAP_CHECKPOINT_RESTORE" : "");
+	return crcore_fail(err, -e, "cannot reach it from here: %s", strerror(e));
+}
+
+void object_close(struct object *o)
+{
+	if (o->abi.local_fd >= 0)
+		close(o->abi.local_fd);
+	o->abi.local_fd = -1;
+}
+
+static int claim(struct object *o, struct host *host, struct crcore_error *err)
+{
+	int r = object_open(o, err);
+
+	if (r < 0)
+		return r;
+	r = host_claim(host, &o->abi, &o->owner, err);
+	object_close(o);
+	if (r == 0)
+		r = host_own(o->owner, &o->abi, err);
+	if (r < 0)
+		crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
+	return r;
+}
+
+int survey_objects(struct survey *s, struct host *host, struct blockers *blockers,
+                   struct crcore_error *err)
+{
+	int r = survey_descriptors(s, err);
+
+	if (r == 0)
+		r = survey_references(s, blockers, err);
+	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
+		r = claim(s->objects.v[i], host, err);
+		if (r < 0 && r != -EAGAIN && r != -ENOMEM && blockers) {
+			blockers_take(blockers, err);
+			r = 0;
+		}
+	}
+	return r;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Refusals that concern a task as a whole: where it lives and who else has a
+ * hand on it.
+ */
+#include <fcntl.h>
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+
+/* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
+static int check_namespaces(const struct task *t, struct crcore_error *err)
+{
+	int fd = openat(t->proc, "ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char theirs[64], ours[64], path[300];
+
+	if (!dir)
+		return crcore_fail(err, -errno, "cannot look at its namespaces: %s", strerror(errno));
+	for (struct dirent *e; (e = readdir(dir));) {
+		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children"))
+			continue;
+		ssize_t n = readlinkat(fd, e->d_name, theirs, sizeof(theirs) - 1);
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", e->d_name);
+		ssize_t m = readlink(path, ours, sizeof(ours) - 1);
+		if (n < 0 || m < 0 || (n == m && !memcmp(theirs, ours, (size_t)n)))
+			continue;
+		crcore_advise(err, "run crcore in the same namespaces: nsenter -a -t %d crcore ...",
+		              t->abi.pid);
+		return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore",
+		                   e->d_name);
+	}
+	return 0;
+}
+
+static int check_status(const struct task *t, struct crcore_error *err)
+{
+	cleanup_free char *status = NULL;
+	int r = proc_read(t->proc, "status", &status, NULL, err);
+	if (r < 0)
+		return r;
+
+	const char *tracer = proc_field(status, "TracerPid"), *seccomp = proc_field(status, "Seccomp");
+	const char *kthread = proc_field(status, "Kthread"), *vm = proc_field(status, "VmSize");
+	pid_t by = tracer ? atoi(tracer) : 0;
+	if (by && by != getpid()) {
+		crcore_advise(err, "end the tracer (a debugger, strace) or let it detach first");
+		return crcore_fail(err, -EBUSY, "it is traced by process %d", by);
+	}
+	if (kthread ? *kthread == '1' : !vm) {
+		crcore_advise(err, "name a process of user space");
+		return crcore_fail(err, -ENOTSUP, "it is a kernel thread");
+	}
+	if (seccomp && *seccomp != '0') {
+		crcore_advise(err, "start the program without a system call filter");
+		return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which cannot be saved yet");
+	}
+	return 0;
+}
+
+int task_check_place(const struct task *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	if (t->abi.state != CRCORE_TASK_ZOMBIE && (r = check_status(t, err)) == 0)
+		r = check_namespaces(t, err);
+	if (r < 0)
+		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	return r;
+}
+
+static bool is_outside(const struct tree *tree, pid_t leader)
+{
+	return leader != 0 && !tree_find(tree, leader);
+}
+
+int tree_check_session(const struct tree *tree, bool shell_job, struct crcore_error *err)
+{
+	const struct task *root = tree->tasks[0];
+	bool sid = is_outside(tree, root->abi.sid), pgid = is_outside(tree, root->abi.pgid);
+
+	if (!shell_job && (sid || pgid)) {
+		crcore_fail_at(err, root->abi.pid, -1, "task %s", root->comm);
+		crcore_advise(err, "start it with setsid, or use --shell-job if it may join "
+		              "the session of whoever restores it");
+		return crcore_fail(err, -ENOTSUP, "its %s %d is led from outside the tree",
+		                   sid ? "session" : "process group", sid ? root->abi.sid : root->abi.pgid);
+	}
+	for (unsigned i = 1; i < tree->ntasks; i++) {
+		const struct task *t = tree->tasks[i];
+		char path[32];
+		snprintf(path, sizeof(path), "/proc/%d", t->abi.sid);
+		if (t->abi.sid != root->abi.sid && is_outside(tree, t->abi.sid) && !access(path, F_OK)) {
+			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+			crcore_advise(err, "save the tree that holds process %d too", t->abi.sid);
+			return crcore_fail(err, -ENOTSUP, "its session %d is led from outside the tree",
+			                   t->abi.sid);
+		}
+	}
+	return 0;
+}

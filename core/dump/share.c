@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which tasks share what: address space, descriptor table, directories and
+ * umask, signal actions (clone(2) CLONE_VM, FILES, FS, SIGHAND). kcmp(2) gives
+ * an order, so that 10,000 tasks are sorted, not compared pair by pair.
+ */
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+
+struct sharing {
+	int type;
+	int error;
+};
+
+static long compare(const struct task *a, const struct task *b, struct sharing *s)
+{
+	long r = a == b ? 0 : syscall(SYS_kcmp, a->abi.pid, b->abi.pid, s->type, 0, 0);
+
+	if (r < 0)
+		s->error = -errno;
+	return r;
+}
+
+static int by_resource(const void *a, const void *b, void *arg)
+{
+	long r = compare(*(struct task *const *)a, *(struct task *const *)b, arg);
+
+	return r == 0 ? 0 : r == 1 ? -1 : 1;
+}
+
+/* ids[i] is the group of tree->tasks[i], from 1 in order of first appearance;
+ * 0 for zombies, which have nothing. */
+static int group(const struct tree *tree, int type, uint32_t *ids, uint32_t *ret_n,
+                 struct crcore_error *err)
+{
+	struct sharing s = { type, 0 };
+	cleanup_free struct task **v = calloc(tree->ntasks + 1, sizeof(*v));
+	cleanup_free uint32_t *rank = calloc(tree->ntasks + 1, sizeof(*rank));
+	cleanup_free uint32_t *seen = calloc(tree->ntasks + 1, sizeof(*seen));
+	unsigned n = 0;
+
+	if (!v || !rank || !seen)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE)
+			v[n++] = tree->tasks[i];
+	qsort_r(v, n, sizeof(*v), by_resource, &s);
+	for (unsigned i = 0, r = 0; i < n; i++) {
+		if (i == 0 || compare(v[i - 1], v[i], &s) != 0)
+			r++;
+		rank[v[i]->abi.index] = r;
+	}
+	if (s.error)
+		return crcore_fail(err, s.error, "cannot compare tasks (kcmp): %s", strerror(-s.error));
+	*ret_n = 0;
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (rank[i]) {
+			if (!seen[rank[i]])
+				seen[rank[i]] = ++*ret_n;
+			ids[i] = seen[rank[i]];
+		}
+	return 0;
+}
+
+/* ---- the records behind the ids ------------------------------------------------- */
+
+static int add_mm(struct tree *tree, struct task *t, uint32_t id, struct crcore_error *err)
+{
+	if (id <= tree->nmms) {
+		t->mm = tree->mms[id - 1];
+		return 0;
+	}
+	struct mm *mm = calloc(1, sizeof(*mm));
+	if (!mm || !(mm->rec = malloc(sizeof(*mm->rec))) || !GROW(tree->mms, tree->nmms)) {
+		if (mm)
+			free(mm->rec);
+		free(mm);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	crcore__mm__init(mm->rec);
+	mm->rec->id = mm->id = id;
+	mm->task = t;
+	tree->mms[tree->nmms++] = mm;
+	t->mm = mm;
+	return 0;
+}
+
+#define NEW_RECORDS(array, count, n, type, init) ({ \
+	bool ok_ = ((array) = calloc((n) + 1, sizeof(*(array)))) != NULL; \
+	for (uint32_t i_ = 0; ok_ && i_ < (n); i_++) { \
+		type *rec_ = malloc(sizeof(*rec_)); \
+		if (!(ok_ = rec_ != NULL)) \
+			break; \
+		init(rec_); \
+		rec_->id = i_ + 1; \
+		(array)[(count)++] = rec_; \
+	} \
+	ok_; })
+
+int survey_sharing(struct survey *s, struct crcore_error *err)
+{
+	struct tree *tree = &s->tree;
+	static const int type[] = { KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND };
+	uint32_t n[4];
+	cleanup_free uint32_t *ids = calloc(4 * (size_t)tree->ntasks + 1, sizeof(*ids));
+	int r = ids ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && i < 4; i++)
+		r = group(tree, type[i], ids + i * tree->ntasks, &n[i], err);
+	if (r < 0)
+		return r;
+	if (!NEW_RECORDS(s->files, s->nfiles, n[1], Crcore__Files, crcore__files__init) ||
+	    !NEW_RECORDS(s->fs, s->nfs, n[2], Crcore__Fs, crcore__fs__init) ||
+	    !NEW_RECORDS(s->sighands, s->nsighands, n[3], Crcore__Sighand, crcore__sighand__init))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		if (t->abi.state == CRCORE_TASK_ZOMBIE)
+			continue;
+		t->rec->mm = ids[i];
+		t->rec->files = ids[tree->ntasks + i];
+		t->rec->fs = ids[2 * tree->ntasks + i];
+		t->rec->sighand = ids[3 * tree->ntasks + i];
+		t->sighand = s->sighands[t->rec->sighand - 1];
+		r = add_mm(tree, t, t->rec->mm, err);
+	}
+	return r;
+}

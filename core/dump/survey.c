@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A survey: all that is known of a tree at one moment, of one that runs (check,
+ * and the first pass of a dump) or of a frozen one. Both take the same steps,
+ * so what the first does not refuse the second will not either, unless the
+ * tree changed in between.
+ */
+#include "core/dump/dump.h"
+#include "core/util/util.h"
+#include "core/util/worker.h"
+
+void blockers_take(struct blockers *b, struct crcore_error *err)
+{
+	if (GROW(b->v, b->n))
+		b->v[b->n++] = *err;
+	*err = (struct crcore_error)CRCORE_ERROR_INIT;
+}
+
+void blockers_free(struct blockers *b)
+{
+	free(b->v);
+	*b = (struct blockers){ 0 };
+}
+
+static int check_places(struct survey *s, struct blockers *blockers, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < s->tree.ntasks; i++) {
+		int r = task_check_place(s->tree.tasks[i], err);
+		if (r < 0 && !blockers)
+			return r;
+		if (r < 0)
+			blockers_take(blockers, err);
+	}
+	return 0;
+}
+
+int survey_take(struct survey *s, struct host *host, struct blockers *blockers,
+                struct crcore_error *err)
+{
+	int r;
+
+	if ((r = worker_check(err)) < 0 || (r = check_places(s, blockers, err)) < 0 ||
+	    (r = survey_sharing(s, err)) < 0)
+		return r;
+	return survey_objects(s, host, blockers, err);
+}
+
+int survey_look(struct survey *s, const struct command *cmd, struct host *host,
+                struct blockers *blockers, struct crcore_error *err)
+{
+	int r = tree_check_session(&s->tree, policy_core(cmd->policy, "dump.shell-job")->b, err);
+
+	if (r < 0)
+		blockers_take(blockers, err);
+	return survey_take(s, host, blockers, err);
+}
+
+void survey_free(struct survey *s)
+{
+	objects_free(&s->objects);
+	for (unsigned i = 0; i < s->nfiles; i++)
+		crcore__files__free_unpacked(s->files[i], NULL);
+	for (unsigned i = 0; i < s->nfs; i++)
+		crcore__fs__free_unpacked(s->fs[i], NULL);
+	for (unsigned i = 0; i < s->nsighands; i++)
+		crcore__sighand__free_unpacked(s->sighands[i], NULL);
+	for (unsigned i = 0; i < s->nsegments; i++)
+		crcore__segment__free_unpacked(s->segments[i], NULL);
+	free(s->files);
+	free(s->fs);
+	free(s->sighands);
+	free(s->segments);
+	tree_free(&s->tree);
+	*s = (struct survey){ 0 };
+}
