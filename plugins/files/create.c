@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore: records are read and checked before anything exists, then become
+ * descriptors in the coordinator. A file below /proc of a restored task is not
+ * there yet when descriptions are made: the object is a placeholder then, and
+ * the task's program puts the real file in its place.
+ */
+#include "files.h"
+
+#include <sys/syscall.h>
+
+/* -- load ------------------------------------------------------------------------ */
+
+static int load_file(struct files *f, const void *msg, size_t len, struct crcore_error *err)
+{
+	Files__File *rec = files__file__unpack(NULL, len, msg);
+	void *more;
+
+	if (!rec)
+		return crcore_fail(err, -EBADMSG, "a record of section file is damaged");
+	more = realloc(f->recs, (f->nrecs + 1) * sizeof(*f->recs));
+	if (!more) {
+		files__file__free_unpacked(rec, NULL);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	f->recs = more;
+	f->recs[f->nrecs++] = rec;
+	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__OWN ||
+	    (rec->kind != FILES__KIND__GHOST && rec->path[0] != '/') ||
+	    strlen(rec->path) >= PATH_MAX || rec->pos > INT64_MAX ||
+	    rec->flags & (O_CREAT | O_TRUNC | O_EXCL))
+		return crcore_fail(err, -EBADMSG, "a record of section file makes no sense");
+	return 0;
+}
+
+static int load_ghost(struct files *f, const void *msg, size_t len, struct crcore_error *err)
+{
+	struct ghost *g = calloc(1, sizeof(*g));
+	void *more = realloc(f->ghosts, (f->nghosts + 1) * sizeof(*f->ghosts));
+
+	if (more)
+		f->ghosts = more;
+	if (!g || !more) {
+		free(g);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	g->fd = g->tmpfile_fd = -1;
+	f->ghosts[f->nghosts++] = g;
+	g->rec = files__ghost__unpack(NULL, len, msg);
+	if (!g->rec)
+		return crcore_fail(err, -EBADMSG, "a record of section ghost is damaged");
+	return 0;
+}
+
+int files_load_record(void *state, const char *section, uint32_t version, const void *msg,
+                      size_t len, struct crcore_error *err)
+{
+	if (!strcmp(section, "file"))
+		return load_file(state, msg, len, err);
+	if (!strcmp(section, "ghost"))
+		return load_ghost(state, msg, len, err);
+	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
+}
+
+/* -- check -------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+	const Files__File *x = *(Files__File *const *)a, *y = *(Files__File *const *)b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static Files__File *find(const struct files *f, uint32_t id)
+{
+	Files__File key = { .id = id }, *p = &key, **hit;
+
+	hit = f->nrecs ? bsearch(&p, f->recs, f->nrecs, sizeof(*f->recs), by_id) : NULL;
+	return hit ? *hit : NULL;
+}
+
+static int check_file(struct files *f, const Files__File *rec, struct crcore_error *err)
+{
+	struct ghost *g;
+	struct stat st;
+
+	switch (rec->kind) {
+	case FILES__KIND__OWN:
+		return 0;
+	case FILES__KIND__GHOST:
+		g = ghost_find(f, rec->ghost);
+		if (!g)
+			return crcore_fail(err, -EBADMSG, "the record refers to contents that are not there");
+		if (rec->flags & TMPFILE_BIT) {
+			g->tmpfile = true;
+			g->tmpfile_flags = rec->flags;
+		}
+		return 0;
+	default:
+		if (lstat(rec->path, &st) == 0)
+			return files_compare(f, rec, &st, err);
+		crcore_advise(err, "put it back");
+		return crcore_fail(err, -errno, "it was there at the dump and is not now: %s",
+		                   strerror(errno));
+	}
+}
+
+int files_check(void *state, struct crcore_error *err)
+{
+	struct files *f = state;
+	int r = 0;
+
+	if (f->nrecs)
+		qsort(f->recs, f->nrecs, sizeof(*f->recs), by_id);
+	for (unsigned i = 0; i < f->nghosts; i++) {
+		int one = ghost_check(f, f->ghosts[i], err);
+		if (one < 0)
+			return one;
+	}
+	for (unsigned i = 0; i < f->nrecs; i++) {
+		struct crcore_error mine = CRCORE_ERROR_INIT;
+		int one;
+		if (i && f->recs[i]->id == f->recs[i - 1]->id)
+			return crcore_fail(err, -EBADMSG, "two records are of object %u", f->recs[i]->id);
+		one = check_file(f, f->recs[i], &mine);
+		if (one >= 0)
+			continue;
+		crcore_fail_at(&mine, -1, -1, "%s", f->recs[i]->path);
+		if (r < 0) /* the first is the error, the rest goes to the log */
+			f->host->log(f->ctx, 1, "%s: %s", mine.object, mine.message);
+		else if (err && !err->code)
+			*err = mine;
+		r = r < 0 ? r : one;
+	}
+	return r;
+}
+
+/* -- create ---------------------------------------------------------------------------- */
+
+static int open_path(struct files *f, const Files__File *rec, struct crcore_error *err)
+{
+	int flags = (int)rec->flags, fd;
+	struct stat st;
+
+	if (flags & TMPFILE_BIT)
+		flags &= ~O_TMPFILE; /* it got a name later */
+	fd = open(rec->path, flags | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return crcore_fail(err, -errno, "cannot open it: %s", strerror(errno));
+	if (fstat(fd, &st) < 0 || files_compare(f, rec, &st, err) < 0) {
+		close(fd);
+		return crcore_fail(err, -ESTALE, "it changed while it was opened");
+	}
+	return fd;
+}
+
+static int open_file(struct files *f, const Files__File *rec, struct crcore_error *err)
+{
+	struct ghost *g;
+	int fd;
+
+	switch (rec->kind) {
+	case FILES__KIND__OWN:
+		fd = open("/dev/null", O_PATH | O_CLOEXEC);
+		return fd < 0 ? crcore_fail(err, -errno, "cannot open /dev/null: %s", strerror(errno)) : fd;
+	case FILES__KIND__GHOST:
+		g = ghost_find(f, rec->ghost);
+		return g ? ghost_open(f, g, rec->flags, err) :
+		       crcore_fail(err, -EBADMSG, "its contents are missing");
+	default:
+		return open_path(f, rec, err);
+	}
+}
+
+int files_create(void *state, uint32_t id, struct crcore_error *err)
+{
+	struct files *f = state;
+	const Files__File *rec = find(f, id);
+	int fd, r = 0;
+
+	if (!rec)
+		return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+	fd = open_file(f, rec, err);
+	if (fd < 0) {
+		r = fd;
+	} else if (rec->kind != FILES__KIND__OWN && !rec->use && !(rec->flags & O_PATH)) {
+		if (rec->pos && lseek(fd, (off_t)rec->pos, SEEK_SET) < 0 && errno != ESPIPE)
+			r = crcore_fail(err, -errno, "cannot seek to %llu: %s", (unsigned long long)rec->pos,
+			                strerror(errno));
+		if (!r)
+			r = files_take_locks(fd, rec, err);
+	}
+	if (r < 0) {
+		crcore_fail_at(err, -1, -1, "%s", rec->path);
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* -- files below /proc of a restored task ---------------------------------------------- */
+
+static void emit_own(struct files *f, const Files__File *rec, struct crcore_program *p)
+{
+	const struct crcore_host *host = f->host;
+	uint32_t path = host->data(p, rec->path, strlen(rec->path) + 1), fd;
+
+	fd = host->call(p, "files: open own file", SYS_openat, (const struct crcore_arg[6]){
+		{ .value = (uint64_t)AT_FDCWD }, { .kind = CRCORE_DATA, .ref = path },
+		{ .value = (rec->flags & ~(uint32_t)O_TMPFILE) | O_CLOEXEC | O_NOCTTY } }, CRCORE_OK, 0);
+	if (rec->pos && !(rec->flags & O_PATH))
+		host->call(p, "files: seek own file", SYS_lseek, (const struct crcore_arg[6]){
+			{ .kind = CRCORE_RESULT, .ref = fd }, { .value = rec->pos },
+			{ .value = SEEK_SET } }, CRCORE_ANY, 0);
+	host->call(p, "files: place own file", SYS_dup3, (const struct crcore_arg[6]){
+		{ .kind = CRCORE_RESULT, .ref = fd }, { .value = rec->fd },
+		{ .value = rec->cloexec ? O_CLOEXEC : 0 } }, CRCORE_OK, 0);
+	host->call(p, "files: close own file", SYS_close, (const struct crcore_arg[6]){
+		{ .kind = CRCORE_RESULT, .ref = fd } }, CRCORE_OK, 0);
+}
+
+/* Of itself a task can open anything at once; of others only when all are there. */
+static uint32_t own_phase(const Files__File *rec)
+{
+	char self[32];
+	size_t len = (size_t)snprintf(self, sizeof(self), "/proc/%u/", rec->pid);
+
+	return !strncmp(rec->path, self, len) && strncmp(rec->path + len, "task/", 5) != 0 ?
+	       CRCORE_PHASE_FILES : CRCORE_PHASE_LATE;
+}
+
+int files_emit(void *state, const struct crcore_task *task, uint32_t phase, struct crcore_program *p,
+               struct crcore_error *err)
+{
+	struct files *f = state;
+
+	for (unsigned i = 0; i < f->nrecs; i++) {
+		const Files__File *rec = f->recs[i];
+		if (rec->kind == FILES__KIND__OWN && rec->pid == (uint32_t)task->pid &&
+		    own_phase(rec) == phase)
+			emit_own(f, rec, p);
+	}
+	return 0;
+}
+
+/* -- release ----------------------------------------------------------------------------- */
+
+int files_release(void *state, struct crcore_error *err)
+{
+	struct files *f = state;
+
+	/* After a restore the hidden names have done their work. */
+	for (unsigned i = 0; i < f->nrecs; i++)
+		if (f->recs[i]->kind == FILES__KIND__REMAP)
+			unlink(f->recs[i]->path);
+	return 0;
+}

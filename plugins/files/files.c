@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "files": options, sections and what it claims. See files.h, files.md. */
+#include "files.h"
+
+#include <linux/capability.h>
+#include <sys/sysmacros.h>
+
+static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                      struct crcore_error *err)
+{
+	struct files *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	f->host = host;
+	f->ctx = ctx;
+	f->ghost_limit = (uint64_t)host->option(ctx, "ghost-limit")->i;
+	f->link_remap = host->option(ctx, "link-remap")->b;
+	f->changed = (enum changed)host->option(ctx, "changed-file")->i;
+	*ret_state = f;
+	return 0;
+}
+
+static void files_close(void *state)
+{
+	struct files *f = state;
+
+	files_forget(f);
+	for (unsigned i = 0; i < f->nrecs; i++)
+		files__file__free_unpacked(f->recs[i], NULL);
+	free(f->recs);
+	for (unsigned i = 0; i < f->nghosts; i++)
+		ghost_free(f->ghosts[i]);
+	free(f->ghosts);
+	free(f);
+}
+
+/* Character devices without a state of their own. */
+static bool is_plain_device(const struct stat *st)
+{
+	if (!S_ISCHR(st->st_mode) || major(st->st_rdev) != 1)
+		return false;
+	switch (minor(st->st_rdev)) {
+	case 3: /* null */
+	case 5: /* zero */
+	case 7: /* full */
+	case 8: /* random */
+	case 9: /* urandom */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* What this plugin knows how to open again, if its path is found. */
+static bool is_ours(const struct crcore_object *obj)
+{
+	/* A kernel object without a path is "kind:[number]", and some have a regular file's mode. */
+	if (obj->link[0] != '/' && strncmp(obj->link, "(unreachable)", 13) != 0)
+		return false;
+	if (obj->flags & O_PATH)
+		return true; /* the file itself is not open: any sort will do */
+	return S_ISREG(obj->st.st_mode) || S_ISDIR(obj->st.st_mode) || is_plain_device(&obj->st);
+}
+
+static int files_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct location where;
+	int r;
+
+	if (!is_ours(obj))
+		return CRCORE_CLAIM_NONE;
+	if (obj->flags & O_ASYNC) {
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+		crcore_advise(err, "switch O_ASYNC off before the dump");
+		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
+	}
+	r = files_locks(obj, NULL, NULL, err);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	else
+		r = files_locate(state, obj, &where, err);
+	if (r < 0)
+		return r;
+	return is_plain_device(&obj->st) ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_GENERIC;
+}
+
+static const char *const changed_choices[] = { "refuse", "accept", "grew", NULL };
+
+static const struct crcore_option options[] = {
+	{ .name = "ghost-limit", .type = CRCORE_SIZE, .default_value = "64MiB",
+	  .help = "largest contents of one file without a name (deleted, memfd) that an image takes" },
+	{ .name = "link-remap", .type = CRCORE_BOOL, .default_value = "no",
+	  .help = "give a hidden name to an open file whose name is deleted but which has others" },
+	{ .name = "changed-file", .type = CRCORE_CHOICE, .default_value = "refuse",
+	  .choices = changed_choices,
+	  .help = "restore with a file that is not as it was: refuse, accept, or if it only grew" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field file_fields[] = {
+	{ 3, CRCORE_PATH, "path" },
+	{ 0 },
+};
+static const struct crcore_field ghost_fields[] = {
+	{ 2, CRCORE_PATH, "path" },
+	{ 3, CRCORE_PATH, "dir" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "file", .version = 1, .fields = file_fields },
+	{ .name = "ghost", .version = 1, .fields = ghost_fields },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_DAC_OVERRIDE, "to open files whatever their mode" },
+	{ CAP_FOWNER, "to read deleted files without changing their access time" },
+	{ CAP_CHOWN, "to give deleted files back their owner" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "files",
+	.version = "1",
+	.summary = "regular files, directories, plain devices, mapped and deleted files",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "regular files and directories (generic), null zero full random urandom (exact)",
+	.open = files_open,
+	.close = files_close,
+	.observe = files_observe,
+	.claim = files_claim,
+	.hold = files_hold,
+	.save_object = files_save_object,
+	.load_record = files_load_record,
+	.check = files_check,
+	.create = files_create,
+	.emit = files_emit,
+	.release = files_release,
+};

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin "files": whatever has, or had, a path. Regular files, directories,
+ * the plain devices, what a mapping maps, executables, current directories.
+ *
+ *   files.c    the plugin: options, sections, claim
+ *   locate.c   dump: by which path an object can be found again, if by any
+ *   locks.c    locks on files: which can be kept, taking them again
+ *   save.c     dump: records, contents of ghosts, hidden names
+ *   compare.c  restore: is a file still what it was at the dump
+ *   create.c   restore: records to descriptors
+ *   ghost.c    restore: files and directories without a name
+ *
+ * A ghost is a file that nobody can open by a name: deleted but still held, or
+ * a memfd. It is stored by contents, once, whatever number of objects refer to it.
+ */
+#ifndef CRCORE_PLUGIN_FILES_H
+#define CRCORE_PLUGIN_FILES_H
+
+#include <crcore/plugin.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/vfs.h>
+#include "files.pb-c.h"
+
+/* In f_flags of what O_TMPFILE opened; O_TMPFILE itself contains O_DIRECTORY. */
+#define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
+
+enum changed { CHANGED_REFUSE, CHANGED_ACCEPT, CHANGED_GREW }; /* option changed-file */
+
+struct ghost_saved { dev_t dev; ino_t ino; uint32_t id; };
+struct remap { dev_t dev; ino_t ino; char path[PATH_MAX]; bool made; };
+struct ghost { /* restore: a record and, once it is made, the file */
+	Files__Ghost *rec;
+	bool tmpfile;        /* one of its objects was opened with O_TMPFILE: */
+	uint32_t tmpfile_flags; /* ... with these flags */
+	int fd;              /* O_PATH, -1: not made yet */
+	int tmpfile_fd;      /* for the object that O_TMPFILE opened, -1: none */
+	char name[PATH_MAX]; /* while it has a name */
+	bool named;
+};
+
+struct files {
+	const struct crcore_host *host;
+	struct crcore_ctx *ctx;
+	uint64_t ghost_limit;
+	bool link_remap;
+	enum changed changed;
+
+	/* dump */
+	unsigned *mounts;    /* sorted ids of the mounts that crcore sees */
+	unsigned nmounts;
+	struct { dev_t dev; uint64_t magic; } fs[16]; /* what statfs said, by device */
+	unsigned nfs;
+	struct ghost_saved *saved;
+	unsigned nsaved;
+	struct remap **remaps;
+	unsigned nremaps;
+	uint64_t blob_end;   /* of the contents written so far */
+	bool blob_open;
+
+	/* restore */
+	Files__File **recs;  /* by id, once check() has sorted them */
+	unsigned nrecs;
+	struct ghost **ghosts;
+	unsigned nghosts;
+};
+
+/* locate.c */
+enum found {
+	FOUND_PATH = 1, /* open path */
+	FOUND_GHOST,    /* no name; path: the one it had, base: where to make it */
+	FOUND_REMAP,    /* other names exist, but not where it was; path: the one it had */
+	FOUND_OWN,      /* below /proc of a task of the tree */
+};
+struct location {
+	enum found how;
+	bool memfd, pseudo;
+	struct stat st;       /* fresh */
+	char path[PATH_MAX];
+	char base[PATH_MAX];
+};
+int files_locate(struct files *, const struct crcore_object *, struct location *ret,
+                 struct crcore_error *);
+/* Bytes that a ghost would take in the image. */
+uint64_t files_ghost_bytes(const struct stat *);
+void files_forget(struct files *); /* frees what locate remembers */
+
+/* locks.c */
+/* Locks of the description, from its fdinfo; those that cannot be kept are refused.
+ * fn is called for each; may be NULL. */
+int files_locks(const struct crcore_object *, int (*fn)(void *arg, const Files__Lock *), void *arg,
+                struct crcore_error *);
+/* Refuses POSIX locks of any task of the tree: they belong to the task, no description shows them. */
+int files_observe(void *state, struct crcore_error *);
+int files_take_locks(int fd, const Files__File *, struct crcore_error *);
+
+/* save.c */
+int files_hold(void *state, struct crcore_error *);
+int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);
+
+/* compare.c */
+int files_compare(const struct files *, const Files__File *, const struct stat *,
+                  struct crcore_error *);
+
+/* create.c */
+int files_load_record(void *state, const char *section, uint32_t version, const void *msg,
+                      size_t len, struct crcore_error *);
+int files_check(void *state, struct crcore_error *);
+int files_create(void *state, uint32_t id, struct crcore_error *);
+int files_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,
+               struct crcore_error *);
+int files_release(void *state, struct crcore_error *);
+
+/* ghost.c */
+int ghost_check(struct files *, struct ghost *, struct crcore_error *);
+/* A descriptor of the ghost, opened with these flags; the first call makes the file. */
+int ghost_open(struct files *, struct ghost *, uint32_t flags, struct crcore_error *);
+struct ghost *ghost_find(const struct files *, uint32_t id);
+void ghost_free(struct ghost *);
+
+/* util.c */
+int files_reopen(int fd, int flags);  /* another description of the same file, or -errno */
+void files_parent(char *path);       /* cuts the last component off, "/" stays */
+unsigned files_mount_id(int dirfd, const char *path, int flags); /* 0: unknown */
+static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+#define cleanup_close __attribute__((cleanup(cleanup_close_)))
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#endif

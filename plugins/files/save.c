@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dump: one record per object, contents of ghosts, hidden names (link-remap).
+ * The target's description is never read through: contents come from another
+ * description of the same inode, so offset, access time and readahead of the
+ * target stay as they are.
+ */
+#include "files.h"
+
+#include <linux/fs.h>
+#include <sys/mman.h>
+
+#define CHUNK (256 * 1024)
+
+/* -- records ---------------------------------------------------------------- */
+
+static int put(struct files *f, const char *section, const ProtobufCMessage *msg,
+               struct crcore_error *err)
+{
+	size_t len = protobuf_c_message_get_packed_size(msg);
+	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
+
+	if (!bytes)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	protobuf_c_message_pack(msg, bytes);
+	return f->host->put_record(f->ctx, section, bytes, len, err);
+}
+
+/* -- contents of ghosts ------------------------------------------------------ */
+
+static int open_for_reading(int fd)
+{
+	int in = files_reopen(fd, O_RDONLY | O_NOATIME);
+
+	return in == -EPERM ? files_reopen(fd, O_RDONLY) : in;
+}
+
+/* Appends [pos, end) of in to the blob. */
+static int copy_run(struct files *f, int in, int blob, char *buf, uint64_t pos, uint64_t end,
+                    struct crcore_error *err)
+{
+	while (pos < end) {
+		size_t want = end - pos < CHUNK ? (size_t)(end - pos) : CHUNK;
+		ssize_t n = pread(in, buf, want, (off_t)pos);
+		if (n <= 0)
+			return crcore_fail(err, n ? -errno : -EIO, "cannot read the contents: %s",
+			                   n ? strerror(errno) : "it shrank while being read");
+		for (ssize_t done = 0; done < n;) {
+			ssize_t w = write(blob, buf + done, (size_t)(n - done));
+			if (w < 0)
+				return crcore_fail(err, -errno, "cannot write the contents to the image: %s",
+				                   strerror(errno));
+			done += w;
+		}
+		pos += (uint64_t)n;
+		f->blob_end += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int add_extent(Files__Ghost *g, uint64_t offset, uint64_t length, uint64_t blob)
+{
+	Files__Extent *e = malloc(sizeof(*e));
+	void *more = realloc(g->extents, (g->n_extents + 1) * sizeof(*g->extents));
+
+	if (more)
+		g->extents = more;
+	if (!e || !more) {
+		free(e);
+		return -ENOMEM;
+	}
+	files__extent__init(e);
+	e->offset = offset;
+	e->length = length;
+	e->blob = blob;
+	g->extents[g->n_extents++] = e;
+	return 0;
+}
+
+static int copy_contents(struct files *f, int in, Files__Ghost *g, struct crcore_error *err)
+{
+	cleanup_free char *buf = malloc(CHUNK);
+	int blob = f->host->blob(f->ctx, "ghost", err);
+	off_t data = 0, hole = 0, size = (off_t)g->size;
+	int r = 0;
+
+	if (blob < 0)
+		return blob;
+	if (!buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	while (!r && hole < size) {
+		data = lseek(in, hole, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break; /* a hole up to the end */
+		if (data < 0)
+			data = hole;
+		hole = lseek(in, data, SEEK_HOLE);
+		if (hole < 0 || hole > size)
+			hole = size;
+		if (data >= hole)
+			break;
+		if (add_extent(g, (uint64_t)data, (uint64_t)(hole - data), f->blob_end) < 0)
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		r = copy_run(f, in, blob, buf, (uint64_t)data, (uint64_t)hole, err);
+	}
+	return r;
+}
+
+static void fill_ghost(Files__Ghost *g, uint32_t id, struct location *where)
+{
+	const struct stat *st = &where->st;
+
+	g->id = id;
+	g->path = where->path;
+	g->dir = where->base;
+	g->memfd = where->memfd;
+	g->mode = st->st_mode;
+	g->uid = st->st_uid;
+	g->gid = st->st_gid;
+	g->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+	g->atime_s = st->st_atim.tv_sec;
+	g->atime_ns = (uint32_t)st->st_atim.tv_nsec;
+	g->mtime_s = st->st_mtim.tv_sec;
+	g->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
+}
+
+static int write_ghost(struct files *f, const struct crcore_object *obj, struct location *where,
+                       uint32_t id, struct crcore_error *err)
+{
+	Files__Ghost g = FILES__GHOST__INIT;
+	cleanup_close int in = -1;
+	int r = 0;
+
+	fill_ghost(&g, id, where);
+	if (S_ISREG(where->st.st_mode)) {
+		in = open_for_reading(obj->local_fd);
+		if (in < 0)
+			return crcore_fail(err, in, "cannot open the nameless file to read its contents: %s",
+			                   strerror(-in));
+		if (where->memfd) {
+			int seals = fcntl(in, F_GET_SEALS);
+			g.seals = seals < 0 ? F_SEAL_SEAL : (uint32_t)seals;
+		}
+		r = copy_contents(f, in, &g, err);
+	}
+	if (!r)
+		r = put(f, "ghost", &g.base, err);
+	for (size_t i = 0; i < g.n_extents; i++)
+		free(g.extents[i]);
+	free(g.extents);
+	return r;
+}
+
+/* The id of the ghost of an object; written on the first call for its inode. */
+static int save_ghost(struct files *f, const struct crcore_object *obj, struct location *where,
+                      uint32_t *ret_id, struct crcore_error *err)
+{
+	struct ghost_saved *more;
+	int r;
+
+	for (unsigned i = 0; i < f->nsaved; i++)
+		if (f->saved[i].dev == where->st.st_dev && f->saved[i].ino == where->st.st_ino) {
+			*ret_id = f->saved[i].id;
+			return 0;
+		}
+	more = realloc(f->saved, (f->nsaved + 1) * sizeof(*more));
+	if (!more)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	f->saved = more;
+	*ret_id = f->nsaved + 1;
+	r = write_ghost(f, obj, where, *ret_id, err);
+	if (r < 0)
+		return r;
+	f->saved[f->nsaved++] = (struct ghost_saved){ where->st.st_dev, where->st.st_ino, *ret_id };
+	return 0;
+}
+
+/* -- hidden names --------------------------------------------------------------- */
+
+static void unmake_remap(void *arg)
+{
+	struct remap *m = arg;
+
+	if (m->made)
+		unlink(m->path);
+	m->made = false;
+}
+
+static struct remap *find_remap(const struct files *f, const struct stat *st)
+{
+	for (unsigned i = 0; i < f->nremaps; i++)
+		if (f->remaps[i]->dev == st->st_dev && f->remaps[i]->ino == st->st_ino)
+			return f->remaps[i];
+	return NULL;
+}
+
+static int make_remap(struct files *f, const struct crcore_object *obj, struct location *where,
+                      struct crcore_error *err)
+{
+	struct remap *m = calloc(1, sizeof(*m)), **more;
+	char proc[40];
+	int r;
+
+	more = realloc(f->remaps, (f->nremaps + 1) * sizeof(*more));
+	if (more)
+		f->remaps = more;
+	if (!m || !more) {
+		free(m);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	f->remaps[f->nremaps++] = m;
+	m->dev = where->st.st_dev;
+	m->ino = where->st.st_ino;
+	if (snprintf(m->path, sizeof(m->path), "%s/.crcore-link-%llu-%d", strcmp(where->base, "/") ?
+	             where->base : "", (unsigned long long)m->ino, (int)getpid()) >= (int)sizeof(m->path))
+		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a hidden name");
+	r = f->host->undo(f->ctx, unmake_remap, m, false, err);
+	if (r < 0)
+		return r;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", obj->local_fd);
+	if (linkat(AT_FDCWD, proc, AT_FDCWD, m->path, AT_SYMLINK_FOLLOW) < 0)
+		return crcore_fail(err, -errno, "cannot give it the hidden name %s: %s", m->path,
+		                   strerror(errno));
+	m->made = true;
+	return 0;
+}
+
+int files_hold(void *state, struct crcore_error *err)
+{
+	struct files *f = state;
+	const struct crcore_object *obj;
+	struct location where;
+	int r = files_observe(f, err); /* locks taken since the first look */
+
+	for (uint32_t i = 0; !r && f->link_remap && (obj = f->host->object(f->ctx, i)); i++) {
+		r = files_locate(f, obj, &where, err);
+		if (r < 0 || where.how != FOUND_REMAP || find_remap(f, &where.st))
+			continue;
+		r = make_remap(f, obj, &where, err);
+		if (r < 0)
+			crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	}
+	return r;
+}
+
+/* -- one object ------------------------------------------------------------------ */
+
+static int add_lock(void *arg, const Files__Lock *lock)
+{
+	Files__File *rec = arg;
+	Files__Lock *copy = malloc(sizeof(*copy));
+	void *more = realloc(rec->locks, (rec->n_locks + 1) * sizeof(*rec->locks));
+
+	if (more)
+		rec->locks = more;
+	if (!copy || !more) {
+		free(copy);
+		return -ENOMEM;
+	}
+	*copy = *lock;
+	rec->locks[rec->n_locks++] = copy;
+	return 0;
+}
+
+static void fill_file(Files__File *rec, const struct crcore_object *obj, struct location *where)
+{
+	const struct stat *st = &where->st;
+
+	rec->id = obj->id;
+	rec->path = where->path;
+	rec->flags = obj->flags & ~(uint32_t)(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	rec->pos = obj->pos > 0 ? (uint64_t)obj->pos : 0;
+	rec->use = obj->class_ == CRCORE_FILE ? obj->use : 0;
+	rec->mode = st->st_mode;
+	rec->size = (uint64_t)st->st_size;
+	rec->mtime_s = st->st_mtim.tv_sec;
+	rec->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
+	rec->ino = st->st_ino;
+	rec->dev = st->st_dev;
+	rec->rdev = st->st_rdev;
+	rec->pseudo = where->pseudo;
+}
+
+static bool is_cloexec(const char *fdinfo)
+{
+	const char *flags = strstr(fdinfo, "flags:");
+
+	return flags && strtoul(flags + strlen("flags:"), NULL, 8) & O_CLOEXEC;
+}
+
+static int fill_kind(struct files *f, const struct crcore_object *obj, struct location *where,
+                     Files__File *rec, struct crcore_error *err)
+{
+	const struct remap *m = find_remap(f, &where->st);
+
+	if (m && (where->how == FOUND_REMAP || !strcmp(where->path, m->path))) {
+		rec->kind = FILES__KIND__REMAP;
+		rec->path = (char *)m->path;
+		return 0;
+	}
+	switch (where->how) {
+	case FOUND_PATH:
+		rec->kind = FILES__KIND__PATH;
+		return 0;
+	case FOUND_GHOST:
+		rec->kind = FILES__KIND__GHOST;
+		return save_ghost(f, obj, where, &rec->ghost, err);
+	case FOUND_REMAP:
+		return crcore_fail(err, -ESTALE, "its name was deleted during the dump");
+	case FOUND_OWN:
+		rec->kind = FILES__KIND__OWN;
+		rec->pid = (uint32_t)obj->pid;
+		rec->fd = (uint32_t)obj->fd;
+		rec->cloexec = is_cloexec(obj->fdinfo);
+		return 0;
+	}
+	return crcore_fail(err, -EINVAL, "unknown sort of file");
+}
+
+int files_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct files *f = state;
+	Files__File rec = FILES__FILE__INIT;
+	struct location where;
+	int r;
+
+	r = files_locate(f, obj, &where, err);
+	if (r < 0)
+		return r;
+	fill_file(&rec, obj, &where);
+	r = fill_kind(f, obj, &where, &rec, err);
+	if (!r)
+		r = files_locks(obj, add_lock, &rec, err);
+	if (!r)
+		r = put(f, "file", &rec.base, err);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	for (size_t i = 0; i < rec.n_locks; i++)
+		free(rec.locks[i]);
+	free(rec.locks);
+	return r;
+}
