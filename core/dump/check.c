@@ -118,13 +118,22 @@ static int look(struct command *cmd, struct host *host, struct survey *s, struct
 	return r;
 }
 
+static const struct crcore_task *serve_task(void *arg, uint32_t index)
+{
+	const struct survey *s = arg;
+
+	return index < s->tree.ntasks ? &s->tree.tasks[index]->abi : NULL;
+}
+
 static int check_tree(struct command *cmd, struct host *host, struct crcore_error *err)
 {
 	struct survey s = { 0 };
 	struct blockers b = { 0 };
 	int r = needs_check(err);
 
-	if (r == 0 && (r = host_run(host, STAGE_OBSERVE, err)) == 0)
+	host->services = (struct host_services){ .task = serve_task, .arg = &s };
+	if (r == 0 && (r = tree_look(cmd->pid, &s.tree, err)) == 0 &&
+	    (r = host_run(host, STAGE_OBSERVE, err)) == 0)
 		r = look(cmd, host, &s, &b, err);
 	if (r == 0) {
 		if (cmd->json)
@@ -141,6 +150,7 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 			       s.objects.n);
 		}
 	}
+	host->services = (struct host_services){ 0 };
 	survey_free(&s);
 	blockers_free(&b);
 	return r;

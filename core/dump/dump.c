@@ -16,6 +16,7 @@ struct dump {
 	struct host *host;
 	struct image *image;
 	struct survey survey;              /* of the frozen tree */
+	struct survey *live;               /* of the running tree, while there is one */
 	struct observations *observations;
 	struct inject **injects;           /* one per address space */
 	unsigned ninjects;
@@ -46,8 +47,9 @@ static int serve_blob(void *arg, struct crcore_ctx *ctx, const char *section,
 static const struct crcore_task *serve_task(void *arg, uint32_t index)
 {
 	struct dump *d = arg;
+	const struct tree *tree = d->live ? &d->live->tree : &d->survey.tree;
 
-	return index < d->survey.tree.ntasks ? &d->survey.tree.tasks[index]->abi : NULL;
+	return index < tree->ntasks ? &tree->tasks[index]->abi : NULL;
 }
 
 /* ---- stages ----------------------------------------------------------------------------- */
@@ -92,6 +94,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	struct crcore_error changed = CRCORE_ERROR_INIT;
 	int r = tree_look(d->cmd->pid, &live.tree, err);
 
+	d->live = &live;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look(&live, d->cmd, d->host, &blockers, &changed)) == 0)
 		r = refuse(&blockers, d->cmd->pid, err);
@@ -102,6 +105,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	if (r == 0)
 		d->observations = observe_waits(&live.tree);
 	host_forget(d->host);
+	d->live = NULL;
 	survey_free(&live);
 	blockers_free(&blockers);
 	return r;

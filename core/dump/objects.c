@@ -77,6 +77,42 @@ static int claim(struct object *o, struct host *host, struct crcore_error *err)
 	return r;
 }
 
+static int call_review(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	return ctx->p.review(ctx->state, arg, err);
+}
+
+static int review(struct object *o, struct host *host, struct crcore_error *err)
+{
+	if (!o->owner || !o->owner->p.review)
+		return 0;
+	int r = object_open(o, err);
+
+	if (r == 0)
+		r = host_call(o->owner, STAGE_CLAIM, call_review, &o->abi, err);
+	object_close(o);
+	if (r < 0)
+		crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
+	return r;
+}
+
+/* One step for every object; with blockers, on after those that nobody can save. */
+static int each_object(struct survey *s, struct host *host, struct blockers *blockers,
+                       int (*step)(struct object *, struct host *, struct crcore_error *),
+                       struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
+		r = step(s->objects.v[i], host, err);
+		if (r < 0 && r != -EAGAIN && r != -ENOMEM && blockers) {
+			blockers_take(blockers, err);
+			r = 0;
+		}
+	}
+	return r;
+}
+
 int survey_objects(struct survey *s, struct host *host, struct blockers *blockers,
                    struct crcore_error *err)
 {
@@ -84,12 +120,7 @@ int survey_objects(struct survey *s, struct host *host, struct blockers *blocker
 
 	if (r == 0)
 		r = survey_references(s, blockers, err);
-	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
-		r = claim(s->objects.v[i], host, err);
-		if (r < 0 && r != -EAGAIN && r != -ENOMEM && blockers) {
-			blockers_take(blockers, err);
-			r = 0;
-		}
-	}
-	return r;
+	if (r == 0)
+		r = each_object(s, host, blockers, claim, err);
+	return r == 0 ? each_object(s, host, blockers, review, err) : r;
 }

@@ -21,11 +21,12 @@
  *
  * Life of a plugin
  *
- *   dump:    open -> [observe] -> claim* -> [freeze: no hooks] -> ask* -> hold
+ *   dump:    open -> [observe] -> claim* -> review* -> [freeze: no hooks; claim*
+ *            and review* again] -> ask* -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
  *   restore: open -> load_record* -> check -> plan* -> create* -> emit*
  *            -> settle -> release -> close
- *   check:   open -> [observe] -> claim* -> close          (nothing is changed)
+ *   check:   open -> [observe] -> claim* -> review* -> close  (nothing is changed)
  *   A failure at any point goes to the undo entries, in reverse order, and close.
  */
 #ifndef CRCORE_PLUGIN_H
@@ -331,6 +332,13 @@ struct crcore_plugin {
 	/* Both: the last hook. Dump: everything is saved, tasks are about to be
 	 * let go or killed. Restore: the interpreter has left every task. */
 	int (*release)(void *state, struct crcore_error *);
+
+	/* Dump, optional: once per object that the plugin has claimed, when all
+	 * objects of the tree are claimed: object() lists this plugin's, task()
+	 * the tree. For refusals that only the whole can tell, e.g. that the
+	 * other end of something is outside. Before and after the freeze, also
+	 * by `check`: must not change anything. */
+	int (*review)(void *state, const struct crcore_object *obj, struct crcore_error *);
 };
 
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION
