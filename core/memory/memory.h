@@ -19,6 +19,8 @@ struct mapped_file {
 	const char *link;    /* text of the link, with " (deleted)" if so */
 	uint64_t dev, ino;
 	char map_file[64];   /* "map_files/START-END", relative to /proc/PID */
+	bool may_write;      /* shared, and mprotect may make it writable: opened O_RDWR */
+	bool device;         /* memory of a device or raw page frames, not file contents */
 };
 int vmas_read(struct mm *, int (*fn)(void *arg, struct mm *, const struct mapped_file *,
               struct crcore_error *), void *arg, struct crcore_error *);
@@ -36,35 +38,67 @@ int memory_save(struct tree *, struct image *, Crcore__Segment ***ret_segments,
  * Computed from the Mm records and the task tree only (no privileges, unit
  * tested). See docs/architecture.md, "Memory".
  *
- * For one mm, in this order:
- *   stage: before its children are cloned: mappings to make (MAP_FIXED) and
- *          pages to fill at their staging addresses
- *   then, after its children were cloned:
- *   moves: mremap old -> new of staged or inherited ranges (ordered so that
- *          none is overwritten; may pass through a scratch address)
- *   drops: ranges to unmap (everything inherited or staged that it does not keep)
- *   maps:  mappings to make afresh (MAP_FIXED)
- *   fills: pages to read into them
- *   fixes: final mprotect / madvise / mlock of every mapping
+ * Who makes an mm: the first task (in the order of the image) that has it. What
+ * it is born with is the memory of another mm as that was at that moment; so an
+ * mm goes through the moments at which it is copied, and is itself only then.
+ *
+ * First: vdso and vvar move to their addresses in this mm; they and the region
+ * are never touched by what follows. Then, for one mm, in this order:
+ *   steps:  one for each moment at which a child (or CLONE_VM sharer, or zombie)
+ *           is cloned. Before the clone: make the next nmaps of stage, then the
+ *           next nfills of stage_fills. All steps of all tasks that share the mm
+ *           happen in the order given: those of the first task come first. Only
+ *           when the last has been cloned may the first task go on with:
+ *   moves:  mremap(from, len, len, MAYMOVE|FIXED, to) of staged or inherited ranges
+ *           (ordered so that none is overwritten; may pass through scratch space)
+ *   drops:  ranges to unmap (inherited or staged, not kept)
+ *   maps:   mappings to make afresh (MAP_FIXED): a whole VMA or a part of it
+ *   zaps:   pages to throw away with MADV_DONTNEED
+ *   fills:  pages to read into place (pages that are here but not the right ones included)
+ *   then the final mprotect, madvise, mlock, name of every VMA of the record, in one
+ *   call each from vma start to vma end.
+ * Private mappings in stage and maps are made readable and writable, with the
+ * flags of their vma (grows_down, noreserve, hugetlb, droppable; private always) and
+ * MADV_HUGEPAGE or NOHUGEPAGE of its advice at once, all else at the end. Shared
+ * ones get their own protection at once and have no fills. VDSO, VVAR and
+ * VSYSCALL are in no list. All arrays are in address order but moves and stage.
  */
 struct layout_map { const Crcore__Vma *vma; uint64_t start, end; uint64_t offset; };
 struct layout_move { uint64_t from, to, len; };
 struct layout_range { uint64_t start, end; };
 struct layout_fill { uint64_t addr, pages, file_offset; };
+struct layout_step {
+	unsigned parent;        /* index of the task that clones */
+	unsigned child;         /* index of the task cloned: the first of its moment */
+	unsigned nmaps, nfills; /* how many of stage and stage_fills belong to this step */
+};
 struct layout {
 	uint32_t mm;
+	struct layout_step *steps; unsigned nsteps;
 	struct layout_map *stage; unsigned nstage;
 	struct layout_fill *stage_fills; unsigned nstage_fills;
 	struct layout_move *moves; unsigned nmoves;
 	struct layout_range *drops; unsigned ndrops;
 	struct layout_map *maps; unsigned nmaps;
+	struct layout_range *zaps; unsigned nzaps;
 	struct layout_fill *fills; unsigned nfills;
 };
-/* Tasks with parents before children, as in the image. region: the range that
- * every task keeps for the interpreter; found so that it is free in all. */
-struct layouts { struct layout *v; unsigned n; uint64_t region_start; };
-int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, Crcore__Mm *const *mms, unsigned nmms,
-                 uint64_t region_size, struct layouts *ret, struct crcore_error *);
+/* How a task comes to its memory. */
+struct layout_birth {
+	int parent;      /* index of the task whose memory it is born with; -1: none, the root */
+	unsigned moment; /* tasks of one parent with the same moment copy its memory at the
+	                  * same time (one helper clones them all); else distinct numbers */
+	unsigned rank;   /* moments of one parent happen in the order of their ranks;
+	                  * within a rank the plan chooses the order */
+};
+/* Tasks with parents before children, as in the image; mms validated. births: one
+ * for each task, or NULL: each is cloned by the task that ppid names. lost: pages
+ * that will come back as copies instead of shared (0 but in odd histories).
+ * region: the range that every task keeps for the interpreter; free in all. */
+struct layouts { struct layout *v; unsigned n; uint64_t region_start; uint64_t lost; };
+int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layout_birth *births,
+                 Crcore__Mm *const *mms, unsigned nmms, uint64_t region_size,
+                 struct layouts *ret, struct crcore_error *);
 void layouts_free(struct layouts *);
 /* Checks an Mm record read from an image: order, overlap, alignment, runs inside
  * mappings, references to other mms, offsets within pages_len. */
