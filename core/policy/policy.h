@@ -23,6 +23,7 @@ struct node {
 	const char *origin;    /* file name, "--flag" or "built in" */
 	int line, column;      /* 1-based; 0: no position */
 	bool used;
+	const char **list;     /* of a list or map that was parsed: what crcore_value.list points to */
 };
 
 /* An empty policy: no plugins. */
@@ -37,11 +38,13 @@ int policy_load(struct policy *, const char *path, struct crcore_error *);
 int policy_load_bytes(struct policy *, const char *origin, const void *bytes, size_t len,
                       struct crcore_error *);
 /* Finds a policy by name or path: a path as it is; else NAME.yaml in the
- * build tree's configs/, $CRCORE_CONFDIR, /etc/crcore. */
+ * $CRCORE_CONFDIR, the source tree's configs/ (only if crcore runs from its build tree),
+ * /etc/crcore. */
 int policy_find(const char *name, char *ret_path, size_t len, struct crcore_error *);
 
 /* A flag: sets plugins.<plugin>.<key> (or, plugin NULL, <key>, e.g. "dump.leave")
- * to text; append: adds to a list instead. origin is the flag, e.g. "--ghost-limit". */
+ * to text; append: adds to a list instead (or "key=value" to a map). origin is the flag, e.g.
+ * "--file-locks". -ENOENT if the policy does not name the plugin. */
 int policy_set(struct policy *, const char *plugin, const char *key, const char *text,
                bool append, const char *origin, struct crcore_error *);
 /* --plugins=LIST: exactly these plugins ("a,b,/path/x.so"), "+x" adds and "-x" removes. */

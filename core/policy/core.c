@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of the core's own options (core_options.h). docs/policy.md lists
+ * them; a unit test compares the two.
+ */
+#include "core/policy/core_options.h"
+#include "core/policy/internal.h"
+
+static const char *const leave_choices[] = { "kill", "running", "stopped", NULL };
+
+#define SECOND 1000000000LL
+#define DAY (86400 * SECOND)
+
+const struct crcore_option core_options[] = {
+	{ "dump.leave", CRCORE_CHOICE, "kill", leave_choices, 0, 0,
+	  "what becomes of the tree once it is saved" },
+	{ "dump.shell-job", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "the session or group leader of the root may be outside the tree" },
+	{ "dump.timeout", CRCORE_SECONDS, "10s", NULL, SECOND / 1000, DAY,
+	  "time to freeze the tree, and for its tasks to answer" },
+	{ "restore.detached", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "do not wait for the root task" },
+	{ "restore.sibling", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "the root becomes a child of crcore's parent" },
+	{ "restore.stopped", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "leave the restored tree stopped" },
+	{ "restore.pid-wait", CRCORE_SECONDS, "5s", NULL, 0, DAY,
+	  "how long to wait for a pid that a zombie still holds" },
+	{ "restore.timeout", CRCORE_SECONDS, "0s", NULL, 0, DAY,
+	  "time for the tree to be built; 0s: no limit" },
+	{ "restore.verify", CRCORE_BOOL, "yes", NULL, 0, 0,
+	  "check the checksums of the pages too" },
+	{ NULL },
+};
+
+const struct crcore_option *core_option_find(const char *key)
+{
+	for (const struct crcore_option *o = core_options; o->name; o++)
+		if (!strcmp(o->name, key))
+			return o;
+	return NULL;
+}
