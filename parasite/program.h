@@ -15,7 +15,9 @@
  * that waits (for a word, or for its next run) also waits for that, with
  * futex_waitv and no timeout, so that the restart block of the system call it
  * was taken from stays as it was. An orphan then does what program.orphan
- * says: go back to the application (dump), or exit (restore).
+ * says: go back to the application (dump), or exit (restore). Set the waiters
+ * bit of the word: the kernel wakes one waiter only if it is set, and each
+ * orphan wakes the others.
  */
 #ifndef CRCORE_PARASITE_PROGRAM_H
 #define CRCORE_PARASITE_PROGRAM_H
@@ -70,7 +72,8 @@ struct program {
 	uint32_t failed_op;
 	uint64_t ops;       /* address of struct op[nops] */
 	uint64_t stack_top; /* 16-byte aligned */
-	uint64_t frame;     /* ORPHAN_RETURN: rt_sigreturn frame that resumes the application */
+	uint64_t frame;     /* ORPHAN_RETURN: address of a struct frame (arch/), the application's
+	                     * registers and signal mask; 0 with ORPHAN_EXIT */
 	uint64_t region;    /* address of struct region */
 	uint32_t id;        /* number for messages: index of the program in the region */
 	uint32_t pad;
@@ -86,7 +89,8 @@ struct region {
 	uint64_t size;          /* bytes mapped */
 	uint32_t words[REGION_WORDS]; /* barriers and flags for OP_WAIT and OP_POST */
 	uint32_t done;          /* number of programs that reached DONE or FAILED; a futex */
-	uint32_t pad[15];
+	uint32_t done_want;     /* waiters of done are woken when it is at least this */
+	uint32_t pad[14];
 	uint32_t life[16];      /* pthread_mutex_t, robust, process-shared; [0] is the word */
 };
 
