@@ -187,8 +187,7 @@ static int mark(struct image *img, struct crcore_error *err)
 		crcore_fail_at(err, -1, -1, "image %s", img->path);
 		return r;
 	}
-	close(fd);
-	img->marked = true;
+	img->marker = fd;
 	return 0;
 }
 
@@ -226,7 +225,7 @@ void folder_unmake(struct image *img)
 	for (unsigned i = 0; i < img->nfiles; i++)
 		if (img->files[i]->fd >= 0)
 			unlinkat(img->dir, img->files[i]->name, 0);
-	if (img->marked)
+	if (img->marker >= 0)
 		unlinkat(img->dir, MANIFEST_TMP, 0);
 	if (img->parent >= 0)
 		unlinkat(img->parent, img->base, AT_REMOVEDIR);

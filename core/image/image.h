@@ -15,7 +15,8 @@ struct image; /* one open image folder, writing or reading */
 /* Creates dir if need be (its parent must exist); refuses one that holds a
  * complete image or files that are not crcore's. Takes a lock in it (flock). */
 int image_create(const char *dir, struct image **ret, struct crcore_error *);
-/* Appends one length-delimited record to "<prefix>.<section>.img". */
+/* Appends one length-delimited record to "<prefix>.<section>.img". A section that
+ * stays short is kept in the manifest and is no file of its own. */
 int image_put(struct image *, const char *prefix, const char *section, const void *msg, size_t len,
               struct crcore_error *);
 int image_put_message(struct image *, const char *prefix, const char *section,

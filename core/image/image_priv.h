@@ -13,6 +13,7 @@
 #define IMAGE_RECORD_MAX (256u << 20)     /* bytes of one record */
 #define IMAGE_SECTION_MAX (1024ull << 20) /* bytes of one record file: it is read whole */
 #define IMAGE_MANIFEST_MAX (64u << 20)
+#define IMAGE_INLINE_MAX (16u << 10)      /* a section up to this is kept in the manifest */
 #define IMAGE_STRING_MAX 4096u            /* bytes of a string in a core record, with the NUL */
 
 #define MANIFEST "manifest"
@@ -26,6 +27,7 @@ struct image_file {
 	enum file_kind kind;
 	int fd;                   /* -1: not opened (records: not flushed yet, or read already) */
 	uint64_t length;          /* on disk, or when reading as the manifest says */
+	bool contained;           /* in the manifest: there is no file */
 
 	/* Records. Writing: what is not flushed yet. Reading: the whole file. */
 	unsigned char *buf;
@@ -43,7 +45,7 @@ struct image {
 	char *path;               /* as the user gave it, for messages */
 	int dir;                  /* the folder */
 	bool writing, sealed, sync;
-	bool marked;              /* we made manifest.tmp */
+	int marker;               /* writing: manifest.tmp; -1: not made yet */
 	int parent;               /* folder of the folder; -1 if we did not make it */
 	char *base;               /* its name there */
 	mode_t old_mode;          /* of a folder that we tightened; 0: we did not */

@@ -29,6 +29,11 @@ static Crcore__File *describe(const struct image_file *f)
 		r->xxh3 = bulk_checksum(f->blocks, f->nblocks);
 		r->blocks.data = (uint8_t *)f->blocks;
 		r->blocks.len = f->nblocks * sizeof(*f->blocks);
+	} else if (f->contained) {
+		r->length = f->used;
+		r->xxh3 = XXH3_64bits(f->buf, f->used);
+		r->contents.data = f->buf;
+		r->contents.len = f->used;
 	} else {
 		r->xxh3 = XXH3_64bits_digest(f->state);
 	}
@@ -37,10 +42,9 @@ static Crcore__File *describe(const struct image_file *f)
 
 static int write_file(struct image *img, const void *bytes, size_t len, struct crcore_error *err)
 {
-	cleanup_close int fd = openat(img->dir, MANIFEST_TMP, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
-	int r = fd < 0 ? -errno : write_all(fd, bytes, len);
+	int r = pwrite_all(img->marker, bytes, len, 0);
 
-	if (r == 0 && img->sync && fsync(fd) < 0)
+	if (r == 0 && img->sync && fsync(img->marker) < 0)
 		r = -errno;
 	if (r == 0)
 		return 0;
@@ -164,6 +168,21 @@ static int check_seal(struct image *img, const unsigned char *bytes, size_t len,
 	return image_fail(img, MANIFEST, -EPROTONOSUPPORT, "", err);
 }
 
+/* A section that the manifest holds itself. */
+static int take_contents(struct image *img, struct image_file *f, const Crcore__File *m,
+                         struct crcore_error *err)
+{
+	if (m->length != m->contents.len || m->xxh3 != XXH3_64bits(m->contents.data, m->contents.len))
+		return damaged(img, "holds a section with a wrong checksum", err);
+	f->buf = malloc(m->contents.len);
+	if (!f->buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	memcpy(f->buf, m->contents.data, m->contents.len);
+	f->used = m->contents.len;
+	f->contained = true;
+	return 0;
+}
+
 /* One file's entry: makes the image_file that the sections are read through. */
 static int add_file(struct image *img, const Crcore__File *m, struct crcore_error *err)
 {
@@ -177,10 +196,12 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 		return -ENOMEM;
 	f->length = m->length;
 	f->hashed = m->xxh3;
+	if (!bulk && m->contents.len)
+		return take_contents(img, f, m, err);
 	if (!bulk)
 		return m->length <= IMAGE_SECTION_MAX && !m->blocks.len ? 0 :
 		       damaged(img, "has a file of records that is too long", err);
-	if (m->length > INT64_MAX || m->blocks.len != bulk_count(m->length) * sizeof(uint64_t) ||
+	if (m->contents.len || m->length > INT64_MAX || m->blocks.len != bulk_count(m->length) * sizeof(uint64_t) ||
 	    m->xxh3 != XXH3_64bits(m->blocks.len ? m->blocks.data : (const void *)"", m->blocks.len))
 		return damaged(img, "has wrong checksums for a bulk file", err);
 	f->nblocks = m->blocks.len / sizeof(uint64_t);

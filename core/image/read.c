@@ -34,12 +34,14 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
 		free(img);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	img->dir = img->parent = -1;
+	img->dir = img->parent = img->marker = -1;
 	pthread_mutex_init(&img->lock, NULL);
 	r = folder_open(img, dir, err);
 	if (r == 0)
 		r = manifest_read(img, err);
 	for (unsigned i = 0; i < img->nfiles && r == 0; i++) {
+		if (img->files[i]->contained)
+			continue;
 		r = image_file_open(img, img->files[i], err);
 		if (r == 0 && img->files[i]->kind == FILE_RECORDS)
 			r = load_records(img, img->files[i], err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing an image. Records gather in one buffer a section, which is packed
- * into directly, checksummed and written when it is full or at the seal: a tiny
- * process costs one open and one write a section, 100,000 records little more.
+ * into directly, checksummed and written when it is full or at the seal. One
+ * that is short at the seal goes into the manifest instead: making files is what
+ * the image of a tiny process would cost, so it has two.
  * No thread but the caller's may be in here, except in image_bulk_block().
  */
 #include <fcntl.h>
@@ -22,7 +23,7 @@ int image_create(const char *dir, struct image **ret, struct crcore_error *err)
 		free(img);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	img->dir = img->parent = -1;
+	img->dir = img->parent = img->marker = -1;
 	img->writing = true;
 	pthread_mutex_init(&img->lock, NULL);
 	r = folder_make(img, dir, err);
@@ -159,8 +160,12 @@ int image_put_message(struct image *img, const char *prefix, const char *section
 
 static int finish_file(struct image *img, struct image_file *f, struct crcore_error *err)
 {
-	int r = f->kind == FILE_BULK ? bulk_finish(img, f, err) : flush(img, f, err);
+	int r;
 
+	f->contained = f->kind == FILE_RECORDS && f->fd < 0 && f->used <= IMAGE_INLINE_MAX;
+	if (f->contained)
+		return 0;
+	r = f->kind == FILE_BULK ? bulk_finish(img, f, err) : flush(img, f, err);
 	if (r == 0 && img->sync && fdatasync(f->fd) < 0)
 		r = write_failed(img, f, -errno, err);
 	return r;
@@ -201,6 +206,8 @@ void image_close(struct image *img)
 		close(img->dir);
 	if (img->parent >= 0)
 		close(img->parent);
+	if (img->marker >= 0)
+		close(img->marker);
 	pthread_mutex_destroy(&img->lock);
 	free(img->path);
 	free(img->base);

@@ -283,6 +283,21 @@ static int put_pages(struct image *img, struct crcore_error *err)
 	return fd < 0 ? fd : image_bulk_append(img, fd, pages, len, err);
 }
 
+/* Sections that are too long for the manifest. */
+static int put_long(struct image *img, struct crcore_error *err)
+{
+	static unsigned char bytes[9000];
+	int r = 0;
+
+	for (int i = 0; i < 3 && r == 0; i++) {
+		memset(bytes, 'a' + i, sizeof(bytes));
+		r = image_put(img, "sample", "long", bytes, sizeof(bytes), err);
+		if (r == 0)
+			r = image_put(img, "sample", "longer", bytes, sizeof(bytes) - 1, err);
+	}
+	return r;
+}
+
 int sample_write(const char *dir, const struct core_records *c, struct crcore_error *err)
 {
 	struct image *img;
@@ -307,6 +322,8 @@ int sample_write(const char *dir, const struct core_records *c, struct crcore_er
 		r = put_all(img, "segment", c->segments, c->nsegments, err);
 	if (r == 0)
 		r = image_put(img, "sample", "thing", SAMPLE_SECRET, sizeof(SAMPLE_SECRET), err);
+	if (r == 0)
+		r = put_long(img, err);
 	if (r == 0)
 		r = put_pages(img, err);
 	if (r == 0)

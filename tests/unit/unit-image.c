@@ -130,7 +130,8 @@ static void test_round_trip(void **state)
 	write_sample();
 	assert_int_equal(stat(dir, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
-	assert_int_equal(stat(in_dir("core.task.img"), &st), 0);
+	assert_false(exists("core.task.img")); /* short: in the manifest */
+	assert_int_equal(stat(in_dir("sample.long.img"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(stat(in_dir("manifest"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
@@ -374,8 +375,7 @@ static void test_odd_paths(void **state)
 /* ---- damage ---- */
 
 static const char *const all_files[] = {
-	"manifest", "core.task.img", "core.mm.img", "core.files.img", "core.fs.img",
-	"core.sighand.img", "core.object.img", "core.segment.img", "sample.thing.img", "pages-1.bin",
+	"manifest", "sample.long.img", "sample.longer.img", "pages-1.bin",
 };
 
 static void test_flips(void **state)
@@ -384,7 +384,7 @@ static void test_flips(void **state)
 	for (unsigned f = 0; f < ARRAY_SIZE(all_files); f++) {
 		size_t len, step;
 		unsigned char *p = get_file(all_files[f], &len);
-		step = len > 2000 ? len / 1000 : 1;
+		step = f > 0 ? len / 1000 : 1;
 		for (size_t i = 0; i < len; i += step) {
 			unsigned char was = p[i];
 			p[i] ^= (unsigned char)(1u << i % 8);
@@ -406,7 +406,7 @@ static void test_lengths(void **state)
 	for (unsigned f = 0; f < ARRAY_SIZE(all_files); f++) {
 		size_t len, step;
 		unsigned char *p = get_file(all_files[f], &len);
-		step = len > 500 ? len / 250 : 1;
+		step = len / 500;
 		for (size_t i = 0; i < len; i += step) {
 			put_file(all_files[f], p, i);
 			assert_true(try_image() < 0);
