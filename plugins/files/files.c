@@ -32,6 +32,7 @@ static void files_close(void *state)
 	for (unsigned i = 0; i < f->nghosts; i++)
 		ghost_free(f->ghosts[i]);
 	free(f->ghosts);
+	free(f->posix);
 	free(f);
 }
 
@@ -131,13 +132,12 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.claims = "regular files and directories (generic), null zero full random urandom (exact)",
 	.open = files_open,
 	.close = files_close,
-	.observe = files_observe,
 	.claim = files_claim,
-	.hold = files_hold,
 	.save_object = files_save_object,
 	.load_record = files_load_record,
 	.check = files_check,
 	.create = files_create,
 	.emit = files_emit,
 	.release = files_release,
+	.review = files_review,
 };

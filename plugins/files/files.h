@@ -31,6 +31,12 @@
 
 enum changed { CHANGED_REFUSE, CHANGED_ACCEPT, CHANGED_GREW }; /* option changed-file */
 
+struct lock_line { /* of /proc/locks */
+	char sort[8];  /* FLOCK, OFDLCK, POSIX, LEASE, DELEG */
+	bool write;
+	int pid;
+	uint64_t ino, start, length;
+};
 struct ghost_saved { dev_t dev; ino_t ino; uint32_t id; };
 struct remap { dev_t dev; ino_t ino; char path[PATH_MAX]; bool made; };
 struct ghost { /* restore: a record and, once it is made, the file */
@@ -60,7 +66,8 @@ struct files {
 	struct remap **remaps;
 	unsigned nremaps;
 	uint64_t blob_end;   /* of the contents written so far */
-	bool blob_open;
+	struct lock_line *posix; /* held by tasks of the tree */
+	unsigned nposix;
 
 	/* restore */
 	Files__File **recs;  /* by id, once check() has sorted them */
@@ -94,12 +101,13 @@ void files_forget(struct files *); /* frees what locate remembers */
  * fn is called for each; may be NULL. */
 int files_locks(const struct crcore_object *, int (*fn)(void *arg, const Files__Lock *), void *arg,
                 struct crcore_error *);
-/* Refuses POSIX locks of any task of the tree: they belong to the task, no description shows them. */
-int files_observe(void *state, struct crcore_error *);
+bool files_in_tree(const struct files *, pid_t);
+/* Refuses POSIX locks of tasks of the tree: they belong to a task, and no description shows
+ * those of all its holders. */
+int files_review(void *state, const struct crcore_object *, struct crcore_error *);
 int files_take_locks(int fd, const Files__File *, struct crcore_error *);
 
 /* save.c */
-int files_hold(void *state, struct crcore_error *);
 int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* compare.c */

@@ -115,17 +115,6 @@ static pid_t proc_owner(const char *path)
 	return 0;
 }
 
-static bool in_tree(const struct files *f, pid_t pid)
-{
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = f->host->task(f->ctx, i)); i++)
-		for (uint32_t t = 0; t < task->nthreads; t++)
-			if (task->tids[t] == pid)
-				return true;
-	return false;
-}
-
 static int locate_proc(struct files *f, const struct crcore_object *obj, struct location *ret,
                        struct crcore_error *err)
 {
@@ -135,7 +124,7 @@ static int locate_proc(struct files *f, const struct crcore_object *obj, struct 
 		ret->how = FOUND_PATH;
 		return 0;
 	}
-	if (!in_tree(f, owner)) {
+	if (!files_in_tree(f, owner)) {
 		crcore_advise(err, "dump a tree that contains process %d, or close this file first",
 		              (int)owner);
 		return crcore_fail(err, -ENOTSUP, "it belongs to process %d, which is not in the tree",

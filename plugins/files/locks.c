@@ -7,18 +7,10 @@
  */
 #include "files.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <sys/file.h>
 
 /* One line of /proc/locks, or of fdinfo after "lock:\t". */
-struct lock_line {
-	char sort[8];  /* FLOCK, OFDLCK, POSIX, LEASE, DELEG */
-	bool write;
-	int pid;
-	uint64_t ino, start, length;
-};
-
 static bool parse_lock(const char *text, struct lock_line *ret)
 {
 	char how[12], type[12], end[24];
@@ -32,18 +24,6 @@ static bool parse_lock(const char *text, struct lock_line *ret)
 	return true;
 }
 
-static int refuse(const struct lock_line *line, struct crcore_error *err)
-{
-	if (!strcmp(line->sort, "POSIX")) {
-		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "process %d holds a POSIX record lock (fcntl F_SETLK) on it, "
-		                   "which cannot be saved yet", line->pid);
-	}
-	crcore_advise(err, "dump when it is not held");
-	return crcore_fail(err, -ENOTSUP, "there is a lease on it (%s), which cannot be saved",
-	                   line->sort);
-}
-
 int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const Files__Lock *), void *arg,
                 struct crcore_error *err)
 {
@@ -53,9 +33,14 @@ int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const File
 
 		if (!parse_lock(p + strlen("lock:\t"), &line))
 			continue; /* "->": somebody waits for the lock above */
+		if (!strcmp(line.sort, "POSIX"))
+			continue; /* files_review() */
 		lock.flock = !strcmp(line.sort, "FLOCK");
-		if (!lock.flock && strcmp(line.sort, "OFDLCK") != 0)
-			return refuse(&line, err);
+		if (!lock.flock && strcmp(line.sort, "OFDLCK") != 0) {
+			crcore_advise(err, "dump when it is not held");
+			return crcore_fail(err, -ENOTSUP, "there is a lease on it (%s), which cannot be saved",
+			                   line.sort);
+		}
 		lock.write = line.write;
 		lock.start = line.start;
 		lock.length = line.length;
@@ -65,61 +50,65 @@ int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const File
 	return 0;
 }
 
-/* Finds which descriptor of the task the lock is on, for the message. */
-static void name_lock(const struct lock_line *line, struct crcore_error *err)
-{
-	char dir[40], path[PATH_MAX], link[PATH_MAX];
-	struct dirent *e;
-	struct stat st;
-	DIR *d;
+/* -- POSIX locks ---------------------------------------------------------------- */
 
-	snprintf(dir, sizeof(dir), "/proc/%d/fd", line->pid);
-	d = opendir(dir);
-	while (d && (e = readdir(d))) {
-		ssize_t n;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		if (stat(path, &st) < 0 || st.st_ino != line->ino)
-			continue;
-		n = readlink(path, link, sizeof(link) - 1);
-		if (n <= 0 || link[0] != '/')
-			continue;
-		link[n] = '\0';
-		crcore_fail_at(err, line->pid, atoi(e->d_name), "%s", link);
-		break;
-	}
-	if (d)
-		closedir(d);
-	crcore_fail_at(err, line->pid, -1, "inode %" PRIu64, line->ino);
-}
-
-static bool in_tree(const struct files *f, pid_t pid)
+bool files_in_tree(const struct files *f, pid_t pid)
 {
 	const struct crcore_task *task;
 
 	for (uint32_t i = 0; (task = f->host->task(f->ctx, i)); i++)
-		if (task->pid == pid)
-			return true;
+		for (uint32_t t = 0; t < task->nthreads; t++)
+			if (task->tids[t] == pid)
+				return true;
 	return false;
 }
 
-int files_observe(void *state, struct crcore_error *err)
+static int read_posix_locks(struct files *f, struct crcore_error *err)
 {
-	struct files *f = state;
 	struct lock_line line;
 	char *text = NULL;
 	size_t len = 0;
 	int r = 0;
 	FILE *in = fopen("/proc/locks", "re");
 
-	while (!r && in && getline(&text, &len, in) > 0)
-		if (parse_lock(text, &line) && !strcmp(line.sort, "POSIX") && in_tree(f, line.pid)) {
-			name_lock(&line, err);
-			r = refuse(&line, err);
+	f->nposix = 0;
+	while (!r && in && getline(&text, &len, in) > 0) {
+		void *more;
+		if (!parse_lock(text, &line) || strcmp(line.sort, "POSIX") != 0 ||
+		    !files_in_tree(f, line.pid))
+			continue;
+		more = realloc(f->posix, (f->nposix + 1) * sizeof(*f->posix));
+		if (more) {
+			f->posix = more;
+			f->posix[f->nposix++] = line;
+		} else {
+			r = crcore_fail(err, -ENOMEM, "out of memory");
 		}
+	}
 	free(text);
 	if (in)
 		fclose(in);
 	return r;
+}
+
+int files_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct files *f = state;
+
+	if (obj == f->host->object(f->ctx, 0)) {
+		int r = read_posix_locks(f, err);
+		if (r < 0)
+			return r;
+	}
+	for (unsigned i = 0; i < f->nposix && obj->class_ == CRCORE_DESCRIPTION; i++) {
+		if (f->posix[i].ino != obj->st.st_ino)
+			continue;
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+		crcore_advise(err, "dump when the lock is not held");
+		return crcore_fail(err, -ENOTSUP, "process %d holds a POSIX record lock (fcntl F_SETLK) on it, "
+		                   "which cannot be saved yet", f->posix[i].pid);
+	}
+	return 0;
 }
 
 int files_take_locks(int fd, const Files__File *rec, struct crcore_error *err)

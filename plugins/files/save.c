@@ -195,7 +195,7 @@ static struct remap *find_remap(const struct files *f, const struct stat *st)
 }
 
 static int make_remap(struct files *f, const struct crcore_object *obj, struct location *where,
-                      struct crcore_error *err)
+                      struct remap **ret, struct crcore_error *err)
 {
 	struct remap *m = calloc(1, sizeof(*m)), **more;
 	char proc[40];
@@ -222,25 +222,8 @@ static int make_remap(struct files *f, const struct crcore_object *obj, struct l
 		return crcore_fail(err, -errno, "cannot give it the hidden name %s: %s", m->path,
 		                   strerror(errno));
 	m->made = true;
+	*ret = m;
 	return 0;
-}
-
-int files_hold(void *state, struct crcore_error *err)
-{
-	struct files *f = state;
-	const struct crcore_object *obj;
-	struct location where;
-	int r = files_observe(f, err); /* locks taken since the first look */
-
-	for (uint32_t i = 0; !r && f->link_remap && (obj = f->host->object(f->ctx, i)); i++) {
-		r = files_locate(f, obj, &where, err);
-		if (r < 0 || where.how != FOUND_REMAP || find_remap(f, &where.st))
-			continue;
-		r = make_remap(f, obj, &where, err);
-		if (r < 0)
-			crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	}
-	return r;
 }
 
 /* -- one object ------------------------------------------------------------------ */
@@ -291,11 +274,16 @@ static bool is_cloexec(const char *fdinfo)
 static int fill_kind(struct files *f, const struct crcore_object *obj, struct location *where,
                      Files__File *rec, struct crcore_error *err)
 {
-	const struct remap *m = find_remap(f, &where->st);
+	struct remap *m = find_remap(f, &where->st);
+	int r = 0;
 
+	if (!m && where->how == FOUND_REMAP)
+		r = make_remap(f, obj, where, &m, err);
+	if (r < 0)
+		return r;
 	if (m && (where->how == FOUND_REMAP || !strcmp(where->path, m->path))) {
 		rec->kind = FILES__KIND__REMAP;
-		rec->path = (char *)m->path;
+		rec->path = m->path;
 		return 0;
 	}
 	switch (where->how) {
@@ -305,8 +293,8 @@ static int fill_kind(struct files *f, const struct crcore_object *obj, struct lo
 	case FOUND_GHOST:
 		rec->kind = FILES__KIND__GHOST;
 		return save_ghost(f, obj, where, &rec->ghost, err);
-	case FOUND_REMAP:
-		return crcore_fail(err, -ESTALE, "its name was deleted during the dump");
+	case FOUND_REMAP: /* is above */
+		break;
 	case FOUND_OWN:
 		rec->kind = FILES__KIND__OWN;
 		rec->pid = (uint32_t)obj->pid;
