@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Thawing: every thread gets the registers back that it had (regs_read() may
+ * have prepared a restart) and is let go. Also the end of a tree that a dump
+ * takes down. Never fails: what is gone is gone.
+ */
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "core/task/task.h"
+#include "core/util/util.h"
+
+static void let_go(struct thread *t)
+{
+	int status;
+
+	/* A thread that was asked to stop and has not yet: it does now. */
+	if (t->seized && !t->stopped && waitpid(t->tid, &status, __WALL | WNOHANG) == t->tid &&
+	    WIFSTOPPED(status) && status >> 16 == 0)
+		ptrace(PTRACE_DETACH, t->tid, NULL, (long)WSTOPSIG(status));
+	else if (t->seized) {
+		if (t->stopped)
+			ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs);
+		/* A thread in a stop that nobody has waited for yet still detaches. */
+		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+	}
+	t->seized = t->stopped = false;
+}
+
+static void stop_task(const struct task *t)
+{
+	if (t->nthreads && !t->threads[0].group_stop)
+		syscall(SYS_pidfd_send_signal, t->pidfd, SIGSTOP, NULL, 0);
+}
+
+static void kill_tree(struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (tree->tasks[i]->nthreads)
+			syscall(SYS_pidfd_send_signal, tree->tasks[i]->pidfd, SIGKILL, NULL, 0);
+	/* A tracer is told of each thread's end; leaders end last. */
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		for (unsigned k = tree->tasks[i]->nthreads; k-- > 0;) {
+			pid_t tid = tree->tasks[i]->threads[k].tid;
+			int status;
+			while (waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status))
+				ptrace(PTRACE_CONT, tid, NULL, NULL);
+			tree->tasks[i]->threads[k].seized = false;
+		}
+}
+
+void tree_thaw(struct tree *tree, enum leave leave)
+{
+	if (leave == LEAVE_KILLED) {
+		kill_tree(tree);
+		return;
+	}
+	for (unsigned i = 0; leave == LEAVE_STOPPED && i < tree->ntasks; i++)
+		stop_task(tree->tasks[i]);
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++)
+			let_go(&tree->tasks[i]->threads[k]);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tree of tasks below a root, as /proc shows it: which there are, their
+ * threads and children. Looks only; freeze.c uses the same pieces while it
+ * stops them.
+ */
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include "core/task/task.h"
+#include "core/task/tree.h"
+#include "core/util/util.h"
+
+static int no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+static void task_free(struct task *t)
+{
+	if (!t)
+		return;
+	for (unsigned i = 0; i < t->nthreads; i++) {
+		prog_free(t->threads[i].ask);
+		asked_free(t->threads[i].asked);
+	}
+	if (t->rec)
+		crcore__task__free_unpacked(t->rec, NULL);
+	if (t->pidfd >= 0)
+		close(t->pidfd);
+	if (t->proc >= 0)
+		close(t->proc);
+	free(t->threads);
+	free(t->tids);
+	free(t);
+}
+
+void tree_free(struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		task_free(tree->tasks[i]);
+	for (unsigned i = 0; i < tree->nmms; i++) {
+		crcore__mm__free_unpacked(tree->mms[i]->rec, NULL);
+		free(tree->mms[i]);
+	}
+	free(tree->tasks);
+	free(tree->mms);
+	*tree = (struct tree){ 0 };
+}
+
+struct task *tree_find(const struct tree *tree, pid_t pid)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (tree->tasks[i]->abi.pid == pid)
+			return tree->tasks[i];
+	return NULL;
+}
+
+/* ---- one task -------------------------------------------------------------------- */
+
+static int refuse_self(pid_t pid, struct crcore_error *err)
+{
+	if (pid != getpid() && pid != getppid())
+		return 0;
+	crcore_fail_at(err, pid, -1, "task %d", pid);
+	crcore_advise(err, "start crcore from outside the tree, e.g. from another terminal");
+	return crcore_fail(err, -EINVAL, "crcore itself is part of the tree");
+}
+
+int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_error *err)
+{
+	struct task *t = calloc(1, sizeof(*t));
+	int r = refuse_self(pid, err);
+
+	if (r < 0 || !t) {
+		free(t);
+		return r < 0 ? r : no_memory(err);
+	}
+	t->abi.size = sizeof(t->abi);
+	t->abi.pid = pid;
+	t->parent = parent;
+	t->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	t->proc = proc_open(pid, err);
+	t->abi.pidfd = t->pidfd;
+	t->rec = malloc(sizeof(*t->rec));
+	if (t->rec)
+		crcore__task__init(t->rec);
+	if (t->proc < 0)
+		r = t->proc;
+	else if (t->pidfd < 0)
+		r = crcore_fail(err, -ESRCH, "it has ended");
+	else if (!t->rec)
+		r = no_memory(err);
+	else
+		r = task_refresh(t, err);
+	if (r < 0) {
+		task_free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+int task_refresh(struct task *t, struct crcore_error *err)
+{
+	struct proc_stat st;
+	int r = proc_stat(t->proc, &st, err);
+
+	if (r < 0)
+		return r;
+	t->abi.ppid = st.ppid;
+	t->abi.pgid = st.pgid;
+	t->abi.sid = st.sid;
+	t->state = st.state;
+	snprintf(t->comm, sizeof(t->comm), "%s", st.comm);
+	t->abi.comm = t->comm;
+	t->abi.state = st.state == 'T' ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
+	if (st.state == 'X')
+		return crcore_fail(err, -ESRCH, "it has ended");
+	if (st.state != 'Z')
+		return 0;
+	t->abi.state = CRCORE_TASK_ZOMBIE;
+	if (st.num_threads <= 1)
+		return 0;
+	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	crcore_advise(err, "let its first thread live on");
+	return crcore_fail(err, -ENOTSUP, "its first thread has ended while others run");
+}
+
+int task_threads(struct task *t, struct crcore_error *err)
+{
+	pid_t *tids;
+	unsigned n;
+	int r = t->abi.state == CRCORE_TASK_ZOMBIE ? 0 : proc_tids(t->proc, &tids, &n, err);
+
+	if (r < 0 || t->abi.state == CRCORE_TASK_ZOMBIE)
+		return r;
+	struct thread *threads = calloc(n, sizeof(*threads));
+	if (!threads) {
+		free(tids);
+		return no_memory(err);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		threads[i].tid = tids[i];
+		for (unsigned k = 0; k < t->nthreads; k++)
+			if (t->threads[k].tid == tids[i])
+				threads[i] = t->threads[k];
+		threads[i].task = t;
+	}
+	free(t->threads);
+	free(t->tids);
+	t->threads = threads;
+	t->tids = tids;
+	t->nthreads = t->abi.nthreads = n;
+	t->abi.tids = tids;
+	return 0;
+}
+
+/* ---- the tree ---------------------------------------------------------------------- */
+
+int tree_add(struct tree *tree, struct task *t, struct crcore_error *err)
+{
+	if (!GROW(tree->tasks, tree->ntasks)) {
+		task_free(t);
+		return no_memory(err);
+	}
+	t->abi.index = tree->ntasks;
+	tree->tasks[tree->ntasks++] = t;
+	return 0;
+}
+
+static int add_children_of(struct tree *tree, struct task *t, pid_t tid, struct crcore_error *err)
+{
+	cleanup_free pid_t *pids = NULL;
+	unsigned n = 0;
+	struct crcore_error gone = CRCORE_ERROR_INIT;
+	int r = proc_children(t->proc, tid, &pids, &n, &gone);
+
+	if (r == -ENOMEM)
+		return no_memory(err);
+	for (unsigned i = 0; i < n; i++) {
+		struct task *child;
+		if (tree_find(tree, pids[i]))
+			continue;
+		struct crcore_error why = CRCORE_ERROR_INIT;
+		if ((r = task_open(pids[i], t, &child, &why)) == -ESRCH)
+			continue; /* reaped meanwhile */
+		if (r < 0) {
+			*err = why;
+			return r;
+		}
+		if ((r = tree_add(tree, child, err)) < 0)
+			return r;
+	}
+	return 0;
+}
+
+int tree_add_children(struct tree *tree, struct task *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
+		r = add_children_of(tree, t, t->threads[i].tid, err);
+	return r;
+}
+
+int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)
+{
+	struct task *t;
+	int r = task_open(root, NULL, &t, err);
+
+	if (r == 0)
+		r = tree_add(ret, t, err);
+	for (unsigned i = 0; r == 0 && i < ret->ntasks; i++) {
+		struct crcore_error gone = CRCORE_ERROR_INIT;
+		r = task_threads(ret->tasks[i], &gone);
+		if (r == 0)
+			r = tree_add_children(ret, ret->tasks[i], err);
+		else
+			*err = gone;
+	}
+	if (r < 0)
+		tree_free(ret);
+	return r;
+}

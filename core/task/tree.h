@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pieces of the tree that freeze.c and tree.c share; the rest uses task.h. */
+#ifndef CRCORE_TASK_TREE_H
+#define CRCORE_TASK_TREE_H
+
+#include "core/task/task.h"
+
+/* Opens /proc/PID and a pidfd. -ESRCH: it is gone. Its threads are not listed yet. */
+int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_error *);
+/* Reads state, ids and name again. */
+int task_refresh(struct task *, struct crcore_error *);
+/* Lists the threads again; those known keep their state. */
+int task_threads(struct task *, struct crcore_error *);
+int tree_add(struct tree *, struct task *, struct crcore_error *);
+/* Adds the children that are not in the tree yet. */
+int tree_add_children(struct tree *, struct task *, struct crcore_error *);
+
+#endif
