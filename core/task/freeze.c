@@ -176,15 +176,19 @@ static int await_stops(struct freezing *f, unsigned first, struct crcore_error *
 static int seize_task(struct task *t, unsigned *ret_new, struct crcore_error *err)
 {
 	struct crcore_error gone = CRCORE_ERROR_INIT;
-	int r = task_refresh(t, err);
+	int r = task_refresh(t, &gone);
 
-	if (r == 0 && (r = task_threads(t, &gone)) < 0)
-		*err = gone;
+	if (r == 0)
+		r = task_threads(t, &gone);
+	if (r == -ESRCH || r == -ENOENT)
+		return 0; /* it has ended and was reaped: drop_ended() */
 	for (unsigned i = 0; r >= 0 && i < t->nthreads; i++)
 		if (!t->threads[i].seized) {
-			r = seize(&t->threads[i], err);
+			r = seize(&t->threads[i], &gone);
 			*ret_new += r == 1;
 		}
+	if (r < 0)
+		*err = gone;
 	return r < 0 ? r : 0;
 }
 
@@ -206,7 +210,7 @@ static int drop_ended(struct task *t, struct crcore_error *err)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 		return crcore_fail(err, -ENOTSUP, "its first thread has ended while others run");
 	}
-	return n ? 0 : task_refresh(t, err);
+	return 0;
 }
 
 static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *err)
@@ -218,14 +222,14 @@ static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *
 		new_threads = 0;
 		for (unsigned i = first; i < last; i++)
 			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-			    (r = seize_task(f->tree->tasks[i], &new_threads, err)) < 0 && r != -ESRCH)
+			    (r = seize_task(f->tree->tasks[i], &new_threads, err)) < 0)
 				return r;
 		if ((r = await_stops(f, first, err)) < 0)
 			return r;
 	} while (new_threads);
 	for (unsigned i = first; i < last; i++)
 		if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-		    (r = drop_ended(f->tree->tasks[i], err)) < 0 && r != -ESRCH)
+		    (r = drop_ended(f->tree->tasks[i], err)) < 0)
 			return r;
 	return 0;
 }

@@ -215,8 +215,12 @@ int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)
 		r = task_threads(ret->tasks[i], &gone);
 		if (r == 0)
 			r = tree_add_children(ret, ret->tasks[i], err);
+		else if (i > 0 && (r == -ESRCH || r == -ENOENT))
+			r = 0; /* it has ended since: left as a task without threads */
 		else
 			*err = gone;
+		if (r == 0 && !ret->tasks[i]->nthreads)
+			ret->tasks[i]->abi.state = CRCORE_TASK_ZOMBIE;
 	}
 	if (r < 0)
 		tree_free(ret);
