@@ -244,6 +244,25 @@ static int next_wave(struct freezing *f, unsigned first, struct crcore_error *er
 	return r;
 }
 
+/* A task that ended is a zombie, unless it was reaped at once: then there is
+ * nothing to save. */
+static void drop_reaped(struct tree *tree)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		struct crcore_error gone = CRCORE_ERROR_INIT;
+		if (i > 0 && !t->nthreads && task_refresh(t, &gone) < 0) {
+			task_free(t);
+			continue;
+		}
+		t->abi.index = n;
+		tree->tasks[n++] = t;
+	}
+	tree->ntasks = n;
+}
+
 static void set_states(struct tree *tree)
 {
 	for (unsigned i = 0; i < tree->ntasks; i++) {
@@ -274,6 +293,7 @@ static int freeze_all(struct freezing *f, struct crcore_error *err)
 		if ((r = next_wave(f, 0, err)) < 0)
 			return r;
 	} while (f->tree->ntasks != before || first < f->tree->ntasks);
+	drop_reaped(f->tree);
 	set_states(f->tree);
 	return 0;
 }

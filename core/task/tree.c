@@ -15,7 +15,7 @@ static int no_memory(struct crcore_error *err)
 	return crcore_fail(err, -ENOMEM, "out of memory");
 }
 
-static void task_free(struct task *t)
+void task_free(struct task *t)
 {
 	if (!t)
 		return;

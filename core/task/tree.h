@@ -7,6 +7,7 @@
 
 /* Opens /proc/PID and a pidfd. -ESRCH: it is gone. Its threads are not listed yet. */
 int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_error *);
+void task_free(struct task *); /* NULL is fine */
 /* Reads state, ids and name again. */
 int task_refresh(struct task *, struct crcore_error *);
 /* Lists the threads again; those known keep their state. */
