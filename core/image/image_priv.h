@@ -90,6 +90,7 @@ uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n);
 /* -- manifest.c -- */
 int manifest_write(struct image *, Crcore__Manifest *, struct crcore_error *);
 /* Fills image->manifest and image->files, checked; opens nothing else. */
+int manifest_parse(struct image *, const unsigned char *bytes, size_t len, struct crcore_error *);
 int manifest_read(struct image *, struct crcore_error *);
 
 /* -- message.c -- */

@@ -122,9 +122,7 @@ static int read_file(struct image *img, unsigned char **ret, size_t *ret_len,
 		return damaged(img, "not a plain file", err);
 	if (st.st_size > IMAGE_MANIFEST_MAX)
 		return damaged(img, "too long to be a manifest", err);
-	if (st.st_size < TRAILER)
-		return damaged(img, "too short to be a manifest: damaged or truncated", err);
-	cleanup_free unsigned char *bytes = malloc((size_t)st.st_size);
+	cleanup_free unsigned char *bytes = malloc((size_t)st.st_size + 1);
 	if (!bytes)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	int r = pread_all(fd, bytes, (size_t)st.st_size, 0);
@@ -150,11 +148,14 @@ static uint64_t peek_format(const unsigned char *p, size_t len)
 	return v;
 }
 
+/* The ending is right and the format is ours. */
 static int check_seal(struct image *img, const unsigned char *bytes, size_t len,
                       struct crcore_error *err)
 {
 	uint64_t sum;
 
+	if (len < TRAILER)
+		return damaged(img, "too short to be a manifest: damaged or truncated", err);
 	memcpy(&sum, bytes + len - sizeof(sum), sizeof(sum));
 	if (memcmp(bytes + len - TRAILER, checksum_tag, sizeof(checksum_tag)) ||
 	    le64toh(sum) != XXH3_64bits(bytes, len - TRAILER))
@@ -238,15 +239,11 @@ static int check_plugins(struct image *img, const Crcore__Manifest *m, struct cr
 #define PLUGINS_MAX 256
 #define FILES_MAX 4096
 
-int manifest_read(struct image *img, struct crcore_error *err)
+int manifest_parse(struct image *img, const unsigned char *bytes, size_t len,
+                   struct crcore_error *err)
 {
-	cleanup_free unsigned char *bytes = NULL;
-	size_t len = 0;
-	int r = read_file(img, &bytes, &len, err);
+	int r = check_seal(img, bytes, len, err);
 
-	if (r < 0)
-		return r;
-	r = check_seal(img, bytes, len, err);
 	if (r < 0)
 		return r;
 	Crcore__Manifest *m = (Crcore__Manifest *)message_unpack(&crcore__manifest__descriptor,
@@ -260,4 +257,13 @@ int manifest_read(struct image *img, struct crcore_error *err)
 	for (size_t i = 0; i < m->n_files && r == 0; i++)
 		r = add_file(img, m->files[i], err);
 	return r;
+}
+
+int manifest_read(struct image *img, struct crcore_error *err)
+{
+	cleanup_free unsigned char *bytes = NULL;
+	size_t len = 0;
+	int r = read_file(img, &bytes, &len, err);
+
+	return r < 0 ? r : manifest_parse(img, bytes, len, err);
 }
