@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attributes of a process: personality, oom_score_adj, umask, and a parent-death signal
+ * that still works. */
+#include "kind.h"
+#include <sys/personality.h>
+
+static volatile int *step;
+static volatile int hit;
+
+static void on_usr1(int sig)
+{
+	hit = 1;
+}
+
+static int orphan(void *arg)
+{
+	int sig;
+
+	signal(SIGUSR1, on_usr1);
+	CHECK(!prctl(PR_SET_PDEATHSIG, SIGUSR1));
+	__atomic_add_fetch(step, 1, __ATOMIC_SEQ_CST);
+	kind_wait();
+	CHECK(!prctl(PR_GET_PDEATHSIG, &sig));
+	CHECK_EQ(sig, SIGUSR1);
+	for (int i = 0; !hit; i++) {
+		CHECK(i < 5000);
+		kind_sleep_ms(1);
+	}
+	return 0;
+}
+
+static int parent(void *arg)
+{
+	kind_fork(orphan, NULL);
+	kind_wait();
+	return 0; /* its child outlives it */
+}
+
+static void check_file(const char *path, const char *want)
+{
+	char buf[64] = "";
+	int fd = open(path, O_RDONLY);
+
+	CHECK(fd >= 0 && read(fd, buf, sizeof(buf) - 1) > 0 && !close(fd));
+	buf[strcspn(buf, "\n")] = 0;
+	CHECK_STR(buf, want);
+}
+
+static int attributes(void *arg)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, "321", 3) == 3 && !close(fd));
+	CHECK(personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0);
+	umask(0137);
+	__atomic_add_fetch(step, 1, __ATOMIC_SEQ_CST);
+	kind_wait();
+	CHECK_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE | UNAME26);
+	check_file("/proc/self/oom_score_adj", "321");
+	CHECK_EQ(umask(0), 0137);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	pid_t pid[2];
+	int status;
+
+	kind_init(argc, argv);
+	step = kind_shared(4096);
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	pid[0] = kind_fork(parent, NULL);
+	pid[1] = kind_fork(attributes, NULL);
+	kind_until(step, 2);
+	kind_ready();
+	kind_join(pid[0]);
+	kind_join(pid[1]);
+	CHECK(waitpid(-1, &status, 0) > 0);
+	CHECK_EQ(status, 0);
+	kind_pass();
+}
