@@ -37,4 +37,34 @@ static inline void arch_reissue(arch_regs *r)
 	r->orig_rax = (uint64_t)-1;
 }
 
+/* Sends the thread into the interpreter: entry(program). The stack comes from the
+ * program. Single-stepping, direction and alignment flags are not for it. */
+static inline void arch_divert(arch_regs *r, uint64_t entry, uint64_t program)
+{
+	r->rip = entry;
+	r->rdi = program;
+	r->eflags &= ~0x44500ul; /* TF, DF, NT, AC */
+	arch_clear_syscall(r);
+}
+
+/* Lets the thread make one system call, at an instruction that does that. */
+static inline void arch_set_call(arch_regs *r, uint64_t insn, long nr, const uint64_t a[6])
+{
+	r->rip = insn;
+	r->rax = (uint64_t)nr;
+	r->rdi = a[0];
+	r->rsi = a[1];
+	r->rdx = a[2];
+	r->r10 = a[3];
+	r->r8 = a[4];
+	r->r9 = a[5];
+	r->eflags &= ~0x44500ul;
+	arch_clear_syscall(r);
+}
+#define ARCH_SYSCALL_INSN "\x0f\x05"
+#define ARCH_SYSCALL_INSN_SIZE 2
+
+/* A program for another instruction set (32 bits) is not handled. */
+static inline bool arch_is_native(const arch_regs *r) { return r->cs == 0x33; }
+
 #endif

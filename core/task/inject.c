@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A region in an address space of the tree: mapped by a thread of it, seen by
+ * us through /proc/PID/map_files, filled with the interpreter and programs.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include "core/task/arch/x86_64.h"
+#include "core/task/inject.h"
+#include "core/util/util.h"
+#include "parasite/arch/x86_64.h"
+#include "parasite/blob.h"
+
+static int map_in_task(struct inject *in, struct crcore_error *err)
+{
+	const uint64_t args[6] = { 0, in->size, PROT_READ | PROT_WRITE | PROT_EXEC,
+		                   MAP_SHARED | MAP_ANONYMOUS, (uint64_t)-1, 0 };
+	int64_t addr;
+	int r = landing_call(in, in->thread, SYS_mmap, args, &addr, err);
+
+	if (r < 0)
+		return r;
+	if (addr < 0 && addr > -4096) {
+		crcore_advise(err, "raise its address space limit, or allow it writable code "
+		              "(PR_SET_MDWE, SELinux execmem)");
+		return crcore_fail(err, (int)addr, "cannot map %zu bytes in it: %s", in->size,
+		                   strerror((int)-addr));
+	}
+	in->remote = (uint64_t)addr;
+	return 0;
+}
+
+static int map_here(struct inject *in, struct crcore_error *err)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)in->remote,
+	         (unsigned long long)(in->remote + in->size));
+	cleanup_close int fd = openat(in->thread->task->proc, name, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		int e = errno;
+		crcore_advise(err, "run crcore with CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE");
+		return crcore_fail(err, -e, "cannot open /proc/PID/%s: %s", name, strerror(e));
+	}
+	void *p = mmap(NULL, in->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return crcore_fail(err, -errno, "cannot map the region: %s", strerror(errno));
+	in->local = p;
+	return 0;
+}
+
+static void fill(struct inject *in)
+{
+	size_t code = ALIGN_UP(sizeof(struct region), 64);
+
+	in->local->magic = REGION_MAGIC;
+	in->local->protocol = PROGRAM_PROTOCOL;
+	in->local->entry = in->remote + code + INTERPRETER_ENTRY;
+	in->local->size = in->size;
+	memcpy((uint8_t *)in->local + code, interpreter_blob, interpreter_blob_size);
+	in->used = ALIGN_UP(code + interpreter_blob_size, 64);
+}
+
+int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcore_error *err)
+{
+	struct inject *in = calloc(1, sizeof(*in));
+	int r;
+
+	if (!in)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	in->thread = t;
+	in->size = ALIGN_UP(size + sizeof(struct region) + interpreter_blob_size + 128, PAGE);
+	if (!arch_is_native(&t->regs)) {
+		crcore_advise(err, "only 64-bit programs can be saved");
+		r = crcore_fail(err, -ENOTSUP, "it is a 32-bit program");
+	} else if ((r = landing_find(t, in, err)) == 0 && (r = map_in_task(in, err)) == 0)
+		r = map_here(in, err);
+	if (r < 0) {
+		crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
+		inject_close(in);
+		return r;
+	}
+	fill(in);
+	*ret = in;
+	return 0;
+}
+
+/* The way back of an orphan: the application's registers and mask. */
+static uint64_t place_frame(struct inject *in, const struct thread *t)
+{
+	struct frame *f = (void *)((uint8_t *)in->local + in->used);
+	uint64_t remote = in->remote + in->used;
+
+	_Static_assert(sizeof(t->regs) == sizeof(f->regs), "struct frame is the registers");
+	memcpy(f->regs, &t->regs, sizeof(f->regs));
+	f->sigmask = t->sigmask;
+	in->used += ALIGN_UP(sizeof(*f), 64);
+	return remote;
+}
+
+int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_error *err)
+{
+	size_t need = prog_size(p) + ALIGN_UP(sizeof(struct frame), 64);
+	struct program *head = (void *)((uint8_t *)in->local + in->used);
+
+	if (need > in->size - in->used)
+		return crcore_fail(err, -ENOSPC, "the region is too small for its programs");
+	if (!GROW(in->placed, in->nplaced))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	int r = prog_place(p, head, in->remote + in->used, err);
+	if (r < 0)
+		return r;
+	in->used += prog_size(p);
+	head->frame = place_frame(in, t);
+	head->region = in->remote;
+	head->orphan = ORPHAN_RETURN;
+	head->id = in->nplaced;
+	in->placed[in->nplaced++] = (struct placed){ t, p, false };
+	t->program = head;
+	return 0;
+}
+
+void inject_close(struct inject *in)
+{
+	const uint64_t args[6] = { in ? in->remote : 0, in ? in->size : 0 };
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	int64_t result;
+
+	if (!in)
+		return;
+	if (in->remote && !in->stuck)
+		landing_call(in, in->thread, SYS_munmap, args, &result, &ignored);
+	if (in->local)
+		munmap(in->local, in->size);
+	if (in->thread->task->mm && in->thread->task->mm->inject == in)
+		in->thread->task->mm->inject = NULL;
+	free(in->placed);
+	free(in);
+}

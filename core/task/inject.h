@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files that put code into a task: inject.c, landing.c, run.c, life.c. */
+#ifndef CRCORE_TASK_INJECT_H
+#define CRCORE_TASK_INJECT_H
+
+#include "core/task/task.h"
+
+#define INJECT_TIMEOUT 10000000000ull /* ns, for a single system call */
+#define ALL_SIGNALS (~0ull)
+
+struct placed {
+	struct thread *thread;
+	prog *prog;
+	bool running; /* in the interpreter, not stopped */
+	bool ran;
+};
+
+/* A region in the address space of a stopped thread. */
+struct inject {
+	struct thread *thread;   /* through which it was opened, and will be closed */
+	uint64_t insn;           /* a system call instruction in that address space */
+	uint64_t landing;        /* room for the landing there, 0: none */
+	uint64_t remote;         /* where the task has the region */
+	struct region *local;    /* where we have it */
+	size_t size, used;
+	struct placed *placed;
+	unsigned nplaced;
+	bool stuck;              /* a thread did not come back: leave the region */
+};
+
+/* Finds insn and landing. */
+int landing_find(struct thread *, struct inject *, struct crcore_error *);
+/* One system call made by a stopped thread outside of any program. If we die
+ * meanwhile, the thread goes back to the application by itself, where there is
+ * room for a landing. Registers and mask are then as in the thread again. */
+int landing_call(struct inject *, struct thread *, long nr, const uint64_t args[6], int64_t *ret,
+                 struct crcore_error *);
+
+/* Ends what life_init() began. */
+void life_release(struct region *);
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * System calls that a stopped thread makes outside of any program: to get a
+ * region, and to be rid of it. The thread is pointed at a system call
+ * instruction, and stopped again before it executes anything else.
+ *
+ * If we die in the middle, it does execute what comes next. So the instruction
+ * is one that we write, in the unused end of the vdso's last page, which the
+ * kernel lets tracers write (it is meant for breakpoints), and what comes next
+ * is the way back to the application: its registers and signal mask, put there
+ * with it. Only where there is no such room an existing instruction is used.
+ */
+#include <elf.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include "core/task/arch/x86_64.h"
+#include "core/task/inject.h"
+#include "core/task/stops.h"
+#include "core/util/util.h"
+#include "parasite/arch/x86_64.h"
+#include "parasite/blob.h"
+
+#define VDSO_MAX (64 << 10)
+
+struct landing { uint8_t code[128]; struct frame frame; };
+
+/* ---- finding a place --------------------------------------------------------------- */
+
+static ssize_t read_task(pid_t tid, uint64_t addr, void *buf, size_t len)
+{
+	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
+
+	return process_vm_readv(tid, &local, 1, &remote, 1, 0);
+}
+
+int find_syscall_insn(pid_t tid, uint64_t start, uint64_t end, uint64_t *ret,
+                      struct crcore_error *err)
+{
+	cleanup_free uint8_t *buf = malloc(VDSO_MAX);
+
+	if (!buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (uint64_t at = start; at < end; at += VDSO_MAX - 1) {
+		ssize_t n = read_task(tid, at, buf, end - at < VDSO_MAX ? end - at : VDSO_MAX);
+		if (n <= 0)
+			break;
+		uint8_t *p = memmem(buf, (size_t)n, ARCH_SYSCALL_INSN, ARCH_SYSCALL_INSN_SIZE);
+		if (p) {
+			*ret = at + (uint64_t)(p - buf);
+			return 0;
+		}
+	}
+	return crcore_fail(err, -ENOEXEC, "no system call instruction in its code");
+}
+
+/* Bytes of the vdso's file, from its own headers; what follows on its last page is unused. */
+static size_t vdso_length(const uint8_t *vdso, size_t max)
+{
+	const Elf64_Ehdr *e = (const void *)vdso;
+
+	if (max < sizeof(*e) || memcmp(e->e_ident, ELFMAG, SELFMAG))
+		return 0;
+	size_t len = e->e_shoff + (size_t)e->e_shnum * e->e_shentsize;
+	size_t headers = e->e_phoff + (size_t)e->e_phnum * e->e_phentsize;
+	if (headers > max)
+		return 0;
+	for (size_t i = 0; i < e->e_phnum; i++) {
+		const Elf64_Phdr *p = (const void *)(vdso + e->e_phoff + i * e->e_phentsize);
+		if (p->p_type == PT_LOAD && p->p_offset + p->p_filesz > len)
+			len = p->p_offset + p->p_filesz;
+	}
+	return len <= max ? len : 0;
+}
+
+/* Where the task has the same vdso as we; the kernel gives all tasks one image. */
+static uint64_t find_vdso(const struct task *t, const uint8_t *own, size_t len)
+{
+	cleanup_free char *text = NULL;
+	cleanup_free uint8_t *theirs = malloc(len);
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	size_t size = 0;
+
+	if (!theirs || proc_read(t->proc, "auxv", &text, &size, &ignored) < 0)
+		return 0;
+	for (size_t i = 0; i + sizeof(Elf64_auxv_t) <= size; i += sizeof(Elf64_auxv_t)) {
+		Elf64_auxv_t a;
+		memcpy(&a, text + i, sizeof(a));
+		if (a.a_type == AT_SYSINFO_EHDR &&
+		    read_task(t->abi.pid, a.a_un.a_val, theirs, len) == (ssize_t)len &&
+		    !memcmp(own, theirs, len))
+			return a.a_un.a_val;
+	}
+	return 0;
+}
+
+static int find_anywhere(const struct task *t, uint64_t *ret, struct crcore_error *err)
+{
+	cleanup_free char *text = NULL;
+	unsigned long long start, end;
+	char perms[5];
+	int r = proc_read(t->proc, "maps", &text, NULL, err);
+
+	if (r < 0)
+		return r;
+	for (char *line = text; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : 0) {
+		struct crcore_error ignored = CRCORE_ERROR_INIT;
+		if (sscanf(line, "%llx-%llx %4s", &start, &end, perms) == 3 && perms[2] == 'x' &&
+		    (int64_t)start >= 0 &&
+		    find_syscall_insn(t->abi.pid, start, end, ret, &ignored) == 0)
+			return 0;
+	}
+	return crcore_fail(err, -ENOEXEC, "no system call instruction in its code");
+}
+
+int landing_find(struct thread *t, struct inject *in, struct crcore_error *err)
+{
+	const uint8_t *own = (const void *)getauxval(AT_SYSINFO_EHDR);
+	size_t len = own ? vdso_length(own, VDSO_MAX) : 0;
+	uint64_t vdso = len ? find_vdso(t->task, own, len) : 0;
+
+	in->landing = 0;
+	if (!vdso)
+		return find_anywhere(t->task, &in->insn, err);
+	size_t room = ALIGN_UP(len, 64);
+	if (interpreter_landing_size <= sizeof(((struct landing *)0)->code) &&
+	    room % PAGE && room + sizeof(struct landing) <= ALIGN_UP(len, PAGE))
+		in->landing = vdso + room;
+	uint8_t *p = memmem(own, len, ARCH_SYSCALL_INSN, ARCH_SYSCALL_INSN_SIZE);
+	if (p)
+		in->insn = vdso + (uint64_t)(p - own);
+	return p ? 0 : find_anywhere(t->task, &in->insn, err);
+}
+
+/* ---- one call ------------------------------------------------------------------------- */
+
+static int lost(pid_t tid, int r, struct crcore_error *err)
+{
+	if (r == -ESRCH)
+		return crcore_fail(err, -ESRCH, "thread %d was killed meanwhile", tid);
+	return crcore_fail(err, r, "thread %d did not come back from a system call: %s", tid,
+	                   strerror(-r));
+}
+
+/* Runs a thread, registers set, until it enters a system call. */
+static int run_to_call(pid_t tid, uint64_t deadline)
+{
+	int status, signo = 0;
+
+	for (;;) {
+		if (ptrace(PTRACE_SYSCALL, tid, NULL, (long)signo) < 0)
+			return -errno;
+		int r = stop_next(tid, deadline, &status);
+		if (r <= 0)
+			return r < 0 ? r : -ETIMEDOUT;
+		if (!WIFSTOPPED(status))
+			return -ESRCH;
+		if (status >> 16 == 0 && WSTOPSIG(status) == (SIGTRAP | 0x80))
+			return 0;
+		signo = stop_signal(status); /* it is all blocked but SIGSTOP */
+	}
+}
+
+static int set_options(pid_t tid)
+{
+	/* Without its filter, where we may: it must be able to do what we ask. */
+	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) &&
+	    ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD))
+		return -errno;
+	return 0;
+}
+
+/* The call itself, registers and mask set. */
+static int make_call(pid_t tid, const arch_regs *regs, int64_t *ret, struct crcore_error *err)
+{
+	uint64_t deadline = now_ns() + INJECT_TIMEOUT;
+	arch_regs after;
+	int ignored, r;
+
+	if ((r = run_to_call(tid, deadline)) < 0)
+		return lost(tid, r, err);
+	/* Asked now, it stops when the call is done, before any other instruction. */
+	if (stop_ask(tid) < 0 || ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
+		return lost(tid, -errno, err);
+	if ((r = stop_rest(tid, deadline, &ignored)) < 0)
+		return lost(tid, r, err);
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &after) < 0)
+		return lost(tid, -errno, err);
+	if (arch_ip(&after) != arch_ip(regs) + ARCH_SYSCALL_INSN_SIZE)
+		return crcore_fail(err, -EIO, "thread %d did not make the system call", tid);
+	*ret = arch_result(&after);
+	return 0;
+}
+
+int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], int64_t *ret,
+                   struct crcore_error *err)
+{
+	uint64_t mask, all = ALL_SIGNALS;
+	arch_regs before, regs;
+	int r = set_options(tid);
+
+	if (r < 0 || ptrace(PTRACE_GETREGS, tid, NULL, &before) < 0 ||
+	    ptrace(PTRACE_GETSIGMASK, tid, sizeof(mask), &mask) < 0)
+		return lost(tid, r < 0 ? r : -errno, err);
+	regs = before;
+	arch_set_call(&regs, insn, nr, args);
+	/* The mask is changed only while a landing would put it right. */
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0 ||
+	    ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
+		return lost(tid, -errno, err);
+	r = make_call(tid, &regs, ret, err);
+	ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask);
+	ptrace(PTRACE_SETREGS, tid, NULL, &before);
+	return r;
+}
+
+/* ---- with the way back behind it -------------------------------------------------------- */
+
+/* As the kernel would go on with an interrupted call if no signal is handled first. */
+static void settle(arch_regs *r)
+{
+	int64_t result = arch_result(r);
+
+	if (arch_syscall(r) < 0 || (result != -RESTART_SYS && result != -RESTART_NOINTR &&
+	                            result != -RESTART_NOHAND && result != -RESTART_BLOCK))
+		return;
+	arch_reissue(r);
+	if (result == -RESTART_BLOCK)
+		arch_set_result(r, SYS_restart_syscall);
+}
+
+static int write_landing(const struct thread *t, uint64_t at, const struct landing *l)
+{
+	cleanup_close int mem = openat(t->task->proc, "mem", O_WRONLY | O_CLOEXEC);
+
+	return mem >= 0 && pwrite(mem, l, sizeof(*l), (off_t)at) == (ssize_t)sizeof(*l) ? 0 : -EIO;
+}
+
+int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t args[6],
+                 int64_t *ret, struct crcore_error *err)
+{
+	struct landing l = { { 0 } };
+	arch_regs back = t->regs;
+	uint64_t at = 0;
+
+	_Static_assert(sizeof(back) == sizeof(l.frame.regs), "struct frame is the registers");
+	if (in->landing) {
+		/* The frame follows the code directly, so the code goes to the end of its room. */
+		size_t gap = sizeof(l.code) - interpreter_landing_size;
+		settle(&back);
+		memcpy(l.code + gap, interpreter_landing, interpreter_landing_size);
+		memcpy(l.frame.regs, &back, sizeof(back));
+		l.frame.sigmask = t->sigmask;
+		at = write_landing(t, in->landing, &l) == 0 ? in->landing + gap : 0;
+	}
+	int r = inject_syscall(t->tid, at ? at : in->insn, nr, args, ret, err);
+	if (at) {
+		l = (struct landing){ { 0 } };
+		write_landing(t, in->landing, &l);
+	}
+	return r;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See stops.h. */
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include "core/task/stops.h"
+#include "core/util/util.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+#define SYSCALL_STOP 0x80 /* PTRACE_O_TRACESYSGOOD */
+#define FIRST_SLICE 50000u    /* ns */
+#define LAST_SLICE 10000000u
+
+int stop_seize(pid_t tid)
+{
+	/* Without its filter, where we may: it must be able to do what we ask. */
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) == 0 ||
+	    ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD) == 0)
+		return 0;
+	return -errno;
+}
+
+int stop_ask(pid_t tid)
+{
+	return ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ? -errno : 0;
+}
+
+bool stop_is_event(int status)
+{
+	return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP;
+}
+
+int stop_signal(int status)
+{
+	return WIFSTOPPED(status) && status >> 16 == 0 && !(WSTOPSIG(status) & SYSCALL_STOP) ?
+	       WSTOPSIG(status) : 0;
+}
+
+/*
+ * Every stop of a tracee sends SIGCHLD. It is blocked while we look and sleep,
+ * so none is missed; slices bound the sleep all the same, because the signal
+ * may be ignored by whoever started us, or taken by an earlier wait.
+ */
+static int sleep_until_change(pid_t tid, uint64_t deadline, int *ret_status)
+{
+	uint64_t slice = FIRST_SLICE;
+	sigset_t child;
+	int r;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	while ((r = waitpid(tid, ret_status, __WALL | WNOHANG)) == 0) {
+		uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
+		if (!left)
+			return 0;
+		if (left > slice)
+			left = slice;
+		struct timespec ts = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
+		if (sigtimedwait(&child, NULL, &ts) < 0 && slice < LAST_SLICE)
+			slice *= 2;
+	}
+	return r;
+}
+
+int stop_next(pid_t tid, uint64_t deadline, int *ret_status)
+{
+	sigset_t child, old;
+	int r = waitpid(tid, ret_status, __WALL | WNOHANG);
+
+	if (r == 0) {
+		sigemptyset(&child);
+		sigaddset(&child, SIGCHLD);
+		sigprocmask(SIG_BLOCK, &child, &old);
+		r = sleep_until_change(tid, deadline, ret_status);
+		int e = errno;
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		errno = e;
+	}
+	if (r < 0)
+		return errno == EINTR ? 0 : -ESRCH;
+	return r > 0;
+}
+
+int stop_rest(pid_t tid, uint64_t deadline, int *ret_signal)
+{
+	int status;
+
+	for (;;) {
+		int r = stop_next(tid, deadline, &status);
+		if (r == 0)
+			return -ETIMEDOUT;
+		if (r < 0 || !WIFSTOPPED(status))
+			return -ESRCH;
+		if (stop_is_event(status)) {
+			*ret_signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+			return 0;
+		}
+		/* This stop has used up the request; repeated now, it acts on the way on. */
+		if (stop_ask(tid) < 0 || ptrace(PTRACE_CONT, tid, NULL, stop_signal(status)) < 0)
+			return -ESRCH;
+	}
+}
