@@ -207,7 +207,8 @@ void fake_free(struct fake *f)
 	for (unsigned i = 0; i < f->nobjects; i++) {
 		free((char *)f->objects[i].link);
 		free((char *)f->objects[i].fdinfo);
-		close(f->objects[i].local_fd);
+		if (f->objects[i].local_fd >= 0)
+			close(f->objects[i].local_fd);
 	}
 	for (unsigned i = 0; i < f->nrecords; i++)
 		free(f->records[i].msg);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flags of the command line that set an option of a plugin, by the names that
+ * users of the classic tool know. They are data about plugins, so they are
+ * here and not in the core: a plugin that wants a flag of its own adds a line.
+ * Whatever has no line here is set by --set PLUGIN.OPTION=VALUE.
+ *
+ * FLAG(name, letter, metavar, verbs, plugin, option, text, append, help)
+ *   letter   0: none
+ *   metavar  NULL: the flag takes no value and sets text; "[X]": the value is
+ *            optional, without it text is set
+ *   verbs    where it makes sense: V_DUMP, V_RESTORE, ... (core/cli/flags.h)
+ *   append   true: adds to a list ("KEY=VALUE" to a map) instead of replacing
+ */
+#define SAVED_AND_RESTORED (V_DUMP | V_CHECK | V_RESTORE)
+
+FLAG("ghost-limit", 0, "SIZE", V_DUMP | V_CHECK, "files", "ghost-limit", NULL, false,
+     "largest deleted file whose contents the image takes")
+FLAG("link-remap", 0, NULL, V_DUMP | V_CHECK, "files", "link-remap", "yes", false,
+     "give a hidden name to an open file whose own name is deleted")
+FLAG("inherit-fd", 0, "fd[N]:RESOURCE", V_RESTORE, "files", "inherit-fd", NULL, true,
+     "use descriptor N of crcore in place of the resource")
+FLAG("file-locks", 0, NULL, SAVED_AND_RESTORED, "locks", "keep", "yes", false,
+     "save and restore file locks")
+FLAG("ext-unix-sk", 0, NULL, SAVED_AND_RESTORED, "sockets", "external-unix", "*=reconnect", true,
+     "unix sockets whose other end is outside the tree are connected again")
+FLAG("tcp-established", 0, NULL, SAVED_AND_RESTORED, "tcp", "established", "keep", false,
+     "keep established TCP connections")
+FLAG("tcp-close", 0, NULL, SAVED_AND_RESTORED, "tcp", "established", "close", false,
+     "restore established TCP connections as closed ones")
+FLAG("tmp-file", 0, "PATTERN", V_DUMP | V_CHECK, "tmpfiles", "include", NULL, true,
+     "take files whose path matches into the image")
+FLAG("manage-cgroups", 0, "[MODE]", SAVED_AND_RESTORED, "cgroups", "manage", "soft", false,
+     "save cgroups and make them again")
+FLAG("freeze-cgroup", 0, "PATH", V_DUMP | V_CHECK, "freezer", "cgroup", NULL, false,
+     "freeze the tree by this cgroup")
+FLAG("external", 0, "RESOURCE", SAVED_AND_RESTORED, "external", "resources", NULL, true,
+     "a resource that is outside the tree and stays there")
+FLAG("root", 'r', "DIR", V_RESTORE, "mounts", "root", NULL, false,
+     "root of the file systems in which the tree is restored")
+FLAG("action-script", 0, "FILE", V_DUMP | V_RESTORE, "scripts", "run", NULL, true,
+     "run this at each stage")
+
+#undef SAVED_AND_RESTORED

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * FIFOs. One that is opened for both ways never makes its opener wait, so the
+ * coordinator holds such a descriptor until all ends are there. A reader that
+ * was there before any writer does not see a hang-up; it is opened without
+ * that descriptor, or it would.
+ */
+#include "pipes.h"
+
+#include <sys/ioctl.h>
+
+#define DELETED " (deleted)"
+
+/* -- dump ----------------------------------------------------------------------- */
+
+int fifo_locate(const struct crcore_object *obj, char ret_path[PATH_MAX], bool *ret_unlinked,
+                struct crcore_error *err)
+{
+	size_t len = strlen(obj->link);
+	struct stat st;
+
+	*ret_unlinked = false;
+	if (obj->link[0] != '/' || len >= PATH_MAX) {
+		crcore_advise(err, "run crcore in the mount namespace of the task");
+		return crcore_fail(err, -ENOTSUP, "its path cannot be reached from crcore's root directory");
+	}
+	strcpy(ret_path, obj->link);
+	if (lstat(ret_path, &st) == 0 && st.st_dev == obj->st.st_dev && st.st_ino == obj->st.st_ino)
+		return 0;
+	if (len > strlen(DELETED) && !strcmp(ret_path + len - strlen(DELETED), DELETED) &&
+	    obj->st.st_nlink == 0) {
+		ret_path[len - strlen(DELETED)] = '\0';
+		*ret_unlinked = true;
+		return 0;
+	}
+	crcore_advise(err, "put the FIFO back under its old name, or close it");
+	return crcore_fail(err, -ENOTSUP, "its path does not lead to it any more");
+}
+
+/* -- restore ------------------------------------------------------------------- */
+
+static void parent(const char *path, char ret[PATH_MAX])
+{
+	char *slash;
+
+	snprintf(ret, PATH_MAX, "%s", path);
+	slash = strrchr(ret, '/');
+	slash[slash == ret] = '\0';
+}
+
+int fifo_check(const Pipes__Pipe *rec, struct crcore_error *err)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+
+	if (rec->path[0] != '/' || strlen(rec->path) >= PATH_MAX)
+		return crcore_fail(err, -EBADMSG, "a record of section pipe has no good path");
+	if (rec->unlinked) {
+		parent(rec->path, dir);
+		if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode))
+			return 0;
+		crcore_fail_at(err, -1, -1, "%s", rec->path);
+		crcore_advise(err, "create the directory %s", dir);
+		return crcore_fail(err, -ENOENT, "the FIFO had no name any more, and its directory is gone");
+	}
+	if (lstat(rec->path, &st) == 0 && S_ISFIFO(st.st_mode))
+		return 0;
+	crcore_fail_at(err, -1, -1, "%s", rec->path);
+	crcore_advise(err, "make it again with mkfifo");
+	return crcore_fail(err, -ENOENT, "there was a FIFO at the dump and there is none now");
+}
+
+static void unname(void *arg)
+{
+	struct made *m = arg;
+
+	if (m->named)
+		unlink(m->name);
+	m->named = false;
+}
+
+static int make_unlinked(struct pipes *p, struct made *m, struct crcore_error *err)
+{
+	char dir[PATH_MAX];
+	int r = p->host->undo(p->ctx, unname, m, false, err);
+
+	if (r < 0)
+		return r;
+	parent(m->rec->path, dir);
+	strcpy(m->name, m->rec->path);
+	r = mkfifo(m->name, 0600) < 0 ? -errno : 0;
+	if (r == -EEXIST && snprintf(m->name, sizeof(m->name), "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ?
+	                             dir : "", m->rec->number, (int)getpid()) < (int)sizeof(m->name))
+		r = mkfifo(m->name, 0600) < 0 ? -errno : 0;
+	if (r < 0)
+		return crcore_fail(err, r, "cannot make a FIFO in %s: %s", dir, strerror(-r));
+	m->named = true;
+	m->hold = open(m->name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	r = m->hold < 0 ? -errno : 0;
+	unname(m);
+	if (!r && (fchown(m->hold, m->rec->uid, m->rec->gid) < 0 ||
+	           fchmod(m->hold, m->rec->mode & 07777) < 0))
+		r = -errno;
+	return r < 0 ? crcore_fail(err, r, "cannot set up a FIFO without a name: %s", strerror(-r)) : 0;
+}
+
+int fifo_make(struct pipes *p, struct made *m, struct crcore_error *err)
+{
+	struct stat st;
+	int avail = 0;
+
+	if (m->rec->unlinked)
+		return make_unlinked(p, m, err);
+	m->hold = open(m->rec->path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (m->hold < 0 || fstat(m->hold, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return crcore_fail(err, m->hold < 0 ? -errno : -ESTALE, "cannot open the FIFO: %s",
+		                   m->hold < 0 ? strerror(errno) : "it is none");
+	if (ioctl(m->hold, FIONREAD, &avail) < 0 || !avail)
+		return 0;
+	crcore_advise(err, "end the process that has it open (fuser %s)", m->rec->path);
+	return crcore_fail(err, -EBUSY, "somebody else has the FIFO open, with %d bytes in it", avail);
+}
+
+int fifo_open(struct made *m, uint32_t flags, struct crcore_error *err)
+{
+	int how = (int)(flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC, fd;
+	char proc[40];
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", m->hold);
+	fd = m->rec->unlinked ? open(proc, how) : open(m->rec->path, how | O_NOFOLLOW);
+	return fd < 0 ? crcore_fail(err, -errno, "cannot open the FIFO: %s", strerror(errno)) : fd;
+}
