@@ -23,6 +23,9 @@ struct frame {
 
 enum { FRAME_RAX = 10, FRAME_ORIG_RAX = 15, FRAME_RIP = 16, FRAME_RSP = 19 };
 
+/* The codes with which the kernel says how an interrupted call goes on. */
+enum { RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
+
 #ifdef CRCORE_INTERPRETER
 
 /* Entry, first in the image: rdi = struct program *. Then the landing, which
@@ -94,9 +97,6 @@ static inline int64_t arch_spawn(uint64_t args, uint64_t size, uint64_t program)
 	                 : "rcx", "r11", "memory");
 	return ret;
 }
-
-/* The codes with which the kernel says how an interrupted call goes on. */
-enum { RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
 
 /* Result of the system call the thread was taken from, 0: in none. */
 static inline int64_t arch_frame_result(const struct frame *f)
