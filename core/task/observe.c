@@ -59,11 +59,15 @@ static int64_t restarted_call(int proc, pid_t tid, uint64_t first_arg)
 	snprintf(path, sizeof(path), "task/%d/wchan", tid);
 	if (proc_read(proc, path, &text, NULL, &ignored) < 0)
 		return -1;
-	if (strstr(text, "nanosleep")) /* the clock is a small number, a pointer is not */
-		return first_arg < PAGE ? SYS_clock_nanosleep : SYS_nanosleep;
 	if (strstr(text, "poll"))
 		return SYS_poll;
-	return strstr(text, "futex") ? SYS_futex : -1;
+	if (strstr(text, "futex"))
+		return SYS_futex;
+	if (!strcmp(text, "0")) /* it runs */
+		return -1;
+	/* A sleep is resumed by a tail call, of which no name remains. Its clock is a
+	 * small number, a pointer is not. */
+	return first_arg < PAGE ? SYS_clock_nanosleep : SYS_nanosleep;
 }
 
 static bool observe_thread(int proc, pid_t tid, uint64_t now, struct observation *ret)
