@@ -228,8 +228,7 @@ static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *
 			return r;
 	} while (new_threads);
 	for (unsigned i = first; i < last; i++)
-		if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-		    (r = drop_ended(f->tree->tasks[i], err)) < 0)
+		if ((r = drop_ended(f->tree->tasks[i], err)) < 0)
 			return r;
 	return 0;
 }
