@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lint.py CHECK ROOT [ARGUMENTS]: rules of the source tree that a compiler does not know.
+Prints each place that breaks the rule; the status says whether there was one."""
+import os
+import re
+import subprocess
+import sys
+
+# Kinds of kernel objects: plugins know them, the core does not.
+KINDS = set("""pipe fifo socket sock epoll inotify fanotify eventfd signalfd timerfd userfaultfd
+    tcp udp netlink tty pty ptmx pts ghost cgroup freezer tmpfs semaphore mqueue msgqueue sysv
+    iptables nftables nfqueue bpf uring gpu cuda kfd infiniband kmsg aio""".split())
+
+# What the core may say all the same, and why.
+ALLOWED = [
+    # Main and worker talk through a socket pair of their own.
+    ("core/util/worker", r"SOCK_SEQPACKET( socket)?|SOCK_CLOEXEC|SOL_SOCKET|sys/socket\.h|"
+                         r"a socket pair"),
+    # Names of error numbers and of functions of libc.
+    ("core/", r"\bE(PIPE|NOTSOCK|NOTTY)\b|\bpipe2?\("),
+    # A field of /proc/PID/stat, by its name in proc(5).
+    ("core/task/", r"\btty_(nr|pgrp)\b"),
+    # System calls that the kernel ends with EINTR although no signal came: by name, as facts
+    # about calls; what they wait on does not matter.
+    ("core/task/", r"\bSYS_(epoll_\w+|io_getevents|io_pgetevents|io_uring_enter)\b"),
+]
+
+
+def files(root, *folders):
+    """Files under version control (a release has no .git: then all but builds)."""
+    try:
+        out = subprocess.run(["git", "-C", root, "ls-files", "-z", "--", *folders], check=True,
+                             capture_output=True, timeout=60).stdout
+        names = [x for x in out.decode().split("\0") if x]
+    except (OSError, subprocess.CalledProcessError):
+        names = []
+        for top, dirs, leaf in os.walk(root):
+            dirs[:] = [d for d in dirs if not d.startswith(("build", ".git", "__pycache__"))]
+            names += [os.path.relpath(os.path.join(top, x), root) for x in leaf]
+        names = [x for x in names if not folders or x.startswith(folders)]
+    return sorted(x for x in names if os.path.isfile(os.path.join(root, x)))
+
+
+def text(root, name):
+    with open(os.path.join(root, name), "rb") as f:
+        data = f.read()
+    return None if b"\0" in data else data.decode("utf-8", errors="replace")
+
+
+def singular(word):
+    return word[:-1] if word.endswith("s") and word[:-1] in KINDS else word
+
+
+def core_names_no_kind(root):
+    for name in files(root, "core"):
+        for number, line in enumerate((text(root, name) or "").splitlines(), 1):
+            rest = line
+            for prefix, pattern in ALLOWED:
+                if name.startswith(prefix):
+                    rest = re.sub(pattern, " ", rest)
+            words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", rest)
+            for word in words:
+                if singular(word.lower()) in KINDS:
+                    yield f"{name}:{number}: names a kind of object ({word}): {line.strip()}"
+
+
+def licenses(root):
+    for name in files(root):
+        body = text(root, name)
+        if body is None or name == "LICENSE" or name.endswith((".md", ".gitignore")) or not body:
+            continue
+        if not any("SPDX-License-Identifier: Apache-2.0" in x for x in body.splitlines()[:4]):
+            yield f"{name}: no SPDX line at the top"
+
+
+def interpreter_size(root):
+    counts = {x: (text(root, x) or "").count("\n") for x in files(root, "parasite")
+              if x.endswith((".c", ".h", ".S", ".lds"))}
+    total = sum(counts.values())
+    if not counts or total >= 600:
+        yield f"the interpreter has {total} lines, not under 600: {counts}"
+
+
+def file_length(root):
+    for name in files(root, "core", "parasite", "plugins"):
+        lines = (text(root, name) or "").count("\n")
+        if name.endswith((".c", ".h")) and lines > 400:
+            yield f"{name}: {lines} lines; 400 are enough for one file"
+
+
+def unfinished(root):
+    words = "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X"))
+    for name in files(root):
+        for number, line in enumerate((text(root, name) or "").splitlines(), 1):
+            if re.search(rf"\b({words})\b", line):
+                yield f"{name}:{number}: {line.strip()}"
+
+
+def white_space(root):
+    for name in files(root):
+        body = text(root, name)
+        if not body or name.endswith(".md") or name == "LICENSE":
+            continue
+        for number, line in enumerate(body.split("\n"), 1):
+            if line != line.rstrip():
+                yield f"{name}:{number}: white space at the end"
+        if not body.endswith("\n"):
+            yield f"{name}: no newline at the end"
+
+
+def plugin_includes(root):
+    """A plugin includes the ABI, its own files, and the system; nothing of the core."""
+    for name in files(root, "plugins"):
+        for number, line in enumerate((text(root, name) or "").splitlines(), 1):
+            if re.match(r'\s*#\s*include\s+["<](\.\./)*(core|parasite)/', line):
+                yield f"{name}:{number}: {line.strip()}"
+
+
+def kinds_are_run(root):
+    """Every self-checking target is in the list that makes it a test, and well named."""
+    listed = set(re.findall(r"'([\w-]+)'", text(root, "tests/kinds/meson.build") or ""))
+    for name in files(root, "tests/kinds"):
+        stem, ext = os.path.splitext(os.path.basename(name))
+        if ext != ".c" or stem in ("kind", *helpers(root)):
+            continue
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", stem):
+            yield f"{name}: not named <kind>-<aspect>"
+        if stem not in listed:
+            yield f"{name}: not in tests/kinds/meson.build, so it never runs"
+
+
+def helpers(root):
+    """Sources of the folder without a main()."""
+    return [os.path.splitext(os.path.basename(x))[0] for x in files(root, "tests/kinds")
+            if x.endswith(".c") and not re.search(r"^int main\(", text(root, x) or "", re.M)]
+
+
+def plugin_symbols(_root, *plugins):
+    """A plugin exports one symbol; a sanitizer adds its own."""
+    own = re.compile(r"^(_init|_fini|_+(asan|odr_asan|ubsan|sanitizer|start|stop)_?\w*)"
+                     r"|\.(str|asan)|^__odr")
+    if not plugins:
+        yield "no plugin was given"
+    for path in plugins:
+        out = subprocess.run(["nm", "-D", "--defined-only", path], check=True, text=True,
+                             capture_output=True, timeout=60).stdout
+        names = sorted(x.split()[-1] for x in out.splitlines() if x.strip())
+        names = [x for x in names if not own.search(x)]
+        if names != ["crcore_plugin"]:
+            yield f"{os.path.basename(path)} exports {' '.join(names) or 'nothing'}"
+
+
+CHECKS = {f.__name__.replace("_", "-"): f for f in (
+    core_names_no_kind, licenses, interpreter_size, file_length, unfinished, white_space,
+    plugin_includes, kinds_are_run, plugin_symbols)}
+
+
+def main():
+    bad = list(CHECKS[sys.argv[1]](*sys.argv[2:]))
+    print("\n".join(bad))
+    sys.exit(1 if bad else 0)
+
+
+main()
