@@ -140,6 +140,13 @@ Crcore__Task *core_task(const struct core_records *c, uint32_t pid)
 	return find(c, SORT_TASK, pid);
 }
 
+unsigned core_task_index(const struct core_records *c, uint32_t pid)
+{
+	const struct index_entry *e = core_index_find(c->index, SORT_TASK, pid);
+
+	return e ? e->pos : c->ntasks;
+}
+
 Crcore__Mm *core_mm(const struct core_records *c, uint32_t id)
 {
 	return find(c, SORT_MM, id);

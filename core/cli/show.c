@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `crcore show -D DIR [--json]`: what is in an image, for people as a tree of
+ * tasks, for programs as JSON. Reads as much as a restore would check, except
+ * the checksums of the pages. Contents of memory and of files are never printed;
+ * the one thing read from memory is the command line, as ps(1) shows it.
+ */
+#include "core/cli/cli.h"
+#include "core/cli/show.h"
+#include "core/memory/memory.h"
+#include "core/util/util.h"
+
+const Crcore__Task *show_owner_mm(const struct show *s, uint32_t mm)
+{
+	for (unsigned i = 0; i < s->records.ntasks; i++)
+		if (s->records.tasks[i]->mm == mm)
+			return s->records.tasks[i];
+	return NULL;
+}
+
+const char *show_comm(const Crcore__Task *t)
+{
+	return t->n_threads && t->threads[0]->comm[0] ? t->threads[0]->comm : t->comm;
+}
+
+static int count_one(void *arg, const void *msg, size_t len, struct crcore_error *err)
+{
+	struct section_count *c = arg;
+
+	c->records++;
+	c->bytes += len;
+	return 0;
+}
+
+struct section_count show_count_section(const struct show *s, const char *prefix, const char *section)
+{
+	struct section_count c = { 0, 0 };
+
+	(void)image_each(s->img, prefix, section, count_one, &c, NULL);
+	return c;
+}
+
+static int check_memory(const struct show *s, uint64_t pages_len, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < s->records.nmms && r == 0; i++)
+		r = mm_validate(s->records.mms[i], s->records.mms, s->records.nmms, pages_len, err);
+	return r;
+}
+
+static int load(struct show *s, struct crcore_error *err)
+{
+	uint64_t pages_len = 0;
+	int r = image_open(s->dir, false, &s->img, err);
+
+	if (r == 0)
+		r = core_records_load(s->img, &s->records, err);
+	if (r < 0)
+		return r;
+	s->pages = image_bulk_read(s->img, "pages-1.bin", &pages_len, NULL);
+	r = check_memory(s, s->pages < 0 ? 0 : pages_len, err);
+	return r < 0 ? r : show_count_memory(s, err);
+}
+
+int show_image(const char *dir, bool json, FILE *f, struct crcore_error *err)
+{
+	struct show s = { .dir = dir, .pages = -1 };
+	int r = load(&s, err);
+
+	if (r == 0 && json)
+		show_json(&s, f);
+	else if (r == 0)
+		show_text(&s, f);
+	if (r == 0 && (fflush(f) || ferror(f)))
+		r = crcore_fail(err, -EIO, "cannot write the output");
+	free(s.memory);
+	core_records_free(&s.records);
+	image_close(s.img);
+	return r;
+}
+
+int command_show(struct command *c, struct crcore_error *err)
+{
+	return show_image(c->images_dir, c->json, stdout, err);
+}
