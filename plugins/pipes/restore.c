@@ -38,7 +38,8 @@ static int load_pipe(struct pipes *p, const void *msg, size_t len, struct crcore
 		end += m->rec->chunks[i]->length;
 	if (!m->rec->number || !S_ISFIFO(m->rec->mode) || m->rec->blob > INT64_MAX ||
 	    end > INT64_MAX || end - m->rec->blob > MAX_CAPACITY || !m->rec->capacity ||
-	    m->rec->capacity >= MAX_CAPACITY || (m->rec->unlinked && !m->rec->path[0]))
+	    m->rec->capacity >= MAX_CAPACITY || (m->rec->unlinked && !m->rec->path[0]) ||
+	    (m->rec->no_writer_yet && (!m->rec->path[0] || m->rec->unlinked || m->rec->n_chunks)))
 		return crcore_fail(err, -EBADMSG, "a record of section pipe makes no sense");
 	return 0;
 }
@@ -149,6 +150,8 @@ int pipes_check(void *state, struct crcore_error *err)
 			return crcore_fail(err, -EBADMSG, "the records of an end and of its pipe do not match");
 		m->readers += pipes_can_read(end->flags);
 		m->writers += pipes_can_write(end->flags);
+		if (m->writers && m->rec->no_writer_yet)
+			return crcore_fail(err, -EBADMSG, "the records of a FIFO contradict each other");
 		r = end->external ? check_external(end, err) : 0;
 	}
 	return r;

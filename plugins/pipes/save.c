@@ -151,8 +151,8 @@ static int save_pipe(struct pipes *p, struct known *k, const struct crcore_objec
 	rec.uid = obj->st.st_uid;
 	rec.gid = obj->st.st_gid;
 	rec.capacity = (uint32_t)size;
-	rec.no_writer_yet = k->no_writer_yet;
 	r = fill_fifo(obj, &rec, path, err);
+	rec.no_writer_yet = k->no_writer_yet && rec.path[0] && !rec.unlinked;
 	if (!r && pipes_can_read(obj->flags))
 		r = copy_bytes(p, obj, &rec, err);
 	if (!r)
