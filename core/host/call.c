@@ -35,7 +35,7 @@ struct limit {
 	unsigned depth;               /* limit_start() without limit_stop() */
 	volatile uint64_t armed;      /* when it will fire, 0: not armed */
 	sigset_t mask;                /* before limit_start() */
-	uintptr_t libc_start, libc_end;
+	struct range { uintptr_t start, end; } libc[2]; /* where stdio is, and malloc */
 };
 
 struct call {
@@ -66,10 +66,11 @@ static bool in_libc(const struct limit *l, const ucontext_t *uc)
 	uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
 	const unsigned char *code = (const unsigned char *)ip;
 
-	if (ip < l->libc_start + 2 || ip + 2 > l->libc_end)
-		return false;
-	/* Behind a system call, or in front of one that would be restarted. */
-	return memcmp(code - 2, "\x0f\x05", 2) && memcmp(code, "\x0f\x05", 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(l->libc); i++)
+		if (ip >= l->libc[i].start + 2 && ip + 2 <= l->libc[i].end)
+			/* Behind a system call, or in front of one that would be restarted? */
+			return memcmp(code - 2, "\x0f\x05", 2) && memcmp(code, "\x0f\x05", 2);
+	return false;
 #else
 	return false;
 #endif
@@ -115,22 +116,31 @@ void service_leave(void)
 		siglongjmp(c->leave, 1);
 }
 
-static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+/* Narrows a range of one address to the segment that it lies in. */
+static int find_segment(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	struct limit *l = arg;
-	uintptr_t probe = l->libc_start;
+	struct range *r = arg;
 
 	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
 
-		if (ph->p_type == PT_LOAD && probe >= start && probe < start + ph->p_memsz) {
-			l->libc_start = start;
-			l->libc_end = start + ph->p_memsz;
+		if (ph->p_type == PT_LOAD && r->start >= start && r->start < start + ph->p_memsz) {
+			*r = (struct range){ start, start + ph->p_memsz };
 			return 1;
 		}
 	}
 	return 0;
+}
+
+static void find_libc(struct limit *l)
+{
+	static const char *const probes[] = { "fprintf", "malloc" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(probes); i++) {
+		l->libc[i].start = (uintptr_t)dlsym(RTLD_DEFAULT, probes[i]);
+		dl_iterate_phdr(find_segment, &l->libc[i]);
+	}
 }
 
 /* A timer for the calling thread; that of another (before a fork) is not ours to use. */
@@ -162,10 +172,7 @@ int limit_start(struct host *h, struct crcore_error *err)
 		h->limit = calloc(1, sizeof(*h->limit));
 		if (!h->limit)
 			return crcore_fail(err, -ENOMEM, "out of memory");
-		void *probe = dlsym(RTLD_DEFAULT, "fprintf");
-		h->limit->libc_start = (uintptr_t)probe;
-		if (!probe || !dl_iterate_phdr(find_libc, h->limit))
-			h->limit->libc_start = h->limit->libc_end = 0;
+		find_libc(h->limit);
 	}
 	int rc = h->limit->tid == tid ? 0 : make_timer(h->limit, tid, err);
 

@@ -83,24 +83,60 @@ int host_find_file(const char *key, char **ret, struct crcore_error *err)
 	return crcore_fail(err, -ENOENT, "there is no plugin %s.so in %s", key, dirs);
 }
 
-/* Root, we ourselves, or whoever owns the crcore that runs (a developer's build tree). */
-static bool trusted_owner(uid_t uid)
-{
-	struct stat self;
+/*
+ * The executable that runs and the directories above it. Whoever can change
+ * those is trusted already: a developer's build tree works, also under sudo.
+ */
+struct self {
+	struct stat st[24];
+	unsigned n;
+};
 
-	return uid == 0 || uid == geteuid() || (stat("/proc/self/exe", &self) == 0 && uid == self.st_uid);
+/* Cuts the last part off a path; false if it was "/". */
+static bool cut(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash || !path[1])
+		return false;
+	slash[slash == path] = 0; /* keep the '/' of the root */
+	return true;
+}
+
+static void look_at_self(struct self *self)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	self->n = 0;
+	if (n <= 0)
+		return;
+	path[n] = 0;
+	do {
+		if (stat(path, &self->st[self->n]) == 0)
+			self->n++;
+	} while (self->n < ARRAY_SIZE(self->st) && cut(path));
 }
 
 /* NULL, or what is wrong with a file or a directory above it. */
-static const char *mistrust(const struct stat *st)
+static const char *mistrust(const struct self *self, const struct stat *st)
 {
-	if (!trusted_owner(st->st_uid))
+	bool owner = st->st_uid == 0 || st->st_uid == geteuid();
+	bool group = st->st_gid == 0 || st->st_gid == getegid();
+
+	for (unsigned i = 0; i < self->n; i++) {
+		if (st->st_dev == self->st[i].st_dev && st->st_ino == self->st[i].st_ino)
+			return NULL;
+		owner |= st->st_uid == self->st[i].st_uid;
+		group |= st->st_gid == self->st[i].st_gid;
+	}
+	if (!owner)
 		return "belongs to another user";
 	if (S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX))
 		return NULL; /* as /tmp: others cannot replace what is in it */
 	if (st->st_mode & S_IWOTH)
 		return "is writable by everybody";
-	if ((st->st_mode & S_IWGRP) && st->st_gid != 0 && st->st_gid != getegid())
+	if ((st->st_mode & S_IWGRP) && !group)
 		return "is writable by another group";
 	return NULL;
 }
@@ -108,17 +144,20 @@ static const char *mistrust(const struct stat *st)
 int host_trust_file(const char *path, struct crcore_error *err)
 {
 	cleanup_free char *part = strdup(path);
+	struct self self;
 	struct stat st;
+	bool file = true;
 
 	if (!part)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (bool file = true; ; file = false) {
+	look_at_self(&self);
+	do {
 		if (stat(part, &st) < 0) {
 			int rc = -errno;
 			crcore_fail_at(err, -1, -1, "%s", part);
 			return crcore_fail(err, rc, "cannot be looked at: %s", strerror(-rc));
 		}
-		const char *why = file && !S_ISREG(st.st_mode) ? "is not a file" : mistrust(&st);
+		const char *why = file && !S_ISREG(st.st_mode) ? "is not a file" : mistrust(&self, &st);
 
 		if (why) {
 			crcore_fail_at(err, -1, -1, "%s", part);
@@ -127,10 +166,7 @@ int host_trust_file(const char *path, struct crcore_error *err)
 			return crcore_fail(err, -EPERM, "%s, so the plugin %s is not loaded", why,
 			                   strrchr(path, '/') + 1);
 		}
-		char *slash = strrchr(part, '/');
-
-		if (!slash || !part[1])
-			return 0;
-		slash[slash == part] = 0; /* keep the '/' of the root */
-	}
+		file = false;
+	} while (cut(part));
+	return 0;
 }
