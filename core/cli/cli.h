@@ -11,11 +11,13 @@
 
 struct command {
 	const char *verb;         /* "dump", "restore", "check", ... */
-	struct policy *policy;    /* effective: file, then flags */
+	/* Effective: the file, then flags. The file is that of --policy or default.yaml;
+	 * for restore it is the policy in the image, then that of --policy. */
+	struct policy *policy;
 	pid_t pid;                /* -t/--tree; 0: none */
 	const char *images_dir;   /* -D/--images-dir; default "." */
 	const char *log_file;     /* -o/--log-file, NULL: stderr */
-	int verbosity;            /* -v[N] */
+	int verbosity;            /* -v[N], as log_level */
 	const char *pidfile;      /* --pidfile, NULL: none */
 	bool json, plan;          /* --json; restore --plan */
 	char **args;              /* what follows the flags (exec: the system call) */
@@ -23,7 +25,9 @@ struct command {
 };
 
 /* Each returns 0 or a negative errno with err filled; restore in the foreground
- * returns the exit status of the root task (>= 0) instead. Only main() prints err. */
+ * returns the exit status of the root task (>= 0) instead. Only main() prints err.
+ * With --json, dump and restore print nothing on stdout: main() prints that they
+ * are done. The others print their result. */
 int command_dump(struct command *, struct crcore_error *);    /* core/dump/ */
 int command_check(struct command *, struct crcore_error *);   /* core/dump/ */
 int command_restore(struct command *, struct crcore_error *); /* core/restore/ */
@@ -32,8 +36,12 @@ int command_exec(struct command *, struct crcore_error *);    /* core/cli/exec.c
 int command_plugins(struct command *, struct crcore_error *);
 int command_policy(struct command *, struct crcore_error *);
 
+/* report.c, which is in a library of its own (report_lib): */
 /* The one place that prints an error: a line "Error: ..." on stderr, or JSON on stdout. */
 void report_error(const struct crcore_error *, bool json);
-/* Progress on a terminal after a second: "dump: saving memory 41%". NULL what: erase. Only stderr, only a tty. */
+/* The line without "Error: ", as it goes to the log. Control characters are escaped. */
+void error_text(const struct crcore_error *, char *ret, size_t len);
+/* Progress after a second: "dump: saving memory 41%". total 0: no percentage.
+ * NULL what: erase. Only on stderr, only if that is a terminal. */
 void progress(const char *what, uint64_t done, uint64_t total);
 #endif
