@@ -13,6 +13,8 @@
 struct loader {
 	yaml_parser_t parser;
 	const char *origin;
+	const char *bytes;
+	size_t len;
 	unsigned nodes;
 	struct crcore_error *err;
 };
@@ -21,6 +23,18 @@ static int fail_at(struct loader *l, const yaml_mark_t *m, int code, const char 
 {
 	crcore_fail_at(l->err, -1, -1, "%s:%zu:%zu", l->origin, m->line + 1, m->column + 1);
 	return crcore_fail(l->err, code, "%s", message);
+}
+
+/* Where in the text the reader stopped: it counts bytes. */
+static yaml_mark_t mark_of_offset(const struct loader *l, size_t offset)
+{
+	yaml_mark_t m = { 0 };
+
+	for (size_t i = 0; i < offset && i < l->len; i++) {
+		m.column = l->bytes[i] == '\n' ? 0 : m.column + 1;
+		m.line += l->bytes[i] == '\n';
+	}
+	return m;
 }
 
 static int syntax_error(struct loader *l)
@@ -32,8 +46,9 @@ static int syntax_error(struct loader *l)
 		return policy_no_memory(l->err);
 	snprintf(message, sizeof(message), "not YAML: %s%s%s", p->problem ? p->problem : "unreadable",
 	         p->context ? " " : "", p->context ? p->context : "");
-	/* A reader's error (bad UTF-8) has an offset in place of a mark. */
-	return fail_at(l, p->error == YAML_READER_ERROR ? &p->mark : &p->problem_mark, -EINVAL, message);
+	yaml_mark_t mark = p->error == YAML_READER_ERROR ? mark_of_offset(l, p->problem_offset) :
+	                                                  p->problem_mark;
+	return fail_at(l, &mark, -EINVAL, message);
 }
 
 /* The next event; free it with yaml_event_delete(). */
@@ -219,7 +234,7 @@ static int load_document(struct loader *l, struct node **ret)
 int load_nodes(const char *origin, const void *bytes, size_t len, struct node **ret,
                struct crcore_error *err)
 {
-	struct loader l = { .origin = origin, .err = err };
+	struct loader l = { .origin = origin, .bytes = bytes, .len = len, .err = err };
 	struct node *root = NULL;
 	int r;
 

@@ -58,33 +58,53 @@ int options_check_keys(const struct node *map, const char *owner, const struct c
 	return 0;
 }
 
-/* "a,b" from a flag is one word; an option that is a list or a map takes it as its only element. */
+/* "KEY=VALUE" of a flag, as an element of a map. */
+static int add_pair(struct policy *p, struct node *map, const struct node *pair, const char *option,
+                    struct crcore_error *err)
+{
+	const char *equals = strchr(pair->text, '=');
+	cleanup_free char *key = equals ? strndup(pair->text, (size_t)(equals - pair->text)) : NULL;
+
+	if (equals && !key)
+		return policy_no_memory(err);
+	if (!key || !*key || strlen(key) > POLICY_KEY_LEN_MAX) {
+		crcore_advise(err, "write it as KEY=VALUE");
+		return node_fail(pair, err, -EINVAL, "'%s' is no pair for '%s'", pair->text, option);
+	}
+	return node_put(p, map, key, node_scalar(equals + 1, pair->origin), err);
+}
+
+/*
+ * A flag does not know types: what it sets is one value, what it adds is in a
+ * list. Makes that the list or map that the option is.
+ */
 static int widen_flag(struct policy *p, struct node *map, const struct crcore_option *o,
                       struct node **n, struct crcore_error *err)
 {
-	if ((*n)->type != NODE_SCALAR || (*n)->line || node_is_empty(*n) ||
-	    (o->type != CRCORE_LIST && o->type != CRCORE_MAP))
+	struct node *old = *n;
+	enum node_type want = o->type == CRCORE_MAP ? NODE_MAP : NODE_LIST;
+	int r;
+
+	if ((o->type != CRCORE_LIST && o->type != CRCORE_MAP) || old->line || old->type == want ||
+	    old->origin == origin_builtin || node_is_empty(old))
 		return 0;
-	const char *equals = strchr((*n)->text, '=');
-	if (o->type == CRCORE_MAP && (!equals || equals == (*n)->text)) {
-		crcore_advise(err, "write it as KEY=VALUE");
-		return node_fail(*n, err, -EINVAL, "'%s' is no pair for '%s'", (*n)->text, o->name);
+	/* From here on old is kept alive by the policy. */
+	r = node_put(p, map, o->name, node_new(want, old->origin, 0, 0), err);
+	if (r < 0)
+		return r;
+	*n = node_find(map, o->name);
+	struct node *item = old->type == NODE_LIST ? old->child : old;
+	for (; r >= 0 && item; item = old->type == NODE_LIST ? item->next : NULL) {
+		if (want == NODE_MAP) {
+			r = add_pair(p, *n, item, o->name, err);
+			continue;
+		}
+		struct node *copy = node_scalar(item->text, item->origin);
+		if (!copy)
+			return policy_no_memory(err);
+		node_append(*n, copy);
 	}
-	struct node *outer = node_new(o->type == CRCORE_MAP ? NODE_MAP : NODE_LIST, (*n)->origin, 0, 0);
-	struct node *inner = node_scalar(o->type == CRCORE_MAP ? equals + 1 : (*n)->text, (*n)->origin);
-	if (!outer || !inner) {
-		node_free(outer);
-		node_free(inner);
-		return policy_no_memory(err);
-	}
-	node_append(outer, inner);
-	if (o->type == CRCORE_MAP &&
-	    !(inner->key = strndup((*n)->text, (size_t)(equals - (*n)->text)))) {
-		node_free(outer);
-		return policy_no_memory(err);
-	}
-	*n = outer;
-	return node_put(p, map, o->name, outer, err);
+	return r;
 }
 
 static int one_option(struct policy *p, struct node *map, const struct crcore_option *o,

@@ -24,11 +24,13 @@ const char *policy_intern(struct policy *p, const char *s)
 	return t->s;
 }
 
-/* version, and every option of the core with its default. */
+/* version, name, and every option of the core with its default. */
 static int fill_defaults(struct policy *p, struct crcore_error *err)
 {
 	int r = node_put(p, p->root, "version", node_scalar(POLICY_VERSION, origin_builtin), err);
 
+	if (r >= 0)
+		r = node_put(p, p->root, "name", node_scalar("", origin_builtin), err);
 	for (const struct crcore_option *o = core_options; r >= 0 && o->name; o++) {
 		const char *dot = strchr(o->name, '.');
 		char section[20];
