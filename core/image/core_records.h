@@ -15,7 +15,7 @@
  *    sigaction, sched_attr) or are absent where that is allowed (see records_check.c);
  *  - rlimits are none or 16, itimers none or 3, actions exactly 64, resume.args six;
  *  - descriptors of a table ascend, so none is there twice;
- *  - strings are shorter than a page; no record has a field of a newer format.
+ *  - strings are shorter than 16 KiB; no record has a field of a newer format.
  *
  * Mappings and runs are not checked here: call mm_validate() for each mm (memory.h).
  */

@@ -14,7 +14,7 @@
 #define IMAGE_SECTION_MAX (1024ull << 20) /* bytes of one record file: it is read whole */
 #define IMAGE_MANIFEST_MAX (64u << 20)
 #define IMAGE_INLINE_MAX (16u << 10)      /* a section up to this is kept in the manifest */
-#define IMAGE_STRING_MAX 4096u            /* bytes of a string in a core record, with the NUL */
+#define IMAGE_STRING_MAX 16384u           /* bytes of a string in a core record, with the NUL */
 
 #define MANIFEST "manifest"
 #define MANIFEST_TMP "manifest.tmp"       /* there from the first moment: marks what is unfinished */

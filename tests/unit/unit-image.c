@@ -513,7 +513,7 @@ WRONG(segment_size, c->segments[0]->size = 0;)
 WRONG(segment_run, c->segments[0]->runs[0]->addr = 2 * PAGE;)
 WRONG(segment_pages, c->segments[0]->runs[0]->pages = 1ull << 60;)
 WRONG(segment_offset, c->segments[0]->runs[0]->offset = 4 * PAGE;)
-WRONG(string, char *s = malloc(5001); memset(s, 'x', 5000); s[5000] = 0;
+WRONG(string, char *s = malloc(20001); memset(s, 'x', 20000); s[20000] = 0;
       free(c->objects[0]->label); c->objects[0]->label = s;)
 WRONG(enum_value, c->mms[0]->vmas[0]->backing = 100;)
 
