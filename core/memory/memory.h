@@ -55,6 +55,7 @@ int memory_save(struct tree *, struct image *, Crcore__Segment ***ret_segments,
  *   maps:   mappings to make afresh (MAP_FIXED): a whole VMA or a part of it
  *   zaps:   pages to throw away with MADV_DONTNEED
  *   fills:  pages to read into place (pages that are here but not the right ones included)
+ *   guards: MADV_GUARD_INSTALL (102)
  *   then the final mprotect, madvise, mlock, name of every VMA of the record, in one
  *   call each from vma start to vma end.
  * Private mappings in stage and maps are made readable and writable, with the
@@ -82,6 +83,7 @@ struct layout {
 	struct layout_map *maps; unsigned nmaps;
 	struct layout_range *zaps; unsigned nzaps;
 	struct layout_fill *fills; unsigned nfills;
+	struct layout_range *guards; unsigned nguards;
 };
 /* How a task comes to its memory. */
 struct layout_birth {

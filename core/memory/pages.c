@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finds the pages of a task that have contents of their own: with the
+ * PAGEMAP_SCAN ioctl, which steps over the empty parts of huge reservations,
+ * or by reading /proc/PID/pagemap where the kernel lacks that.
+ *
+ * Neither tells a page of a private file mapping from the file's own page but
+ * by PAGE_IS_FILE (bit 61): it is clear once the task has a copy.
+ */
+#include "core/memory/pagemap_scan.h"
+#include "core/memory/save_priv.h"
+
+enum { REGIONS = 2048, ENTRIES = 65536 };
+
+int memory_enomem(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+static int add(struct page_list *l, uint64_t start, uint64_t end, enum page_sort sort,
+               struct crcore_error *err)
+{
+	struct page_range *last = l->n ? &l->v[l->n - 1] : NULL;
+
+	if (last && last->end == start && last->sort == sort) {
+		last->end = end;
+		return 0;
+	}
+	if (!GROW(l->v, l->n))
+		return memory_enomem(err);
+	l->v[l->n++] = (struct page_range){ start, end, sort };
+	return 0;
+}
+
+static int fail_read(const struct pagemap *p, int e, struct crcore_error *err)
+{
+	crcore_fail_at(err, p->pid, -1, "page map");
+	return crcore_fail(err, -e, "cannot read /proc/PID/pagemap: %s", strerror(e));
+}
+
+/* ---- PAGEMAP_SCAN ----------------------------------------------------------------- */
+
+static int add_regions(const struct page_region *v, int n, struct page_list *l,
+                       struct crcore_error *err)
+{
+	int r = 0;
+
+	for (int i = 0; i < n && r == 0; i++) {
+		enum page_sort sort = v[i].categories & PAGE_IS_GUARD ? PAGES_GUARD :
+		                      v[i].categories & PAGE_IS_PFNZERO ? PAGES_ZERO : PAGES_DATA;
+		r = add(l, v[i].start, v[i].end, sort, err);
+	}
+	return r;
+}
+
+/* -ENOTTY: not this way. */
+static int scan(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *l,
+                struct crcore_error *err)
+{
+	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
+
+	if (!v)
+		return memory_enomem(err);
+	while (start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
+			.vec_len = REGIONS, .category_inverted = PAGE_IS_FILE,
+			.category_mask = PAGE_IS_FILE,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.return_mask = PAGE_IS_PFNZERO | (p->no_guard ? 0 : PAGE_IS_GUARD),
+		};
+		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
+		if (n < 0 && errno == EINVAL && !p->no_guard) {
+			p->no_guard = true;
+			continue;
+		}
+		if (n < 0)
+			return errno == ENOTTY || errno == EINVAL ? -ENOTTY : fail_read(p, errno, err);
+		int r = add_regions(v, n, l, err);
+		if (r < 0)
+			return r;
+		/* walk_end may lie before the end of what a last, partly filled answer tells */
+		start = n < REGIONS ? end : v[n - 1].end;
+	}
+	return 0;
+}
+
+/* ---- /proc/PID/pagemap -------------------------------------------------------------- */
+
+int pages_entries(const struct pagemap *p, uint64_t addr, uint64_t *ret, size_t n,
+                  struct crcore_error *err)
+{
+	size_t want = n * sizeof(*ret), got = 0;
+
+	while (got < want) {
+		ssize_t r = pread(p->fd, (char *)ret + got, want - got,
+		                  (off_t)(addr / PAGE * sizeof(*ret) + got));
+		if (r <= 0)
+			return fail_read(p, r < 0 ? errno : EIO, err);
+		got += (size_t)r;
+	}
+	return 0;
+}
+
+static int walk(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *l,
+                struct crcore_error *err)
+{
+	cleanup_free uint64_t *v = malloc(ENTRIES * sizeof(*v));
+	int r = v ? 0 : memory_enomem(err);
+
+	for (uint64_t at = start; r == 0 && at < end;) {
+		size_t n = (end - at) / PAGE < ENTRIES ? (end - at) / PAGE : ENTRIES;
+		r = pages_entries(p, at, v, n, err);
+		for (size_t i = 0; r == 0 && i < n; i++, at += PAGE)
+			if ((v[i] & (PM_PRESENT | PM_SWAPPED)) && !(v[i] & PM_FILE))
+				r = add(l, at, at + PAGE, v[i] & PM_GUARD ? PAGES_GUARD : PAGES_DATA,
+				        err);
+	}
+	return r;
+}
+
+int pages_find(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *l,
+               struct crcore_error *err)
+{
+	if (!p->no_scan) {
+		size_t before = l->n;
+		int r = scan(p, start, end, l, err);
+		if (r != -ENOTTY)
+			return r;
+		p->no_scan = true;
+		l->n = before;
+	}
+	return walk(p, start, end, l, err);
+}

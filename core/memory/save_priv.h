@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Saving memory, between its files: which pages there are (pages.c), which are
+ * the same (frames.c), what is shared on purpose (segments.c), and the copying
+ * (store.c). save.c drives them.
+ */
+#ifndef CRCORE_MEMORY_SAVE_PRIV_H
+#define CRCORE_MEMORY_SAVE_PRIV_H
+
+#include "core/memory/memory.h"
+#include "core/util/util.h"
+
+int memory_enomem(struct crcore_error *);
+
+/* ---- runs: a growing list ------------------------------------------------------ */
+struct runs { Crcore__Run **v; size_t n; };
+/* Appends a run, or grows the last one where it goes on. */
+int runs_add(struct runs *, uint64_t addr, uint64_t pages, Crcore__Source, uint64_t offset,
+             uint32_t mm, struct crcore_error *);
+/* Sorts by address and joins neighbours. */
+void runs_sort(struct runs *);
+
+/* ---- pages.c -------------------------------------------------------------------- */
+enum page_sort { PAGES_DATA, PAGES_ZERO, PAGES_GUARD };
+struct page_range { uint64_t start, end; enum page_sort sort; };
+struct page_list { struct page_range *v; size_t n; };
+struct pagemap {
+	int fd;
+	bool no_scan, no_guard; /* what the kernel turned out to lack */
+	pid_t pid;
+};
+/* Appends the ranges in [start,end) that hold pages of their own: anonymous
+ * pages, those of private mappings that were modified. Of shared memory, none. */
+int pages_find(struct pagemap *, uint64_t start, uint64_t end, struct page_list *,
+               struct crcore_error *);
+/* The raw entries of n pages from addr. */
+int pages_entries(const struct pagemap *, uint64_t addr, uint64_t *ret, size_t n,
+                  struct crcore_error *);
+
+/* ---- frames.c ------------------------------------------------------------------- */
+/* Physical pages seen, by frame number: where each was seen first. */
+struct frame { uint64_t key, addr; uint32_t mm; /* index in the tree */ bool keep_zero, wanted; };
+struct frames { struct frame *v; size_t n, cap; };
+/* The entry of key; *ret_new: it was not there, and is filled by the caller. NULL: no memory. */
+struct frame *frames_get(struct frames *, uint64_t key, bool *ret_new);
+
+/* ---- store.c -------------------------------------------------------------------- */
+/* Where bytes come from: an address space, or a segment's file. */
+struct source {
+	struct mm *mm;         /* NULL: a segment */
+	struct task *task;     /* segment: whose map_files has it ... */
+	char map_file[64];     /* ... under this name */
+	struct runs *runs;     /* gets the runs stored */
+};
+struct job {
+	struct source *source;
+	uint64_t addr, pages;
+	bool gently;   /* not by process_vm_readv, see store.c */
+	bool keep_zero;
+};
+struct store {
+	struct image *image;
+	struct job *jobs; size_t njobs;
+	uint64_t pages;        /* of all jobs */
+	uint64_t zero, stored; /* results */
+};
+int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bool gently,
+              bool keep_zero, struct crcore_error *);
+/* Copies the pages of all jobs to the image. Pages that are all zero are left
+ * out, but where keep_zero is set. */
+int store_run(struct store *, struct crcore_error *);
+
+/* ---- segments.c ------------------------------------------------------------------ */
+struct segments {
+	Crcore__Segment **v; unsigned n;
+	struct source *sources;     /* parallel to v */
+	struct runs *runs;
+};
+/* Gives every mapping of a segment its id, and queues the segments' contents. */
+int segments_find(struct tree *, struct segments *, struct store *, struct crcore_error *);
+void segments_free(struct segments *); /* what was not handed on */
+
+#endif

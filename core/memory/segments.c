@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared anonymous memory: mappings of one segment, in whatever task and at
+ * whatever address, are known by device and inode number in /proc/PID/maps. A
+ * segment is read through the map_files link of one of them: holes stay holes.
+ */
+#include <fcntl.h>
+#include "core/memory/save_priv.h"
+#include "core/memory/vmas.h"
+
+struct use { uint64_t dev, ino; struct mm *mm; Crcore__Vma *vma; };
+struct uses { struct use *v; size_t n; };
+
+static bool has_segments(const Crcore__Mm *rec)
+{
+	for (size_t i = 0; i < rec->n_vmas; i++)
+		if (rec->vmas[i]->backing == CRCORE__BACKING__SEGMENT)
+			return true;
+	return false;
+}
+
+/* Pairs the mappings of an mm's record with the lines of its maps; a line that
+ * the record does not have (a region of ours) is passed over. */
+static int find_uses(struct mm *mm, struct uses *uses, struct crcore_error *err)
+{
+	const Crcore__Mm *rec = mm->rec;
+	cleanup_free char *text = NULL;
+	struct vma_text v;
+	size_t len, i = 0;
+	int r;
+
+	if ((r = proc_read(mm->task->proc, "maps", &text, &len, err)) < 0)
+		return r;
+	const char *at = text;
+	while ((r = vma_parse(&at, text + len, &v)) > 0) {
+		while (i < rec->n_vmas && rec->vmas[i]->start < v.start)
+			i++;
+		if (i == rec->n_vmas || rec->vmas[i]->start != v.start ||
+		    rec->vmas[i]->backing != CRCORE__BACKING__SEGMENT)
+			continue;
+		if (!GROW(uses->v, uses->n))
+			return memory_enomem(err);
+		uses->v[uses->n++] = (struct use){ v.dev, v.ino, mm, rec->vmas[i] };
+	}
+	return r;
+}
+
+static int by_inode(const void *a, const void *b)
+{
+	const struct use *x = a, *y = b;
+
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->dev < y->dev ? -1 : x->dev > y->dev;
+}
+
+static int queue_contents(struct source *src, int fd, uint64_t size, struct store *store,
+                          struct crcore_error *err)
+{
+	off_t at = 0, end = (off_t)size;
+	int r = 0;
+
+	while (r == 0 && at < end) {
+		off_t data = lseek(fd, at, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break;
+		off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+		if (data < 0 || hole < 0) { /* cannot tell: all of it */
+			data = at;
+			hole = end;
+		}
+		data &= ~(off_t)(PAGE - 1);
+		hole = ALIGN_UP(hole, (off_t)PAGE);
+		r = store_add(store, src, (uint64_t)data, (uint64_t)(hole - data) / PAGE, false,
+		              false, err);
+		at = hole;
+	}
+	return r;
+}
+
+static int add_segment(struct segments *s, unsigned i, const struct use *u, struct store *store,
+                       struct crcore_error *err)
+{
+	struct source *src = &s->sources[i];
+	Crcore__Segment *seg = s->v[i];
+	struct stat st;
+
+	seg->id = i + 1;
+	seg->huge_shift = u->vma->huge_shift;
+	seg->hugetlb = seg->huge_shift;
+	*src = (struct source){ .task = u->mm->task, .runs = &s->runs[i] };
+	snprintf(src->map_file, sizeof(src->map_file), "map_files/%llx-%llx",
+	         (unsigned long long)u->vma->start, (unsigned long long)u->vma->end);
+	cleanup_close int fd = openat(src->task->proc, src->map_file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		int e = errno;
+		crcore_fail_at(err, src->task->abi.pid, -1, "shared memory at %llx",
+		               (unsigned long long)u->vma->start);
+		return crcore_fail(err, -e, "cannot be opened: %s", strerror(e));
+	}
+	seg->size = (uint64_t)st.st_size;
+	return queue_contents(src, fd, seg->size, store, err);
+}
+
+static int make_segments(struct segments *s, struct uses *uses, struct store *store,
+                         struct crcore_error *err)
+{
+	size_t n = 0;
+	int r = 0;
+
+	qsort(uses->v, uses->n, sizeof(*uses->v), by_inode);
+	for (size_t i = 0; i < uses->n; i++)
+		n += i == 0 || by_inode(&uses->v[i - 1], &uses->v[i]);
+	s->v = calloc(n, sizeof(*s->v));
+	s->sources = calloc(n, sizeof(*s->sources));
+	s->runs = calloc(n, sizeof(*s->runs));
+	if (!s->v || !s->sources || !s->runs)
+		return memory_enomem(err);
+	for (size_t i = 0; r == 0 && i < uses->n; i++) {
+		if (i == 0 || by_inode(&uses->v[i - 1], &uses->v[i])) {
+			if (!(s->v[s->n] = malloc(sizeof(**s->v))))
+				return memory_enomem(err);
+			crcore__segment__init(s->v[s->n]);
+			s->n++;
+			r = add_segment(s, s->n - 1, &uses->v[i], store, err);
+		}
+		uses->v[i].vma->object = s->n;
+	}
+	return r;
+}
+
+int segments_find(struct tree *t, struct segments *s, struct store *store, struct crcore_error *err)
+{
+	struct uses uses = { 0 };
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < t->nmms; i++)
+		if (has_segments(t->mms[i]->rec))
+			r = find_uses(t->mms[i], &uses, err);
+	if (r == 0 && uses.n)
+		r = make_segments(s, &uses, store, err);
+	free(uses.v);
+	return r;
+}
+
+void segments_free(struct segments *s)
+{
+	for (unsigned i = 0; s->v && i < s->n; i++)
+		crcore__segment__free_unpacked(s->v[i], NULL);
+	for (unsigned i = 0; s->runs && i < s->n; i++) {
+		for (size_t k = 0; s->runs[i].v && k < s->runs[i].n; k++)
+			free(s->runs[i].v[k]);
+		free(s->runs[i].v);
+	}
+	free(s->v);
+	free(s->sources);
+	free(s->runs);
+}

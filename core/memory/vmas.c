@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads the mappings of a task. smaps is the only place that tells locks and
+ * advice; it visits every present page on the way (12 ms for a gigabyte of
+ * small pages), which is little beside reading those pages.
+ *
+ * The text writes a newline in a path as \012 but leaves backslashes alone,
+ * so a path with a backslash is taken from its map_files link instead.
+ */
+#include <sys/mman.h>
+#include "core/memory/memory.h"
+#include "core/memory/vmas.h"
+#include "core/util/util.h"
+
+struct reader {
+	struct mm *mm;
+	int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *);
+	void *arg;
+	uint64_t shmem_dev;
+	char link[PATH_MAX];
+};
+
+/* Device number of the file system that anonymous shared memory lives in. */
+static int find_shmem(uint64_t *ret, struct crcore_error *err)
+{
+	cleanup_close int fd = (int)memfd_create("shmem", MFD_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return crcore_fail(err, -errno, "cannot make a memory file: %s", strerror(errno));
+	*ret = st.st_dev;
+	return 0;
+}
+
+/* The exact text of the link; what smaps wrote if it cannot be read (a path
+ * longer than a page, a mapping that is gone meanwhile). */
+static const char *exact_path(struct reader *rd, const struct vma_text *v, const char *map_file)
+{
+	if (!v->path_len || memchr(v->path, '\\', v->path_len)) {
+		ssize_t n = readlinkat(rd->mm->task->proc, map_file, rd->link, sizeof(rd->link) - 1);
+		if (n > 0) {
+			rd->link[n] = '\0';
+			return rd->link;
+		}
+	}
+	return NULL;
+}
+
+static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *rec,
+                      struct crcore_error *err)
+{
+	struct mapped_file f = {
+		.vma = rec, .dev = v->dev, .ino = v->ino,
+		.may_write = v->shared && (v->flags & VMF_MAY_WRITE),
+		.device = v->flags & (VMF_IO | VMF_PFN | VMF_MIXED),
+	};
+	cleanup_free char *copy = NULL;
+
+	snprintf(f.map_file, sizeof(f.map_file), "map_files/%llx-%llx", (unsigned long long)v->start,
+	         (unsigned long long)v->end);
+	f.link = exact_path(rd, v, f.map_file);
+	if (!f.link) {
+		f.link = copy = strndup(v->path, v->path_len);
+		if (!copy)
+			return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	int id = rd->fn(rd->arg, rd->mm, &f, err);
+	if (id < 0) {
+		crcore_fail_at(err, rd->mm->task->abi.pid, -1, "mapping %llx-%llx of %s",
+		               (unsigned long long)v->start, (unsigned long long)v->end, f.link);
+		return crcore_fail(err, id, "cannot be saved: %s", strerror(-id));
+	}
+	rec->object = (uint32_t)id;
+	return 0;
+}
+
+static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_error *err)
+{
+	Crcore__Mm *rec = rd->mm->rec;
+
+	if (!GROW(rec->vmas, rec->n_vmas))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	Crcore__Vma *vma = malloc(sizeof(*vma));
+	if (!vma)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	crcore__vma__init(vma);
+	rec->vmas[rec->n_vmas++] = vma;
+
+	int sort = vma_classify(v, rd->shmem_dev, vma, err);
+	if (sort == VMA_FILE)
+		return offer_file(rd, v, vma, err);
+	return sort;
+}
+
+static void drop_vmas(Crcore__Mm *rec)
+{
+	for (size_t i = 0; i < rec->n_vmas; i++)
+		crcore__vma__free_unpacked(rec->vmas[i], NULL);
+	free(rec->vmas);
+	rec->vmas = NULL;
+	rec->n_vmas = 0;
+}
+
+int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_file *,
+              struct crcore_error *), void *arg, struct crcore_error *err)
+{
+	struct reader rd = { .mm = mm, .fn = fn, .arg = arg };
+	cleanup_free char *text = NULL;
+	struct vma_text v;
+	size_t len;
+	int r;
+
+	drop_vmas(mm->rec);
+	if ((r = find_shmem(&rd.shmem_dev, err)) < 0 ||
+	    (r = proc_read(mm->task->proc, "smaps", &text, &len, err)) < 0)
+		return r;
+	const char *at = text;
+	while ((r = vma_parse(&at, text + len, &v)) > 0)
+		if ((r = add_vma(&rd, &v, err)) < 0)
+			break;
+	if (r < 0) {
+		crcore_fail_at(err, mm->task->abi.pid, -1, "memory map");
+		crcore_fail(err, r, "cannot understand smaps near \"%.60s\"", at);
+	}
+	return r;
+}
