@@ -65,6 +65,8 @@ static int judge(struct bids *b, struct crcore_error *err)
 		name_object(b->obj, err);
 		return b->refusal.code;
 	}
+	if (b->winner && !b->rival && b->winner->p.create)
+		return 0;
 	name_object(b->obj, err);
 	if (!b->winner) {
 		crcore_advise(err, "close it before, or load a plugin that knows it (`crcore plugins` "
@@ -77,12 +79,9 @@ static int judge(struct bids *b, struct crcore_error *err)
 		                   b->winner->p.name, b->rival->p.name,
 		                   b->best == CRCORE_CLAIM_EXACT ? "exact" : "generic");
 	}
-	if (!b->winner->p.create) {
-		crcore_advise(err, "load a plugin that knows it, in place of %s", b->winner->p.name);
-		return crcore_fail(err, -ENOTSUP, "the plugin %s claims this, but could not restore it: it "
-		                   "has no hook create", b->winner->p.name);
-	}
-	return 0;
+	crcore_advise(err, "load a plugin that knows it, in place of %s", b->winner->p.name);
+	return crcore_fail(err, -ENOTSUP, "the plugin %s claims this, but could not restore it: it has no "
+	                   "hook create", b->winner->p.name);
 }
 
 int host_claim(struct host *h, const struct crcore_object *obj, struct crcore_ctx **ret_ctx,
