@@ -53,7 +53,7 @@ static int refer(struct references *r, struct task *t, const char *path, uint32_
 		int e = errno;
 		free(o);
 		crcore_fail_at(err, t->abi.pid, -1, "/proc/%d/%s", t->abi.pid, path);
-		return crcore_fail(err, e == ENOENT ? -EAGAIN : -e, "cannot look at it: %s",
+		return crcore_fail(err, e == ENOENT || e == ESRCH ? -EAGAIN : -e, "cannot look at it: %s",
 		                   strerror(e));
 	}
 	link[n] = '\0';
