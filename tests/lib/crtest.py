@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import snapshot  # noqa: F401 - tests reach it through here
+
 LIMIT = float(os.environ.get("CRCORE_TEST_LIMIT", "60"))
 
 
@@ -158,6 +160,23 @@ class Target:
             return self.proc.wait(timeout=limit)
         except subprocess.TimeoutExpired:
             raise Failure(f"process {self.pid} has not ended in {limit:g} s") from None
+
+
+def pids():
+    """All processes of the test's pid namespace that are not dead."""
+    return [int(x) for x in os.listdir("/proc") if x.isdigit() and start_time(int(x))]
+
+
+def running(path):
+    """Processes that run this executable."""
+    ret = []
+    for pid in pids():
+        try:
+            if os.path.samefile(f"/proc/{pid}/exe", path):
+                ret.append(pid)
+        except OSError:
+            pass
+    return ret
 
 
 def end_all():

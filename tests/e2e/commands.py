@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that only look: show, show --json, restore --plan, check, exec, plugins,
+policy, help; on a real image and a real tree, which they leave as they are."""
+import json
+import os
+import sys
+import jobs
+import crtest
+import snapshot
+from crtest import Failure
+
+
+def expect(what, text, *words):
+    for word in words:
+        if str(word) not in text:
+            raise Failure(f"{what} does not say {word!r}:\n{text[:3000]}")
+
+
+def main(crcore_path, program):
+    top = crtest.scratch()
+    os.chmod(top, 0o777)
+    crcore = crtest.Crcore(crcore_path, top)
+    work, image = os.path.join(top, "work"), os.path.join(top, "image")
+    t = crtest.Target([program, work], work)
+    crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready"))
+    before = snapshot.take(t.pid)
+    pids = snapshot.tree(t.pid)
+    name = os.path.basename(program)[:15]
+
+    expect("check", crcore.must("check", log=False))
+    expect("check -t", crcore.must("check", "-t", t.pid, log=False))
+    json.loads(crcore.must("check", "--json", log=False))
+    json.loads(crcore.must("check", "-t", t.pid, "--json", log=False))
+    expect("exec", crcore.must("exec", "-t", t.pid, "getpid", log=False), t.pid)
+    expect("plugins", crcore.must("plugins", log=False), "files")
+    json.loads(crcore.must("plugins", "--json", log=False))
+    expect("policy", crcore.must("policy", log=False), "plugins", "files")
+    expect("policy", crcore.must("policy", "--ghost-limit", "3MiB", log=False), "3MiB",
+           "--ghost-limit")
+    json.loads(crcore.must("policy", "--json", log=False))
+    expect("help", crcore.must("help", log=False), "dump", "restore")
+    for verb in ("dump", "restore", "check", "show", "exec", "plugins", "policy"):
+        expect(f"help {verb}", crcore.must("help", verb, log=False), f"crcore {verb}")
+    lines = snapshot.diff(before, snapshot.take(t.pid))
+    if lines:
+        raise Failure("looking changed the tree:\n" + "\n".join(lines))
+
+    crcore.dump(t.pid, image)
+    t.killed()
+    text = crcore.must("show", "-D", image, log=False)
+    expect("show", text, name, *pids)
+    records = json.loads(crcore.must("show", "--json", "-D", image, log=False))
+    expect("show --json", json.dumps(records), t.pid)
+    expect("restore --plan", crcore.must("restore", "--plan", "-D", image, log=False), "mmap",
+           *pids)
+    if crtest.start_time(t.pid):
+        raise Failure("restore --plan made a process")
+    crcore.restore_detached(image)
+    open(t.path("go"), "w").close()
+    crtest.wait_gone(t.pid)
+    if t.read("result").strip() != "pass":
+        raise Failure(f"{t.read('result')}\n{t.read('stderr')}")
+
+
+jobs.run(main)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to leave and to come back: the foreground ends as the root ends, -d, -S, -s,
+--pidfile, who is the parent, and what becomes of the tree when crcore is killed."""
+import os
+import signal
+import subprocess
+import sys
+import jobs
+import crtest
+from crtest import Failure
+
+BODY = """
+import os, signal, sys, time
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.005)
+how = open("go").read()
+if how.startswith("signal"):
+    os.kill(os.getpid(), int(how.split()[1]))
+    time.sleep(10)
+sys.exit(int(how or 0))
+"""
+
+
+class Test:
+    def __init__(self, crcore_path):
+        self.top = crtest.scratch()
+        os.chmod(self.top, 0o777)
+        self.crcore = crtest.Crcore(crcore_path, self.top)
+        self.count = 0
+
+    def dumped(self, *extra):
+        self.count += 1
+        work = os.path.join(self.top, f"work-{self.count}")
+        t = crtest.Target([jobs.python(), "-c", BODY], work, cwd=work)
+        crtest.wait_for("the target", crtest.LIMIT, lambda: os.path.exists(t.path("ready")))
+        self.image = os.path.join(self.top, f"image-{self.count}")
+        self.crcore.dump(t.pid, self.image, *extra)
+        return t
+
+    def go(self, t, how="0"):
+        with open(t.path("go.tmp"), "w") as f:
+            f.write(how)
+        os.rename(t.path("go.tmp"), t.path("go"))
+
+    def ppid(self, pid):
+        return int(crtest.snapshot.stat_fields(f"/proc/{pid}/stat")["ppid"])
+
+    def foreground(self):
+        for how, want in (("0", 0), ("7", 7), ("255", 255), ("signal 15", 128 + 15),
+                          ("signal 9", 128 + 9)):
+            t = self.dumped()
+            t.killed()
+            p = self.crcore.start("restore", "-D", self.image)
+            crtest.wait_for("the root", 20, lambda: crtest.start_time(t.pid))
+            self.go(t, how)
+            rc, _, err = self.crcore.finish(p)
+            if rc not in (want, want - 128 if want > 128 and how[0] == "s" else want):
+                if not (how[0] == "s" and rc == -(want - 128)):
+                    raise Failure(f"the root ended by {how}; restore ended with {rc}\n{err}")
+
+    def sibling(self):
+        t = self.dumped()
+        t.killed()
+        pidfile = os.path.join(self.top, "sibling.pid")
+        self.crcore.restore(self.image, "-d", "-S", "--pidfile", pidfile, stdout=subprocess.DEVNULL)
+        with open(pidfile) as f:
+            if f.read().strip() != str(t.pid):
+                raise Failure("the pid file is wrong")
+        if self.ppid(t.pid) != os.getpid():
+            raise Failure(f"the parent is {self.ppid(t.pid)}, not {os.getpid()}")
+        self.go(t, "5")
+        _, status = os.waitpid(t.pid, 0)
+        if os.waitstatus_to_exitcode(status) != 5:
+            raise Failure(f"a sibling ended with {status:#x}")
+
+    def left_stopped(self):
+        t = self.dumped("-s")
+        crtest.wait_for("the tree to be stopped", 5,
+                        lambda: crtest.snapshot.stat_fields(f"/proc/{t.pid}/stat")["state"] == "T")
+        os.kill(t.pid, signal.SIGCONT)
+        self.go(t)
+        if t.wait():
+            raise Failure("a tree that was left stopped did not go on")
+
+    def restored_stopped(self):
+        t = self.dumped()
+        t.killed()
+        self.crcore.restore_detached(self.image, "-s")
+        state = crtest.snapshot.stat_fields(f"/proc/{t.pid}/stat")["state"]
+        if state != "T":
+            raise Failure(f"restore -s left the tree in state {state}")
+        self.go(t)
+        os.kill(t.pid, signal.SIGCONT)
+        crtest.wait_gone(t.pid)
+
+    def killed_restore(self):
+        """kill -9 of crcore while it restores or waits: no half of a tree is left."""
+        for delay in (0.001, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12):
+            t = self.dumped()
+            t.killed()
+            before = set(crtest.pids())
+            p = self.crcore.start("restore", "-d", "-D", self.image)
+            try:
+                p.wait(timeout=delay)
+            except subprocess.TimeoutExpired:
+                p.kill()
+            self.crcore.finish(p)
+            crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(self.crcore.path))
+            left = set(crtest.pids()) - before
+            if left - {t.pid}:
+                raise Failure(f"processes are left after {delay} s: {left}")
+            if not left:
+                self.crcore.restore_detached(self.image)
+            self.go(t)
+            crtest.wait_gone(t.pid)
+
+    def run(self):
+        for step in (self.foreground, self.sibling, self.left_stopped, self.restored_stopped,
+                     self.killed_restore):
+            step()
+            print(f"{step.__name__}: passed", flush=True)
+
+
+jobs.run(lambda crcore: Test(crcore).run())

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of crcore at random moments of a dump of a busy tree that verifies itself:
+the tree runs on as if nothing had been, and what is left of the image is no image.
+CRCORE_TEST_KILLS is how often (200)."""
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import jobs
+import crtest
+from crtest import Failure
+
+KILLS = int(os.environ.get("CRCORE_TEST_KILLS", "40" if jobs.SHORT else "200"))
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            return [int(x) for x in f.read().split()]
+    except OSError:
+        return []
+
+
+def tracer_free(pids):
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/status") as f:
+                text = f.read()
+        except OSError:
+            continue
+        if "TracerPid:\t0" not in text or "State:\tt" in text:
+            return False
+    return True
+
+
+class Kills:
+    def __init__(self, crcore_path, program):
+        self.top = os.path.join(crtest.scratch(), os.path.basename(program))
+        os.mkdir(self.top)
+        os.chmod(self.top, 0o777)
+        self.crcore = crtest.Crcore(crcore_path, self.top)
+        work = os.path.join(self.top, "work")
+        self.target = crtest.Target([program, work], work)
+        self.rng = random.Random(os.environ.get("CRCORE_TEST_SEED", "1"))
+        self.complete = self.incomplete = 0
+        t = self.target
+        crtest.wait_for("the target", crtest.LIMIT,
+                        lambda: t.read("ready") or t.proc.poll() is not None)
+        if "skip" in t.read("result"):
+            raise crtest.Skip(t.read("result").strip())
+        # Told to the target: see the one call that the kernel itself ends early.
+        open(t.path("killing"), "w").close()
+
+    def alive(self, when):
+        if self.target.proc.poll() is not None:
+            raise Failure(f"the tree was disturbed {when}: {self.target.read('result')}"
+                          f"{self.target.read('stderr')}")
+
+    def length(self):
+        """How long a whole dump takes."""
+        took = []
+        for i in range(3):
+            start = time.monotonic()
+            self.crcore.dump(self.target.pid, os.path.join(self.top, f"whole-{i}"), "-R")
+            took.append(time.monotonic() - start)
+            shutil.rmtree(os.path.join(self.top, f"whole-{i}"))
+        return sorted(took)[1]
+
+    def one(self, i, length):
+        image = os.path.join(self.top, f"image-{i}")
+        p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R")
+        time.sleep(self.rng.uniform(0, length * 1.1))
+        victims = [[p.pid], children(p.pid), [p.pid, *children(p.pid)]][i % 3] or [p.pid]
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.crcore.finish(p)
+        self.alive(f"by killing dump {i}")
+        # What the other process still has to take back takes a moment.
+        pids = crtest.snapshot.tree(self.target.pid)
+        crtest.wait_for(f"the tree to be free of tracers after kill {i}", 20,
+                        lambda: tracer_free(pids))
+        crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(self.crcore.path))
+        if os.path.exists(os.path.join(image, "manifest")):
+            self.complete += 1
+        else:
+            self.incomplete += 1
+            if os.path.isdir(image):
+                rc, _, err = self.crcore.run("restore", "-D", image)
+                if rc <= 0 or "Error" not in err:
+                    raise Failure(f"half an image was not refused: status {rc}, {err}")
+        shutil.rmtree(image, ignore_errors=True)
+
+    def run(self):
+        length = self.length()
+        for i in range(KILLS):
+            self.one(i, length)
+        # After all that, an ordinary dump and restore still work.
+        t, image = self.target, os.path.join(self.top, "last")
+        self.crcore.dump(t.pid, image)
+        t.killed()
+        self.crcore.restore_detached(image)
+        open(t.path("go"), "w").close()
+        crtest.wait_gone(t.pid)
+        if t.read("result").strip() != "pass":
+            raise Failure(f"{t.read('result')}\n{t.read('stderr')}")
+        print(f"{os.path.basename(t.proc.args[0])}: a dump takes {length * 1000:.0f} ms; "
+              f"{KILLS} kills, {self.complete} after the image was complete", flush=True)
+
+
+def main(crcore, *programs):
+    for program in programs:
+        Kills(crcore, program).run()
+
+
+jobs.run(main)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be done is refused early, by name, with one line and no damage: objects
+that nobody claims, a folder that is taken, a process that is traced, a pid that is held,
+files that changed or vanished."""
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import jobs
+import crtest
+import snapshot
+from crtest import Failure
+
+HOLDER = """
+import os, select, socket, sys, time
+a = select.epoll()
+b = socket.socket(socket.AF_PACKET, socket.SOCK_RAW) if sys.argv[1] == "packet" else None
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
+
+class Test:
+    def __init__(self, crcore_path, program):
+        self.top = crtest.scratch()
+        os.chmod(self.top, 0o777)
+        self.crcore = crtest.Crcore(crcore_path, self.top)
+        self.program, self.count = program, 0
+
+    def target(self, argv=None):
+        self.count += 1
+        work = os.path.join(self.top, f"work-{self.count}")
+        t = crtest.Target([*(argv or [self.program, work])], work, cwd=None if not argv else work)
+        crtest.wait_for("the target", crtest.LIMIT,
+                        lambda: os.path.exists(t.path("ready")) or t.proc.poll() is not None)
+        return t
+
+    def end(self, t):
+        open(t.path("go"), "w").close()
+        status = t.wait()
+        if status or (t.read("result").strip() or "pass") != "pass":
+            raise Failure(f"the target was harmed: {status}, {t.read('result')}{t.read('stderr')}")
+
+    def error(self, words, *args, status=1, **kw):
+        rc, out, err = self.crcore.run(*args, log=False, **kw)
+        lines = [x for x in err.splitlines() if x.startswith("Error")]
+        if rc != status or len(lines) != 1:
+            raise Failure(f"crcore {' '.join(map(str, args))}: status {rc} instead of {status}, "
+                          f"not one line of error but:\n{out}{err}")
+        for word in words:
+            if str(word) not in lines[0]:
+                raise Failure(f"crcore {' '.join(map(str, args))}: {word!r} is not in: {lines[0]}")
+        print(lines[0])
+        return out
+
+    def image(self):
+        return os.path.join(self.top, f"image-{self.count}")
+
+    def usage(self):
+        self.error(["-t"], "dump", status=2)
+        self.error(["dmup", "dump"], "dmup", status=2)
+        self.error(["--leave-runing", "leave-running"], "dump", "-t", 1, "--leave-runing", status=2)
+        self.error([99999], "dump", "-t", 99999, "-D", self.image())
+        self.error([os.getpid()], "dump", "-t", os.getpid(), "-D", self.image())
+
+    def unclaimed(self):
+        """An object that no plugin of the policy handles: dump and check name it."""
+        t = self.target([jobs.python(), "-c", HOLDER, "packet"])
+        before = snapshot.take(t.pid)
+        self.error([t.pid, "fd", "socket"], "dump", "-t", t.pid, "-D", self.image(), "--plugins=files")
+        if os.path.exists(self.image()):
+            raise Failure("a refused dump left its image")
+        rc, out, err = self.crcore.run("check", "-t", t.pid, "--plugins=files", log=False)
+        for word in (str(t.pid), "eventpoll", "socket"):
+            if word not in out + err:
+                raise Failure(f"check -t does not name {word}:\n{out}{err}")
+        if rc != 1:
+            raise Failure(f"check -t of a tree that cannot be saved: status {rc}")
+        rc, out, err = self.crcore.run("check", "-t", t.pid, "--plugins=files", "--json", log=False)
+        json.loads(out)
+        if snapshot.diff(before, snapshot.take(t.pid)):
+            raise Failure("check -t changed the tree")
+        self.end(t)
+
+    def taken_folder(self):
+        t = self.target()
+        os.mkdir(self.image())
+        with open(os.path.join(self.image(), "precious"), "w") as f:
+            f.write("mine")
+        self.error(["precious"], "dump", "-t", t.pid, "-D", self.image())
+        os.unlink(os.path.join(self.image(), "precious"))
+        self.crcore.dump(t.pid, self.image(), "-R")
+        self.error([], "dump", "-t", t.pid, "-D", self.image())
+        self.error(["missing"], "dump", "-t", t.pid, "-D", os.path.join(self.top, "missing", "deep"))
+        self.end(t)
+
+    def traced(self):
+        t = self.target()
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(0x4206, t.pid, 0, 0):  # PTRACE_SEIZE
+            raise Failure(os.strerror(ctypes.get_errno()))
+        self.error([t.pid], "dump", "-t", t.pid, "-D", self.image())
+        libc.ptrace(0x4207, t.pid, 0, 0)  # PTRACE_INTERRUPT
+        os.waitpid(t.pid, 0x40000000)
+        libc.ptrace(17, t.pid, 0, 0)  # PTRACE_DETACH
+        self.end(t)
+
+    def held_pid(self):
+        """The tree still runs: its pids are held, nothing is made; nor by a second restore."""
+        t = self.target()
+        self.crcore.dump(t.pid, self.image(), "-R")
+        self.error([t.pid], "restore", "-d", "-D", self.image())
+        self.error([t.pid], "restore", "-D", self.image())
+        if t.proc.poll() is not None:
+            raise Failure("the holder of the pid was harmed")
+        self.end(t)
+
+    def zombie_pid(self):
+        """A pid that a zombie holds is waited for, as long as the policy says."""
+        t = self.target()
+        self.crcore.dump(t.pid, self.image())
+        crtest.wait_gone(t.pid)
+        self.error([t.pid], "restore", "-d", "-D", self.image(), "--set", "restore.pid-wait=200ms")
+        p = self.crcore.start("restore", "-d", "-D", self.image(), stdout=subprocess.DEVNULL)
+        t.killed()
+        rc, _, err = self.crcore.finish(p)
+        if rc:
+            raise Failure(f"the zombie was reaped, but: {err}")
+        open(t.path("go"), "w").close()
+        crtest.wait_gone(t.pid)
+
+    def changed_file(self):
+        """A file that is open and that changed or vanished since the dump."""
+        for change, words in ((self.grow, "stdout"), (self.vanish, "stdout")):
+            t = self.target()
+            self.crcore.dump(t.pid, self.image())
+            t.killed()
+            undo = change(t.path("stdout"))
+            self.error([words], "restore", "-d", "-D", self.image())
+            undo()
+            self.crcore.restore_detached(self.image())
+            open(t.path("go"), "w").close()
+            crtest.wait_gone(t.pid)
+
+    def grow(self, path):
+        st = os.stat(path)
+        with open(path, "a") as f:
+            f.write("more")
+
+        def undo():
+            os.truncate(path, st.st_size)
+            os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+        return undo
+
+    def vanish(self, path):
+        os.rename(path, path + ".away")
+        return lambda: os.rename(path + ".away", path)
+
+    def run(self):
+        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.held_pid,
+                     self.zombie_pid, self.changed_file):
+            step()
+            print(f"{step.__name__}: passed", flush=True)
+
+
+jobs.run(lambda crcore, program: Test(crcore, program).run())
