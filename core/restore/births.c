@@ -212,6 +212,21 @@ static int find_first(struct plan *p, struct crcore_error *err)
 	return 0;
 }
 
+/* Helpers and zombies that give birth to nobody need no memory of their own. */
+static void share_passers_by(struct plan *p)
+{
+	struct births *o = p->births;
+
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->v[i].creator >= 0 && (o->v[i].task < 0 || o->v[i].zombie))
+			o->v[i].share = CLONE_VM;
+	for (unsigned i = 0; i < o->n; i++) {
+		struct birth *c = o->v[i].creator >= 0 ? &o->v[o->v[i].creator] : NULL;
+		if (c && (c->task < 0 || c->zombie))
+			c->share = 0;
+	}
+}
+
 /* ---- the whole ------------------------------------------------------------------ */
 
 static int start(struct plan *p, struct crcore_error *err)
@@ -277,6 +292,8 @@ int births_plan(Crcore__Task *const *tasks, unsigned ntasks, pid_t outer_sid, pi
 	if (r == 0)
 		r = births_groups(&p, err);
 	if (r == 0)
+		share_passers_by(&p);
+	if (r == 0)
 		r = births_order(&p, err);
 	plan_end(&p);
 	if (r < 0)
@@ -294,21 +311,11 @@ void births_free(struct births *b)
 	*b = (struct births){ 0 };
 }
 
-int births_memory_parent(const struct births *b, unsigned task)
+int births_moment(const struct births *b, unsigned task)
 {
-	int i = b->v[b->of_task[task]].creator;
+	int i = b->of_task[task], c;
 
-	while (i >= 0 && b->v[i].task < 0)
-		i = b->v[i].creator;
-	return i < 0 ? -1 : b->v[i].task;
-}
-
-unsigned births_reporters(const struct births *b, int birth, bool with_helpers, bool with_zombies)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < b->n; i++)
-		n += b->v[i].up == birth && (b->v[i].task >= 0 || with_helpers) &&
-		     (!b->v[i].zombie || with_zombies);
-	return n;
+	while ((c = b->v[i].creator) >= 0 && (b->v[c].task < 0 || b->v[c].zombie))
+		i = c;
+	return i;
 }

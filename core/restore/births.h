@@ -54,9 +54,9 @@ struct births {
 int births_plan(Crcore__Task *const *tasks, unsigned ntasks, pid_t outer_sid, pid_t outer_pgid,
                 struct births *ret, struct crcore_error *);
 void births_free(struct births *);
-/* The task whose memory a task is born with: -1 for the first. */
-int births_memory_parent(const struct births *, unsigned task);
-/* What is born into the tree reports to this one at barriers: how many. */
-unsigned births_reporters(const struct births *, int birth, bool with_helpers, bool with_zombies);
+int births_no_memory(struct crcore_error *);
+/* The birth at which the memory that a task begins with is copied: its own, or
+ * that of the first in a line of helpers and zombies that leads to it. */
+int births_moment(const struct births *, unsigned task);
 
 #endif

@@ -21,7 +21,6 @@ struct plan {
 	bool *first[4];             /* per sort of shared thing: false: first to have it */
 };
 
-int births_no_memory(struct crcore_error *);
 int plan_find(const struct plan *, pid_t);
 bool plan_is_leader(const struct plan *, int task);
 bool plan_is_above(const struct plan *, int a, int b);

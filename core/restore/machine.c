@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tree needs of this machine and of crcore's privileges. Whatever is
+ * missing is refused here, by name, before anything exists.
+ */
+#include <sched.h>
+#include <sys/capability.h>
+#include <sys/resource.h>
+#include "core/restore/restore.h"
+#include "core/task/machine.h"
+
+bool has_capability(uint32_t capability)
+{
+	cap_t caps = cap_get_proc();
+	cap_flag_value_t v = CAP_CLEAR;
+
+	if (caps)
+		cap_get_flag(caps, (cap_value_t)capability, CAP_EFFECTIVE, &v);
+	cap_free(caps);
+	return v == CAP_SET;
+}
+
+static int lacks(uint32_t cap, const char *what_for, struct crcore_error *err)
+{
+	char *name = cap_to_name((cap_value_t)cap);
+
+	for (char *c = name; c && *c; c++)
+		*c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+	crcore_advise(err, "run crcore as root, or give it this capability");
+	crcore_fail(err, -EPERM, "%s is needed %s, and missing", name ? name : "a capability", what_for);
+	cap_free(name);
+	return -EPERM;
+}
+
+static int need(uint32_t cap, const char *what_for, struct crcore_error *err)
+{
+	return has_capability(cap) ? 0 : lacks(cap, what_for, err);
+}
+
+/* ---- vvar and vdso -------------------------------------------------------------------- */
+
+int specials_find(struct restore *r, struct crcore_error *err)
+{
+	cleanup_file FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512];
+
+	if (!f)
+		return crcore_fail(err, -errno, "cannot open /proc/self/maps: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		bool vdso = strstr(line, "[vdso]");
+		if ((!vdso && !strstr(line, "[vvar")) || sscanf(line, "%lx-%lx", &start, &end) != 2)
+			continue;
+		if (r->nspecials == SPECIALS_MAX)
+			return crcore_fail(err, -ENOTSUP, "this kernel has an unknown sort of vvar");
+		r->specials[r->nspecials++] = (struct special){ start, end, vdso };
+	}
+	return 0;
+}
+
+/* True if an address space has none of them, or just those that this kernel has. */
+static bool specials_fit(const struct restore *r, const Crcore__Mm *mm, bool *some)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < mm->n_vmas; i++) {
+		const Crcore__Vma *v = mm->vmas[i];
+		if (v->backing != CRCORE__BACKING__VDSO && v->backing != CRCORE__BACKING__VVAR)
+			continue;
+		if (n == r->nspecials || v->end - v->start != r->specials[n].end - r->specials[n].start ||
+		    (v->backing == CRCORE__BACKING__VDSO) != r->specials[n].vdso)
+			return false;
+		n++;
+	}
+	*some |= n > 0;
+	return n == 0 || n == r->nspecials;
+}
+
+static int check_vdso(struct restore *r, struct crcore_error *err)
+{
+	bool some = false;
+
+	for (unsigned i = 0; i < r->rec.nmms; i++)
+		if (!specials_fit(r, r->rec.mms[i], &some)) {
+			crcore_fail_at(err, -1, -1, "vdso");
+			crcore_advise(err, "restore under the kernel that the image was made on");
+			return crcore_fail(err, -ENOTSUP, "this kernel maps other special pages into programs");
+		}
+	return some ? vdso_check(&r->manifest->vdso, err) : 0;
+}
+
+/* ---- credentials and limits -------------------------------------------------------------- */
+
+static int check_caps(const struct own *own, const Crcore__Creds *c, struct crcore_error *err)
+{
+	uint64_t missing = (c->permitted | c->bounding | c->ambient) & ~own->creds.permitted;
+
+	for (uint32_t cap = 0; cap < 64; cap++)
+		if ((missing >> cap & 1) && ((c->permitted >> cap & 1) || !(own->creds.bounding >> cap & 1)))
+			return lacks(cap, "because the task had it", err);
+	return 0;
+}
+
+static int check_creds(const struct own *own, const Crcore__Creds *c, struct crcore_error *err)
+{
+	const Crcore__Creds *o = &own->creds;
+	int r = 0;
+
+	if (o->no_new_privs && !c->no_new_privs)
+		return crcore_fail(err, -EPERM, "crcore itself runs with no_new_privs, the task did not");
+	if (creds_equal(o, c))
+		return 0;
+	r = check_caps(own, c, err);
+	if (r == 0 && (c->ruid != o->ruid || c->euid != o->euid || c->suid != o->suid))
+		r = need(CAP_SETUID, "to restore the task's user", err);
+	if (r == 0)
+		r = need(CAP_SETGID, "to restore the task's groups", err);
+	if (r == 0)
+		r = need(CAP_SETPCAP, "to restore the task's capabilities", err);
+	return r;
+}
+
+static int check_limits(const Crcore__Task *t, struct crcore_error *err)
+{
+	for (size_t i = 0; i < t->n_rlimits; i++) {
+		struct rlimit64 own;
+		if (prlimit64(0, (enum __rlimit_resource)i, NULL, &own) < 0 ||
+		    t->rlimits[i]->hard <= own.rlim_max || has_capability(CAP_SYS_RESOURCE))
+			continue;
+		crcore_fail_at(err, (pid_t)t->pid, -1, "resource limit %zu (%llu)", i,
+		               (unsigned long long)t->rlimits[i]->hard);
+		crcore_advise(err, "start crcore with a hard limit that is as high");
+		return crcore_fail(err, -EPERM, "is above crcore's own (%llu), and without "
+		                   "CAP_SYS_RESOURCE it cannot be raised", (unsigned long long)own.rlim_max);
+	}
+	return 0;
+}
+
+/* The scheduling class and nice of struct sched_attr, sched_setattr(2). */
+static bool is_privileged_sched(const struct own *own, const Crcore__Thread *t)
+{
+	uint32_t policy = 0;
+	int32_t nice = 0, own_nice;
+
+	if (t->sched_attr.len < 20)
+		return false;
+	memcpy(&policy, t->sched_attr.data + 4, 4);
+	memcpy(&nice, t->sched_attr.data + 16, 4);
+	memcpy(&own_nice, own->sched + 16, 4);
+	return policy == SCHED_FIFO || policy == SCHED_RR || policy == 6 /* deadline */ ||
+	       nice < own_nice;
+}
+
+static int check_task(struct restore *r, const Crcore__Task *t, struct crcore_error *err)
+{
+	int ret = check_limits(t, err);
+
+	if (ret == 0 && t->oom_score_adj < r->own->oom_score_adj)
+		ret = need(CAP_SYS_RESOURCE, "to restore oom_score_adj", err);
+	for (size_t i = 0; i < t->n_threads && ret == 0; i++) {
+		if (t->threads[i]->creds)
+			ret = check_creds(r->own, t->threads[i]->creds, err);
+		if (ret == 0 && is_privileged_sched(r->own, t->threads[i]))
+			ret = need(CAP_SYS_NICE, "to restore the scheduling", err);
+	}
+	if (ret < 0)
+		crcore_fail_at(err, (pid_t)t->pid, -1, "task %u", t->pid);
+	return ret;
+}
+
+/* ---- descriptors and the rest ---------------------------------------------------------------- */
+
+/* Both the coordinator and the tasks may go up to the hard limit. */
+static int check_descriptors(struct restore *r, struct crcore_error *err)
+{
+	struct rlimit l;
+	uint64_t most = r->nobjects + r->rec.nsegments + 64;
+
+	getrlimit(RLIMIT_NOFILE, &l);
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	for (unsigned i = 0; i < r->rec.nfiles; i++)
+		if (r->rec.files[i]->n_fds) {
+			uint64_t fd = r->rec.files[i]->fds[r->rec.files[i]->n_fds - 1]->fd;
+			most = fd + 16 > most ? fd + 16 : most;
+		}
+	if (most < l.rlim_max)
+		return 0;
+	crcore_advise(err, "raise the hard limit of open files (ulimit -Hn) for crcore");
+	return crcore_fail(err, -EMFILE, "needs %llu descriptors, the hard limit is %llu",
+	                   (unsigned long long)most, (unsigned long long)l.rlim_max);
+}
+
+static int check_plugins(struct restore *r, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < r->host->nplugins; i++) {
+		const struct crcore_plugin *p = &r->host->plugins[i]->p;
+		for (const struct crcore_need *n = p->needs; n && n->what_for; n++)
+			if (!has_capability(n->capability)) {
+				snprintf(err->plugin, sizeof(err->plugin), "%s", p->name);
+				crcore_fail_at(err, -1, -1, "%s", n->what_for);
+				return lacks(n->capability, "for this", err);
+			}
+	}
+	return 0;
+}
+
+int machine_check(struct restore *r, struct crcore_error *err)
+{
+	int ret = 0;
+
+	if (!has_capability(CAP_CHECKPOINT_RESTORE) && !has_capability(CAP_SYS_ADMIN))
+		ret = lacks(CAP_CHECKPOINT_RESTORE, "to choose pids", err);
+	if (ret == 0)
+		ret = need(CAP_SYS_PTRACE, "to set the registers of tasks", err);
+	for (unsigned i = 0; i < r->rec.nfs && ret == 0; i++)
+		if (r->rec.fs[i]->root)
+			ret = need(CAP_SYS_CHROOT, "to restore a root directory", err);
+	if (ret == 0 && (ret = cpu_check(&r->manifest->cpu, err)) == 0)
+		ret = check_vdso(r, err);
+	for (unsigned i = 0; i < r->rec.ntasks && ret == 0; i++)
+		ret = check_task(r, r->rec.tasks[i], err);
+	if (ret == 0 && (ret = check_plugins(r, err)) == 0)
+		ret = check_descriptors(r, err);
+	return ret;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this process is like. Stubs inherit it, so an attribute that a thread
+ * had in common with crcore needs no operation, and most threads have nearly
+ * all in common. Also which newer services the kernel has.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include "core/restore/restore.h"
+#include "core/task/task.h"
+
+#ifndef PR_TIMER_CREATE_RESTORE_IDS
+#define PR_TIMER_CREATE_RESTORE_IDS 77
+#endif
+#define IOPRIO_WHO_PROCESS 1
+
+static uint64_t hex_field(const char *status, const char *key)
+{
+	const char *v = proc_field(status, key);
+
+	return v ? strtoull(v, NULL, 16) : 0;
+}
+
+static int read_groups(struct own *o, struct crcore_error *err)
+{
+	int n = getgroups(0, NULL);
+
+	o->groups = calloc(n > 0 ? (size_t)n : 1, sizeof(gid_t));
+	if (!o->groups)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	n = n > 0 ? getgroups(n, o->groups) : 0;
+	o->creds.groups = o->groups;
+	o->creds.n_groups = n > 0 ? (size_t)n : 0;
+	return 0;
+}
+
+static int read_creds(struct own *o, struct crcore_error *err)
+{
+	cleanup_close int proc = open("/proc/thread-self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *status = NULL;
+	Crcore__Creds *c = &o->creds;
+	int r = proc < 0 ? crcore_fail(err, -errno, "cannot open /proc/thread-self: %s", strerror(errno))
+	                 : proc_read(proc, "status", &status, NULL, err);
+
+	if (r < 0)
+		return r;
+	crcore__creds__init(c);
+	const char *uid = proc_field(status, "Uid"), *gid = proc_field(status, "Gid");
+	if (!uid || !gid ||
+	    sscanf(uid, "%u %u %u %u", &c->ruid, &c->euid, &c->suid, &c->fsuid) != 4 ||
+	    sscanf(gid, "%u %u %u %u", &c->rgid, &c->egid, &c->sgid, &c->fsgid) != 4)
+		return crcore_fail(err, -EIO, "/proc/thread-self/status has no Uid or Gid");
+	c->inheritable = hex_field(status, "CapInh");
+	c->permitted = hex_field(status, "CapPrm");
+	c->effective = hex_field(status, "CapEff");
+	c->bounding = hex_field(status, "CapBnd");
+	c->ambient = hex_field(status, "CapAmb");
+	c->no_new_privs = hex_field(status, "NoNewPrivs") != 0;
+	int bits = prctl(PR_GET_SECUREBITS);
+	c->securebits = bits < 0 ? 0 : (uint32_t)bits;
+	return read_groups(o, err);
+}
+
+static bool try_anon_names(void)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	bool ok = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGE, "test") == 0;
+	munmap(p, PAGE);
+	return ok;
+}
+
+static int read_oom_score_adj(void)
+{
+	cleanup_file FILE *f = fopen("/proc/self/oom_score_adj", "re");
+	int v = 0;
+
+	return f && fscanf(f, "%d", &v) == 1 ? v : 0;
+}
+
+int own_read(struct own **ret, struct crcore_error *err)
+{
+	struct own *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	*ret = o;
+	int r = read_creds(o, err);
+	if (r < 0)
+		return r;
+	syscall(SYS_sched_getattr, 0, o->sched, sizeof(o->sched), 0);
+	long n = syscall(SYS_sched_getaffinity, 0, sizeof(o->affinity), o->affinity);
+	o->affinity_len = n < 0 ? 0 : (size_t)n;
+	long prio = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
+	o->ioprio = prio < 0 ? 0 : (uint32_t)prio;
+	o->personality = (uint32_t)syscall(SYS_personality, 0xffffffff);
+	o->slack = (uint64_t)prctl(PR_GET_TIMERSLACK);
+	o->oom_score_adj = read_oom_score_adj();
+	o->restore_timer_ids = prctl(PR_TIMER_CREATE_RESTORE_IDS, 2 /* GET */, 0, 0, 0) >= 0;
+	o->anon_names = try_anon_names();
+	return 0;
+}
+
+void own_free(struct own *o)
+{
+	if (o)
+		free(o->groups);
+	free(o);
+}
+
+bool creds_equal(const Crcore__Creds *a, const Crcore__Creds *b)
+{
+	return a->ruid == b->ruid && a->euid == b->euid && a->suid == b->suid && a->fsuid == b->fsuid &&
+	       a->rgid == b->rgid && a->egid == b->egid && a->sgid == b->sgid && a->fsgid == b->fsgid &&
+	       a->inheritable == b->inheritable && a->permitted == b->permitted &&
+	       a->effective == b->effective && a->bounding == b->bounding &&
+	       a->ambient == b->ambient && a->securebits == b->securebits &&
+	       a->n_groups == b->n_groups &&
+	       !(a->n_groups && memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)));
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every number that the tree will use, as pid, tid, group or session, must be
+ * free. One that a zombie holds becomes free when its parent reaps it: that is
+ * waited for, for a while. One that something alive holds is refused.
+ */
+#include <signal.h>
+#include "core/restore/restore.h"
+#include "core/task/task.h"
+
+struct numbers { pid_t *v; unsigned n; };
+
+static int add(struct numbers *s, pid_t n, struct crcore_error *err)
+{
+	if (!GROW(s->v, s->n))
+		return births_no_memory(err);
+	s->v[s->n++] = n;
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+/* Pids, tids and the numbers of helpers; groups and sessions are among them. */
+static int collect(struct restore *r, struct numbers *s, struct crcore_error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < r->births.n && ret == 0; i++)
+		if (r->births.v[i].pid)
+			ret = add(s, r->births.v[i].pid, err);
+	for (unsigned i = 0; i < r->rec.ntasks; i++)
+		for (size_t k = 1; k < r->rec.tasks[i]->n_threads && ret == 0; k++)
+			ret = add(s, (pid_t)r->rec.tasks[i]->threads[k]->tid, err);
+	qsort(s->v, s->n, sizeof(*s->v), by_number);
+	return ret;
+}
+
+/* As a pid, a tid or a process group. Somebody else's counts too (EPERM). */
+static bool is_taken(pid_t n)
+{
+	return kill(n, 0) == 0 || errno != ESRCH || (n > 1 && (kill(-n, 0) == 0 || errno != ESRCH));
+}
+
+/* ---- who has it? --------------------------------------------------------------------------- */
+
+struct holder { struct proc_stat stat; const char *as; };
+
+static bool read_stat(pid_t pid, struct proc_stat *ret)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_close int proc = proc_open(pid, &ignored);
+
+	return proc >= 0 && proc_stat(proc, ret, &ignored) == 0;
+}
+
+/* Looks through all processes, by group and session. */
+static bool find_member(pid_t n, struct holder *ret)
+{
+	cleanup_dir DIR *d = opendir("/proc");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+		if (pid <= 0 || !read_stat(pid, &ret->stat))
+			continue;
+		ret->as = ret->stat.pgid == n ? "process group" : "session";
+		if ((ret->stat.pgid == n || ret->stat.sid == n) && ret->stat.state != 'Z')
+			return true;
+	}
+	return false;
+}
+
+static bool find_holder(pid_t n, struct holder *ret)
+{
+	if (read_stat(n, &ret->stat)) {
+		ret->as = ret->stat.pid == n ? "pid" : "thread id";
+		return true;
+	}
+	return find_member(n, ret);
+}
+
+static int refuse(pid_t n, const struct holder *h, const char *why, struct crcore_error *err)
+{
+	crcore_fail_at(err, n, -1, "number %d", n);
+	crcore_advise(err, "end that process, or restore in a new pid namespace (unshare --pid --fork "
+	              "--mount-proc)");
+	return crcore_fail(err, -EEXIST, "is the %s of process %d (%s)%s", h->as, h->stat.pid,
+	                   h->stat.comm, why);
+}
+
+void pids_explain(struct restore *r, pid_t pid, struct crcore_error *err)
+{
+	struct holder h;
+
+	if (find_holder(pid, &h))
+		refuse(pid, &h, "", err);
+}
+
+/* ---- the check ------------------------------------------------------------------------------- */
+
+static int wait_free(pid_t n, uint64_t deadline, struct crcore_error *err)
+{
+	struct timespec pause = { 0, 500000 };
+	struct holder h = { 0 };
+
+	while (is_taken(n)) {
+		int ret = worker_check(err);
+		if (ret < 0)
+			return ret;
+		if (find_holder(n, &h)) {
+			if (h.stat.state != 'Z' && h.stat.state != 'X')
+				return refuse(n, &h, "", err);
+			if (now_ns() >= deadline)
+				return refuse(n, &h, ", a zombie that its parent does not reap", err);
+		}
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < 20000000)
+			pause.tv_nsec *= 2;
+	}
+	return 0;
+}
+
+static int pid_max(void)
+{
+	cleanup_file FILE *f = fopen("/proc/sys/kernel/pid_max", "re");
+	int v;
+
+	return f && fscanf(f, "%d", &v) == 1 ? v : 32768;
+}
+
+int pids_check(struct restore *r, struct crcore_error *err)
+{
+	struct numbers s = { 0 };
+	const struct crcore_value *wait = policy_core(r->cmd->policy, "restore.pid-wait");
+	uint64_t deadline = now_ns() + (uint64_t)(wait ? wait->i : 0);
+	const int max = pid_max();
+	int ret = collect(r, &s, err);
+
+	for (unsigned i = 0; i < s.n && ret == 0; i++) {
+		if (s.v[i] >= max) {
+			crcore_fail_at(err, s.v[i], -1, "pid %d", s.v[i]);
+			crcore_advise(err, "raise /proc/sys/kernel/pid_max");
+			ret = crcore_fail(err, -ERANGE, "is above the largest pid here (%d)", max - 1);
+		} else if (is_taken(s.v[i])) {
+			ret = wait_free(s.v[i], deadline, err);
+		}
+	}
+	free(s.v);
+	return ret;
+}
+
+/* Helpers whose number does not matter get one from the upper end, where the
+ * kernel, which counts upwards, is not likely to be soon. */
+int pids_choose(struct restore *r, struct crcore_error *err)
+{
+	struct numbers s = { 0 };
+	int ret = r->births.nrounds ? collect(r, &s, err) : 0;
+	pid_t at = pid_max() - 1;
+
+	for (unsigned i = 0; i < r->births.n && ret == 0; i++) {
+		if (r->births.v[i].pid)
+			continue;
+		while (at > 1 && (bsearch(&at, s.v, s.n, sizeof(at), by_number) ||
+		                  (!r->only_plan && is_taken(at))))
+			at--;
+		r->births.v[i].pid = at--;
+	}
+	free(s.v);
+	return ret;
+}

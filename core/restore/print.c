@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * restore --plan: what would be done, by whom, before anything is. Descriptors
+ * of the coordinator do not exist yet and show as -1.
+ */
+#include "core/restore/restore.h"
+
+static void print_objects(const struct restore *r, FILE *f)
+{
+	fprintf(f, "coordinator:\n");
+	for (unsigned i = 0; i < r->rec.nsegments; i++)
+		fprintf(f, "  make shared memory %u: %llu bytes\n", r->rec.segments[i]->id,
+		        (unsigned long long)r->rec.segments[i]->size);
+	for (unsigned i = 0; i < r->nobjects; i++)
+		fprintf(f, "  make object %u: %s: %s\n", r->objects[i].id, r->objects[i].rec->plugin,
+		        r->objects[i].rec->label);
+	fprintf(f, "  region of %llu bytes at %#llx\n", (unsigned long long)r->arena.limit,
+	        (unsigned long long)r->arena.remote);
+}
+
+static void print_birth(const struct restore *r, unsigned i, FILE *f)
+{
+	const struct birth *b = &r->births.v[i];
+	const struct stub *s = &r->stubs[i];
+
+	if (!s->rec)
+		fprintf(f, "helper %d", b->pid);
+	else
+		fprintf(f, "task %d %s", b->pid,
+		        b->zombie || !s->rec->n_threads ? s->rec->comm : s->rec->threads[0]->comm);
+	if (b->creator >= 0)
+		fprintf(f, ", cloned by %d%s", r->births.v[b->creator].pid,
+		        b->sibling ? " as its brother" : "");
+	else
+		fprintf(f, ", cloned by crcore");
+	if (b->leads_session)
+		fprintf(f, ", leads a session");
+	fprintf(f, "%s:\n", b->zombie ? ", exits" : "");
+}
+
+void restore_print(struct restore *r, FILE *f)
+{
+	print_objects(r, f);
+	for (unsigned i = 0; i < r->births.n; i++) {
+		const struct stub *s = &r->stubs[i];
+		print_birth(r, i, f);
+		prog_print(s->p, f, "  ");
+		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++) {
+			fprintf(f, "  thread %u %s:\n", s->rec->threads[k]->tid, s->rec->threads[k]->comm);
+			prog_print(s->threads[k - 1], f, "    ");
+		}
+	}
+	fprintf(f, "coordinator:\n  seize all threads, unmap the region, set registers, let go\n");
+}

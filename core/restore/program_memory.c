@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory of one address space, from its layout (core/memory): before the
+ * children are born what they inherit, afterwards what is its own.
+ *
+ * Mappings that pages are read into are made writable first; mappings_finish()
+ * gives them the protection that they had. Nothing is made writable that needs
+ * no pages: a large reservation without access must not be charged.
+ */
+#include <linux/mman.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include "core/restore/restore.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+#define ADVICE(n) (1ULL << (n))
+#define HUGE (ADVICE(MADV_HUGEPAGE) | ADVICE(MADV_NOHUGEPAGE))
+
+const struct layout *layout_of(const struct stub *s)
+{
+	for (unsigned i = 0; s->rec && s->rec->mm && i < s->r->layouts.n; i++)
+		if (s->r->layouts.v[i].mm == s->rec->mm)
+			return &s->r->layouts.v[i];
+	return NULL;
+}
+
+static bool is_special(const Crcore__Vma *v)
+{
+	return v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
+	       v->backing == CRCORE__BACKING__VSYSCALL;
+}
+
+/* ---- mappings ---------------------------------------------------------------------- */
+
+/* The descriptor of the last backing: neighbours often have the same. */
+struct backing {
+	uint32_t op;       /* that fetched it; UINT32_MAX: none */
+	uint32_t id;
+	bool segment;
+};
+
+static void backing_close(struct stub *s, struct backing *b)
+{
+	if (b->op != UINT32_MAX)
+		close_fd(s->p, b->op);
+	b->op = UINT32_MAX;
+}
+
+static int backing_open(struct stub *s, struct backing *b, const Crcore__Vma *v,
+                        struct crcore_error *err)
+{
+	bool segment = v->backing == CRCORE__BACKING__SEGMENT;
+
+	if (b->op != UINT32_MAX && b->id == v->object && b->segment == segment)
+		return 0;
+	backing_close(s, b);
+	int fd = segment ? segment_fd(s->r, v->object) : object_fd(s->r, v->object, err);
+	if (fd < 0 && !s->r->only_plan)
+		return crcore_fail(err, fd, "what is mapped at %#llx was not made",
+		                   (unsigned long long)v->start);
+	*b = (struct backing){ fetch_fd(s->r, s->p, "fetch mapped file", fd), v->object, segment };
+	return 0;
+}
+
+static uint64_t map_flags(const Crcore__Vma *v)
+{
+	uint64_t flags = MAP_FIXED | (v->shared ? MAP_SHARED : MAP_PRIVATE);
+
+	if (v->backing == CRCORE__BACKING__HUGETLB)
+		flags |= MAP_ANONYMOUS | MAP_HUGETLB | (uint64_t)v->huge_shift << MAP_HUGE_SHIFT;
+	else if (v->backing != CRCORE__BACKING__FILE && v->backing != CRCORE__BACKING__SEGMENT)
+		flags |= MAP_ANONYMOUS;
+	if (v->grows_down)
+		flags |= MAP_GROWSDOWN;
+	if (v->noreserve)
+		flags |= MAP_NORESERVE;
+	if (v->droppable)
+		flags = (flags & ~(uint64_t)MAP_PRIVATE) | MAP_DROPPABLE;
+	return flags;
+}
+
+static int map(struct stub *s, struct backing *b, const struct layout_map *m, bool writable,
+               struct crcore_error *err)
+{
+	const Crcore__Vma *v = m->vma;
+	struct crcore_arg fd = IMM(-1), offset = IMM(0);
+	uint64_t prot = v->prot | (writable ? PROT_WRITE : 0);
+
+	if (v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__SEGMENT) {
+		int r = backing_open(s, b, v, err);
+		if (r < 0)
+			return r;
+		fd = RESULT(b->op);
+		offset = IMM(m->offset);
+	}
+	CALL(s->p, "map", SYS_mmap, EXPECT_EQUAL, (int64_t)m->start, IMM(m->start),
+	     IMM(m->end - m->start), IMM(prot), IMM(map_flags(v)), fd, offset);
+	for (unsigned bit = MADV_HUGEPAGE; bit <= MADV_NOHUGEPAGE; bit++)
+		if (v->advice & ADVICE(bit))
+			CALL(s->p, "advise", SYS_madvise, EXPECT_EQUAL, 0, IMM(m->start),
+			     IMM(m->end - m->start), IMM(bit));
+	return 0;
+}
+
+/* Is anything read into [start, end)? Both lists ascend: *at goes on from call to call. */
+static bool filled(const struct layout_fill *f, unsigned n, unsigned *at, uint64_t start,
+                   uint64_t end)
+{
+	while (*at < n && f[*at].addr + f[*at].pages * PAGE <= start)
+		++*at;
+	return *at < n && f[*at].addr < end;
+}
+
+/* f NULL: what is staged, all of it writable. */
+static int map_all(struct stub *s, const struct layout_map *m, unsigned n,
+                   const struct layout_fill *f, unsigned nf, struct crcore_error *err)
+{
+	struct backing b = { .op = UINT32_MAX };
+	unsigned at = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		if (i && m[i].start < m[i - 1].start)
+			at = 0;
+		bool write = !m[i].vma->shared && (!f || filled(f, nf, &at, m[i].start, m[i].end));
+		if (!is_special(m[i].vma))
+			r = map(s, &b, &m[i], write, err);
+	}
+	backing_close(s, &b);
+	return r;
+}
+
+/* ---- the two parts ----------------------------------------------------------------- */
+
+/* What the memory needs before the child of a step is cloned. */
+int memory_step(struct stub *s, const struct layout *l, unsigned step, struct crcore_error *err)
+{
+	unsigned map_at = 0, fill_at = 0;
+
+	for (unsigned k = 0; k < step; k++) {
+		map_at += l->steps[k].nmaps;
+		fill_at += l->steps[k].nfills;
+	}
+	struct layout_step t = l->steps[step];
+	int r = map_all(s, l->stage + map_at, t.nmaps, NULL, 0, err);
+	if (r == 0)
+		fills_build(s, l->stage_fills + fill_at, t.nfills);
+	return r;
+}
+
+static void arrange(struct stub *s, const struct layout *l)
+{
+	for (unsigned i = 0; i < l->nmoves; i++) {
+		const struct layout_move *m = &l->moves[i];
+		CALL(s->p, "move", SYS_mremap, EXPECT_EQUAL, (int64_t)m->to, IMM(m->from), IMM(m->len),
+		     IMM(m->len), IMM(MREMAP_MAYMOVE | MREMAP_FIXED), IMM(m->to));
+	}
+	for (unsigned i = 0; i < l->ndrops; i++)
+		CALL(s->p, "drop", SYS_munmap, EXPECT_EQUAL, 0, IMM(l->drops[i].start),
+		     IMM(l->drops[i].end - l->drops[i].start));
+}
+
+static void advise_ranges(struct stub *s, const char *label, const struct layout_range *v,
+                          unsigned n, int advice)
+{
+	for (unsigned i = 0; i < n; i++)
+		CALL(s->p, label, SYS_madvise, EXPECT_EQUAL, 0, IMM(v[i].start),
+		     IMM(v[i].end - v[i].start), IMM(advice));
+}
+
+int memory_build(struct stub *s, struct crcore_error *err)
+{
+	const struct layout *l = layout_of(s);
+
+	if (!s->mm)
+		return 0;
+	if (!l)
+		return crcore_fail(err, -EINVAL, "there is no layout for address space %u", s->mm->id);
+	if (s->share[SHARE_MM].n)
+		OP(s->p, "wait for those who share it", OP_WAIT, EXPECT_ANY, 0,
+		   IMM(s->share[SHARE_MM].word), IMM(l->nsteps));
+	if (s->mm->thp_disable)
+		CALL(s->p, "disable huge pages", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_THP_DISABLE),
+		     IMM(1), IMM(0), IMM(0), IMM(0));
+	arrange(s, l);
+	static const struct layout_fill none;
+	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);
+	if (r < 0)
+		return r;
+	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
+	fills_build(s, l->fills, l->nfills);
+	advise_ranges(s, "guard", l->guards, l->nguards, MADV_GUARD_INSTALL);
+	mappings_finish(s, l);
+	specials_unpark(s);
+	return mm_map_build(s, err);
+}

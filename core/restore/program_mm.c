@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The last touches to an address space: protection, advice, locks and names of
+ * its mappings, and what the kernel notes about it as a whole (where code, heap,
+ * arguments and environment are, the auxiliary vector, the executable).
+ */
+#include <linux/prctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include "core/restore/restore.h"
+
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+
+/* Bytes of a mapping that were mapped afresh, and whether pages were read into it. */
+static void history(const struct layout *l, const Crcore__Vma *v, uint64_t *fresh, bool *filled,
+                    unsigned *map_at, unsigned *fill_at)
+{
+	*fresh = 0;
+	while (*map_at < l->nmaps && l->maps[*map_at].end <= v->start)
+		++*map_at;
+	for (unsigned i = *map_at; i < l->nmaps && l->maps[i].start < v->end; i++)
+		*fresh += l->maps[i].end - l->maps[i].start;
+	while (*fill_at < l->nfills && l->fills[*fill_at].addr + l->fills[*fill_at].pages * PAGE <= v->start)
+		++*fill_at;
+	*filled = *fill_at < l->nfills && l->fills[*fill_at].addr < v->end;
+}
+
+static void advise(struct stub *s, const Crcore__Vma *v)
+{
+	for (unsigned bit = 1; bit < 64; bit++) {
+		bool huge = bit == MADV_HUGEPAGE || bit == MADV_NOHUGEPAGE; /* done when mapped */
+		if ((v->advice >> bit & 1) && !huge)
+			CALL(s->p, "advise", SYS_madvise, EXPECT_EQUAL, 0, IMM(v->start),
+			     IMM(v->end - v->start), IMM(bit));
+	}
+}
+
+static void finish(struct stub *s, const Crcore__Vma *v, bool made_writable)
+{
+	const uint64_t len = v->end - v->start;
+
+	if (made_writable && !(v->prot & PROT_WRITE))
+		CALL(s->p, "protect", SYS_mprotect, EXPECT_EQUAL, 0, IMM(v->start), IMM(len),
+		     IMM(v->prot));
+	advise(s, v);
+	if (v->locked) /* a mapping without access is locked, but the call says ENOMEM */
+		CALL(s->p, "lock", SYS_mlock2, v->prot ? EXPECT_EQUAL : EXPECT_ANY, 0, IMM(v->start),
+		     IMM(len), IMM(v->lock_onfault ? MLOCK_ONFAULT : 0));
+	if (v->name && v->name[0] && s->r->own->anon_names)
+		CALL(s->p, "name mapping", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_VMA),
+		     IMM(PR_SET_VMA_ANON_NAME), IMM(v->start), IMM(len),
+		     DATA(prog_data(s->p, v->name, strlen(v->name) + 1)));
+}
+
+void mappings_finish(struct stub *s, const struct layout *l)
+{
+	unsigned map_at = 0, fill_at = 0;
+
+	for (size_t i = 0; i < s->mm->n_vmas; i++) {
+		const Crcore__Vma *v = s->mm->vmas[i];
+		uint64_t fresh;
+		bool filled;
+		if (v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
+		    v->backing == CRCORE__BACKING__VSYSCALL)
+			continue;
+		history(l, v, &fresh, &filled, &map_at, &fill_at);
+		finish(s, v, filled || fresh < v->end - v->start);
+	}
+	for (size_t i = 0; i < s->mm->n_vmas; i++)
+		if (s->mm->vmas[i]->sealed)
+			CALL(s->p, "seal", SYS_mseal, EXPECT_EQUAL, 0, IMM(s->mm->vmas[i]->start),
+			     IMM(s->mm->vmas[i]->end - s->mm->vmas[i]->start), IMM(0));
+	if (s->mm->mlock_future)
+		CALL(s->p, "lock future mappings", SYS_mlockall, EXPECT_EQUAL, 0,
+		     IMM(s->mm->mlock_future & ~(uint32_t)MCL_CURRENT));
+}
+
+/* The executable's descriptor stands inside of data, so its number must be known:
+ * one that no table of the tree uses, and no task that shares this table. */
+static int fetch_exe(struct stub *s, int number, struct crcore_error *err)
+{
+	int fd = object_fd(s->r, s->mm->exe, err);
+
+	if (fd < 0 && !s->r->only_plan)
+		return fd;
+	uint32_t op = fetch_fd(s->r, s->p, "fetch executable", fd);
+	CALL(s->p, "number executable", SYS_dup3, EXPECT_EQUAL, number, RESULT(op), IMM(number), IMM(0));
+	close_fd(s->p, op);
+	return 0;
+}
+
+int mm_map_build(struct stub *s, struct crcore_error *err)
+{
+	const Crcore__Mm *mm = s->mm;
+	const int number = s->r->coordinator_fd + 1 + (s->r->files_shared ? (int)s->birth : 0);
+	struct prctl_mm_map map = {
+		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
+		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,
+		.start_stack = mm->start_stack, .arg_start = mm->arg_start, .arg_end = mm->arg_end,
+		.env_start = mm->env_start, .env_end = mm->env_end,
+		.auxv_size = (uint32_t)mm->auxv.len, .exe_fd = mm->exe ? (uint32_t)number : (uint32_t)-1,
+	};
+	int r = mm->exe ? fetch_exe(s, number, err) : 0;
+
+	if (r < 0)
+		return r;
+	map.auxv = (void *)(uintptr_t)arena_put(&s->r->arena, mm->auxv.data, mm->auxv.len);
+	CALL(s->p, "describe memory", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_MM), IMM(PR_SET_MM_MAP),
+	     DATA(prog_data(s->p, &map, sizeof(map))), IMM(sizeof(map)), IMM(0));
+	if (mm->exe)
+		CALL(s->p, "close executable", SYS_close, EXPECT_EQUAL, 0, IMM(number));
+	return 0;
+}

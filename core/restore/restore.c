@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * crcore restore: the stages, in the worker, and what main does for it. A
+ * failure at any stage takes everything back; so does the end of main.
+ */
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include "core/restore/restore.h"
+#include "core/task/task.h"
+
+/* ---- in the worker ---------------------------------------------------------------------- */
+
+static int plan(struct restore *r, struct crcore_error *err)
+{
+	int ret;
+
+	if ((ret = own_read(&r->own, err)) < 0 || (ret = restore_load(r, err)) < 0 ||
+	    (ret = specials_find(r, err)) < 0 || (ret = restore_plan(r, err)) < 0)
+		return ret;
+	if (r->only_plan)
+		return 0;
+	ret = machine_check(r, err);
+	return ret < 0 ? ret : pids_check(r, err);
+}
+
+static int create(struct restore *r, struct crcore_error *err)
+{
+	int ret = r->only_plan ? 0 : segments_create(r, err);
+
+	if (ret == 0 && !r->only_plan)
+		ret = objects_create(r, err);
+	if (ret == 0 && (ret = arena_open(r, err)) == 0)
+		ret = programs_build(r, err);
+	return ret;
+}
+
+static int build(struct restore *r, struct crcore_error *err)
+{
+	uint64_t start = now_ns();
+	int ret = plan(r, err);
+
+	if (ret < 0 || (ret = worker_check(err)) < 0)
+		return ret;
+	log_line(2, "planned %u tasks, %llu us", r->rec.ntasks,
+	         (unsigned long long)(now_ns() - start) / 1000);
+	if ((ret = create(r, err)) < 0)
+		return ret;
+	log_line(2, "created, %llu us", (unsigned long long)(now_ns() - start) / 1000);
+	if (r->only_plan) {
+		restore_print(r, stdout);
+		return 0;
+	}
+	if ((ret = restore_run(r, err)) < 0)
+		return ret;
+	log_line(2, "all tasks are complete, %llu us", (unsigned long long)(now_ns() - start) / 1000);
+	if ((ret = restore_settle(r, err)) < 0 || (ret = restore_release(r, err)) < 0)
+		return ret;
+	log_line(2, "restored, %llu us", (unsigned long long)(now_ns() - start) / 1000);
+	return (int)r->rec.tasks[0]->pid;
+}
+
+static int work(struct worker *w, void *arg, struct crcore_error *err)
+{
+	struct command *cmd = arg;
+	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan, .pages_fd = -1,
+	                     .arena.memfd = -1, .main_pgid = getpgid(w->main) };
+
+	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
+	int ret = build(&r, err);
+	if (ret < 0)
+		restore_kill(&r);
+	if (r.host)
+		host_undo(r.host, ret >= 0);
+	restore_unload(&r);
+	return ret;
+}
+
+/* ---- in main ------------------------------------------------------------------------------ */
+
+struct outcome {
+	struct command *cmd;
+	pid_t first;      /* what main cloned; 0: nothing */
+	pid_t *before;    /* children that main had already */
+	unsigned nbefore;
+};
+
+static int main_work(struct worker *w, void *arg, struct crcore_error *err)
+{
+	return work(w, ((struct outcome *)arg)->cmd, err);
+}
+
+static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfds,
+                 struct crcore_error *err)
+{
+	struct outcome *o = arg;
+	struct root_request q;
+
+	if (len != sizeof(q) || nfds != 2)
+		return crcore_fail(err, -EPROTO, "an unknown request of the worker");
+	memcpy(&q, msg, sizeof(q));
+	int pid = root_clone(&q, fds[0], fds[1], err);
+	if (pid > 0)
+		o->first = pid;
+	return pid;
+}
+
+static int children(pid_t **ret, unsigned *ret_n)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_close int proc = proc_open(getpid(), &ignored);
+
+	*ret = NULL;
+	*ret_n = 0;
+	return proc < 0 ? proc : proc_children(proc, getpid(), ret, ret_n, &ignored);
+}
+
+/* After a failure: as a subreaper main inherits whatever is left of the tree. The
+ * worker has killed it all, unless it was itself killed. */
+static void end_children(const struct outcome *o)
+{
+	for (;;) {
+		cleanup_free pid_t *v = NULL;
+		unsigned n, ours = 0;
+		if (children(&v, &n) < 0)
+			return;
+		for (unsigned i = 0; i < n; i++) {
+			unsigned k;
+			for (k = 0; k < o->nbefore && o->before[k] != v[i]; k++)
+				;
+			if (k < o->nbefore)
+				continue;
+			ours++;
+			kill(v[i], SIGKILL);
+			while (waitpid(v[i], NULL, __WALL) < 0 && errno == EINTR)
+				;
+		}
+		if (!ours)
+			return;
+	}
+}
+
+static int wait_for_root(pid_t pid, struct crcore_error *err)
+{
+	int status;
+
+	while (waitpid(pid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return crcore_fail(err, -errno, "cannot wait for task %d: %s", pid, strerror(errno));
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int command_restore(struct command *cmd, struct crcore_error *err)
+{
+	const bool detached = policy_core(cmd->policy, "restore.detached")->b;
+	const bool sibling = policy_core(cmd->policy, "restore.sibling")->b;
+	struct outcome o = { .cmd = cmd };
+
+	if (cmd->plan)
+		return worker_run(main_work, NULL, &o, err);
+	signal(SIGCHLD, SIG_DFL); /* an ignored one would reap the root for us */
+	children(&o.before, &o.nbefore);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	int r = worker_run(main_work, serve, &o, err);
+	if (r < 0) {
+		if (o.first && sibling && err->code == -EPIPE)
+			kill(o.first, SIGKILL);
+		end_children(&o);
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
+	free(o.before);
+	if (r > 0 && o.first != r) /* a helper, and gone by now */
+		waitpid(o.first, NULL, __WALL);
+	if (r < 0)
+		return r;
+	return detached || sibling ? 0 : wait_for_root(r, err);
+}

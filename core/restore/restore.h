@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A restore, while it is made: what the files of this folder share.
+ *
+ * load -> plan -> create -> run -> settle -> release, all in the worker; main
+ * only clones the first task (root.c), so that it can wait for it. Up to the
+ * end of `plan` nothing exists and everything that can be refused is refused.
+ *
+ *   load.c objects.c segments.c   records, the objects of plugins, shared memory
+ *   births*.c pids.c machine.c    what the tree needs of the kernel
+ *   arena.c program*.c            the region and the programs in it
+ *   run.c root.c                  stubs carry the programs out
+ *   settle.c end.c                registers, letting go; or taking all back
+ */
+#ifndef CRCORE_RESTORE_H
+#define CRCORE_RESTORE_H
+
+#include "core/cli/cli.h"
+#include "core/host/host.h"
+#include "core/image/core_records.h"
+#include "core/memory/memory.h"
+#include "core/program/program.h"
+#include "core/restore/births.h"
+#include "core/util/util.h"
+#include "core/util/worker.h"
+
+/* The region of the whole tree: one memfd, at the same address everywhere. */
+struct arena {
+	int memfd;
+	uint8_t *local;       /* the coordinator's mapping of it */
+	uint64_t remote;      /* address in every task */
+	uint64_t size;        /* of the hole there: region and parking place */
+	uint64_t limit, used; /* of the region, bytes */
+	uint64_t park;        /* address where vvar and vdso wait for their place */
+};
+
+/* vvar and vdso as this process has them, and so the first task. */
+struct special { uint64_t start, end; bool vdso; };
+#define SPECIALS_MAX 4
+#define PARK_SIZE (64 * PAGE)
+
+/* What processes can share; the first that has it builds it, when all who share
+ * it are ready for that. */
+enum share { SHARE_MM, SHARE_FILES, SHARE_FILES_LATE, SHARE_SIGHAND, NSHARES };
+
+/* One process: a birth with its programs. */
+struct stub {
+	struct restore *r;
+	unsigned birth;           /* index in births */
+	const Crcore__Task *rec;  /* NULL: a helper */
+	const Crcore__Mm *mm;     /* NULL: none that it builds (helper, zombie, or not the owner) */
+	const Crcore__Files *files;
+	const Crcore__Fs *fs;
+	const Crcore__Sighand *sighand;
+	prog *p;                  /* of the leader */
+	prog **threads;           /* of the others: rec->n_threads - 1 */
+	uint64_t at, *threads_at; /* addresses of the placed programs */
+	uint32_t spawn_op;        /* of its creator: clones it */
+	uint64_t arrivals;        /* address of the word that reporters add to */
+	unsigned reporters[3];    /* at BORN, GROUPED, later */
+	uint64_t threads_word;    /* ... its other threads add to, when they are ready */
+	uint64_t actions_word;    /* ... tells that signal actions are set */
+	uint64_t stop_word;       /* ... tells that it may be stopped */
+	struct sharing { unsigned n; uint64_t word; } share[NSHARES]; /* those that share with it */
+	struct stub *owner[NSHARES]; /* itself, or whose thing it shares */
+	uint32_t *resume_op;      /* per thread: the call that is to be interrupted, or UINT32_MAX */
+};
+
+enum barrier { BORN, GROUPED, FAMILY, BUILT, NBARRIERS };
+
+struct object_fd { uint32_t id; int fd; uint8_t state; struct crcore_ctx *owner; Crcore__Object *rec; };
+struct segment_fd { uint32_t id; int fd; };
+
+struct restore {
+	struct command *cmd;
+	struct worker *worker;
+	bool only_plan;              /* --plan: nothing is created or asked of the machine */
+	bool shell_job;
+	struct image *image;
+	const Crcore__Manifest *manifest;
+	struct core_records rec;
+	struct host *host;
+	struct crcore_task *tasks;   /* what plugins see, parallel to rec.tasks */
+	pid_t *tids;
+	struct births births;
+	struct layouts layouts;
+	unsigned *layout_task;       /* birth of each task in the order given to layouts_plan() */
+	struct object_fd *objects;   /* by id */
+	unsigned nobjects;
+	struct segment_fd *segments; /* by id */
+	int pages_fd;
+	uint64_t pages_len;
+	struct special specials[SPECIALS_MAX];
+	unsigned nspecials;
+	struct own *own;             /* what stubs start with (own.c) */
+	struct arena arena;
+	int coordinator_fd;          /* number of the worker's pidfd in the tasks */
+	bool files_shared;           /* some tasks share a table: their numbers must not clash */
+	struct stub *stubs;          /* parallel to births.v */
+	uint64_t go[NBARRIERS];      /* addresses of words */
+	uint64_t round_word, *round_ready, *round_done;
+	bool root_asked;             /* main was asked to clone: something may exist */
+	pid_t root_pid, main_pgid;
+};
+
+/* load.c */
+int restore_load(struct restore *, struct crcore_error *);
+void restore_unload(struct restore *);
+/* The processes and what they share; all refusals that need no machine. */
+int restore_plan(struct restore *, struct crcore_error *); /* plan.c */
+/* machine.c: capabilities, limits, processor, vdso, kernel features. */
+int machine_check(struct restore *, struct crcore_error *);
+int specials_find(struct restore *, struct crcore_error *);
+bool has_capability(uint32_t cap);
+
+/* pids.c */
+int pids_check(struct restore *, struct crcore_error *);
+int pids_choose(struct restore *, struct crcore_error *); /* free numbers for helpers */
+void pids_explain(struct restore *, pid_t pid, struct crcore_error *); /* who has it? */
+
+/* objects.c */
+int objects_load(struct restore *, struct crcore_error *);
+int objects_create(struct restore *, struct crcore_error *);
+int object_need(struct restore *, uint32_t id, struct crcore_error *); /* made if need be */
+int object_fd(struct restore *, uint32_t id, struct crcore_error *); /* created by now */
+void objects_close(struct restore *);
+int segments_create(struct restore *, struct crcore_error *); /* segments.c */
+int segment_fd(struct restore *, uint32_t id);
+
+/* arena.c */
+int arena_size(struct restore *);
+int arena_open(struct restore *, struct crcore_error *);
+void arena_close(struct arena *);
+uint64_t arena_word(struct arena *); /* address of a fresh zeroed word; 0: full */
+uint64_t arena_put(struct arena *, const void *bytes, size_t len); /* address of a copy; 0: full */
+struct region *arena_region(const struct arena *);
+void *arena_local(const struct arena *, uint64_t remote);
+int arena_place(struct arena *, prog *, uint64_t *ret_at, struct crcore_error *);
+
+/* programs.c: builds and places all; program_*.c: the parts of one process */
+int programs_build(struct restore *, struct crcore_error *);
+void programs_free(struct restore *);
+void share_ready(struct stub *, enum share);                       /* a sharer tells the owner ... */
+void share_wait(struct stub *, enum share);                        /* ... who waits for all */
+int process_build(struct stub *, struct crcore_error *);           /* program_task.c */
+int spawn_children(struct stub *, struct crcore_error *);          /* program_births.c */
+void family_build(struct stub *);                                  /* program_family.c */
+void barrier_arrive(struct stub *, enum barrier);
+void barrier_wait(struct stub *, prog *, enum barrier);
+void first_begin(struct stub *);                                   /* program_first.c */
+void specials_unpark(struct stub *);
+const struct layout *layout_of(const struct stub *);               /* program_memory.c */
+int memory_step(struct stub *, const struct layout *, unsigned step, struct crcore_error *);
+int memory_build(struct stub *, struct crcore_error *);
+void fills_build(struct stub *, const struct layout_fill *, unsigned n);  /* program_fill.c */
+int mm_map_build(struct stub *, struct crcore_error *);            /* program_mm.c */
+void mappings_finish(struct stub *, const struct layout *);
+int files_build(struct stub *, struct crcore_error *);             /* program_files.c */
+int fs_build(struct stub *, struct crcore_error *);
+void threads_spawn(struct stub *);                                 /* program_thread.c */
+int thread_build(struct stub *, unsigned thread, struct crcore_error *);
+void thread_attributes(prog *, const struct own *, const Crcore__Thread *);
+void thread_resume(struct stub *, prog *, unsigned thread);        /* program_resume.c */
+void creds_build(prog *, const struct own *, const Crcore__Creds *); /* program_creds.c */
+void signals_build(struct stub *);                                 /* program_signals.c */
+void pending_build(struct stub *, prog *, unsigned thread);
+int timers_create(struct stub *, struct crcore_error *);           /* program_timers.c */
+void timers_arm(struct stub *);
+/* Appends what makes a descriptor of the coordinator one of the task. */
+uint32_t fetch_fd(struct restore *, prog *, const char *label, int fd);
+void close_fd(prog *, uint32_t op);
+
+/* own.c: the attributes of this process, which stubs inherit: no operation
+ * is needed where a thread had the same. */
+struct own {
+	Crcore__Creds creds;
+	uint32_t *groups;
+	uint8_t sched[56];
+	uint8_t affinity[1024];
+	size_t affinity_len;
+	uint32_t ioprio, personality;
+	uint64_t slack;
+	int oom_score_adj;
+	bool restore_timer_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
+	bool anon_names;        /* PR_SET_VMA_ANON_NAME */
+};
+int own_read(struct own **ret, struct crcore_error *);
+void own_free(struct own *);
+bool creds_equal(const Crcore__Creds *, const Crcore__Creds *);
+
+/* root.c, in main */
+struct root_request { /* worker to main; with it come memfd and pidfd */
+	uint64_t region, size, entry, program, stack;
+	int coordinator_fd;
+	pid_t pid;
+	bool sibling;
+};
+int root_clone(const struct root_request *, int memfd, int pidfd, struct crcore_error *);
+
+/* run.c */
+int restore_run(struct restore *, struct crcore_error *);
+/* settle.c */
+int restore_settle(struct restore *, struct crcore_error *);
+int restore_release(struct restore *, struct crcore_error *);
+/* end.c: kills what was created, whatever state it is in. */
+void restore_kill(struct restore *);
+/* Pids of tasks, by what their creators' operations say; 0: not born (yet). */
+pid_t born_pid(const struct restore *, unsigned birth);
+
+/* print.c */
+void restore_print(struct restore *, FILE *);
+
+#endif

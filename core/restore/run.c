@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run stage: main clones the first task, and the programs do the rest. The
+ * worker only waits, for the end of all programs or for the first failure, and
+ * notices tasks that were killed by somebody else.
+ */
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "core/restore/restore.h"
+#include "core/task/task.h"
+
+#define LOOK_EVERY 100000000 /* ns: for tasks that are gone, and for main */
+
+static int futex_wait(uint32_t *word, uint32_t seen, long ns)
+{
+	struct timespec t = { 0, ns };
+
+	return (int)syscall(SYS_futex, word, FUTEX_WAIT, seen, &t, NULL, 0);
+}
+
+/* ---- which programs must come to their end ------------------------------------------------- */
+
+/* Those of stopped tasks are stopped anywhere behind their last barrier; those that
+ * go on with an interrupted call wait in it. settle.c looks after both. */
+static bool comes_to_end(const struct stub *s, unsigned thread)
+{
+	if (!s->rec || s->r->births.v[s->birth].zombie)
+		return true;
+	return s->rec->state != CRCORE__TASK_STATE__STOPPED && s->resume_op[thread] == UINT32_MAX;
+}
+
+static bool is_done(prog *p)
+{
+	return __atomic_load_n(&prog_local(p)->state, __ATOMIC_ACQUIRE) == PROGRAM_DONE;
+}
+
+static unsigned count(const struct restore *r, bool only_open)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->births.n; i++) {
+		const struct stub *s = &r->stubs[i];
+		size_t threads = s->threads ? s->rec->n_threads : 1;
+		for (unsigned k = 0; k < threads; k++)
+			n += comes_to_end(s, k) && !(only_open && is_done(k ? s->threads[k - 1] : s->p));
+	}
+	return n;
+}
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+static int report_failure(struct restore *r, uint32_t id, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < r->births.n; i++) {
+		struct stub *s = &r->stubs[i];
+		size_t threads = s->threads ? s->rec->n_threads : 1;
+		for (unsigned k = 0; k < threads; k++) {
+			prog *p = k ? s->threads[k - 1] : s->p;
+			if (prog_local(p)->id != id)
+				continue;
+			int ret = prog_failure(p, r->births.v[i].pid, err);
+			if (err->code == -EEXIST)
+				crcore_advise(err, "a process took one of its pids meanwhile; try again");
+			return ret;
+		}
+	}
+	return crcore_fail(err, -EIO, "a task failed, and nobody knows which");
+}
+
+pid_t born_pid(const struct restore *r, unsigned birth)
+{
+	if (birth == 0)
+		return r->root_pid;
+	const struct birth *b = &r->births.v[birth];
+	int64_t pid = prog_result(r->stubs[b->creator].p, r->stubs[birth].spawn_op);
+	return pid > 0 ? (pid_t)pid : 0;
+}
+
+/* A task that is gone although its program did not let it exit. */
+static int look_for_dead(struct restore *r, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < r->births.n; i++) {
+		const struct birth *b = &r->births.v[i];
+		struct crcore_error ignored = CRCORE_ERROR_INIT;
+		struct proc_stat st;
+		pid_t pid = born_pid(r, i);
+		if (!pid || is_done(r->stubs[i].p))
+			continue;
+		cleanup_close int proc = proc_open(pid, &ignored);
+		if (proc >= 0 && proc_stat(proc, &st, &ignored) == 0 && st.state != 'Z' && st.state != 'X')
+			continue;
+		if (is_done(r->stubs[i].p)) /* meanwhile */
+			continue;
+		crcore_fail_at(err, b->pid, -1, "task %d", b->pid);
+		crcore_advise(err, "see the kernel log: out of memory?");
+		return crcore_fail(err, -ECHILD, "was killed while the tree was built");
+	}
+	return 0;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+static int wait_for_programs(struct restore *r, struct crcore_error *err)
+{
+	struct region *region = arena_region(&r->arena);
+	const struct crcore_value *limit = policy_core(r->cmd->policy, "restore.timeout");
+	uint64_t deadline = limit && limit->i ? now_ns() + (uint64_t)limit->i : UINT64_MAX;
+	uint64_t look = now_ns() + LOOK_EVERY;
+
+	__atomic_store_n(&region->done_want, count(r, false), __ATOMIC_SEQ_CST);
+	for (;;) {
+		uint32_t done = __atomic_load_n(&region->done, __ATOMIC_SEQ_CST);
+		uint32_t failed = __atomic_load_n(&region->failed, __ATOMIC_ACQUIRE);
+		if (failed)
+			return report_failure(r, failed - 1, err);
+		unsigned open = done >= region->done_want ? count(r, true) : 1;
+		if (!open)
+			return 0;
+		if (done >= region->done_want)
+			__atomic_store_n(&region->done_want, done + 1, __ATOMIC_SEQ_CST);
+		int ret = worker_check(err);
+		if (ret < 0)
+			return ret;
+		if (now_ns() >= deadline) {
+			crcore_advise(err, "raise restore.timeout");
+			return crcore_fail(err, -ETIMEDOUT, "the tree was not complete in time");
+		}
+		futex_wait(&region->done, done, LOOK_EVERY);
+		if (now_ns() >= look && (ret = look_for_dead(r, err)) < 0)
+			return ret;
+		if (now_ns() >= look)
+			look = now_ns() + LOOK_EVERY;
+	}
+}
+
+/* The root's parent is not of the tree and cannot stop it as others do. */
+static int stop_root(struct restore *r, struct crcore_error *err)
+{
+	const struct stub *s = &r->stubs[r->births.of_task[0]];
+	pid_t pid = (pid_t)s->rec->pid;
+
+	if (s->rec->state != CRCORE__TASK_STATE__STOPPED)
+		return 0;
+	uint32_t *word = arena_local(&r->arena, s->stop_word);
+	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
+		int ret = worker_check(err);
+		uint32_t failed = __atomic_load_n(&arena_region(&r->arena)->failed, __ATOMIC_ACQUIRE);
+		if (ret == 0 && failed)
+			ret = report_failure(r, failed - 1, err);
+		if (ret == 0)
+			ret = look_for_dead(r, err);
+		if (ret < 0)
+			return ret;
+		futex_wait(word, 0, LOOK_EVERY);
+	}
+	kill(pid, SIGSTOP);
+	return 0;
+}
+
+int restore_run(struct restore *r, struct crcore_error *err)
+{
+	struct root_request q = {
+		.region = r->arena.remote, .size = r->arena.limit,
+		.entry = arena_region(&r->arena)->entry, .program = r->stubs[0].at,
+		.coordinator_fd = r->coordinator_fd, .pid = r->births.v[0].pid,
+		.sibling = policy_core(r->cmd->policy, "restore.sibling")->b,
+	};
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int fds[2] = { r->arena.memfd, pidfd };
+
+	if (pidfd < 0)
+		return crcore_fail(err, -errno, "cannot open a pidfd: %s", strerror(errno));
+	r->root_asked = true;
+	int ret = worker_request(r->worker, &q, sizeof(q), fds, 2, err);
+	if (ret < 0) {
+		if (ret == -EEXIST)
+			pids_explain(r, q.pid, err);
+		return ret;
+	}
+	r->root_pid = ret;
+	ret = wait_for_programs(r, err);
+	return ret < 0 ? ret : stop_root(r, err);
+}

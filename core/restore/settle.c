@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settle and release stages. All tasks are complete and wait in the
+ * interpreter; every thread is seized and stopped there, the region is unmapped,
+ * and registers are set. Until the end of settle the kernel kills them all if
+ * the worker dies. Then they are let go.
+ *
+ * A thread that goes on with an interrupted wait must be stopped inside of that
+ * very call: if it is not there yet it is let run a little further.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "core/restore/restore.h"
+#include "core/task/arch/x86_64.h"
+#include "core/task/stops.h"
+#include "core/task/task.h"
+
+#define PATIENCE 10000000000ULL
+#define RESTART_BLOCK 516
+
+static bool is_live(const struct stub *s)
+{
+	return s->rec && !s->r->births.v[s->birth].zombie;
+}
+
+static pid_t tid_of(const struct stub *s, unsigned thread)
+{
+	return (pid_t)s->rec->threads[thread]->tid;
+}
+
+static prog *prog_of(const struct stub *s, unsigned thread)
+{
+	return thread ? s->threads[thread - 1] : s->p;
+}
+
+static int lost(const struct stub *s, pid_t tid, int r, const char *what, struct crcore_error *err)
+{
+	crcore_fail_at(err, (pid_t)s->rec->pid, -1, "thread %d", tid);
+	return crcore_fail(err, r, "%s: %s", what, r == -ESRCH ? "it was killed meanwhile"
+	                                                       : strerror(-r));
+}
+
+/* Calls fn for every thread of every live task; ends at the first failure. */
+static int each_thread(struct restore *r, int (*fn)(struct stub *, unsigned, struct crcore_error *),
+                       struct crcore_error *err)
+{
+	for (unsigned i = 0; i < r->births.n; i++) {
+		struct stub *s = &r->stubs[i];
+		for (unsigned k = 0; is_live(s) && k < s->rec->n_threads; k++) {
+			int ret = fn(s, k, err);
+			if (ret < 0)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+/* ---- stopping ------------------------------------------------------------------------------- */
+
+static int seize(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	pid_t tid = tid_of(s, thread);
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL) < 0 ||
+	    ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
+		return lost(s, tid, -errno, "cannot seize it", err);
+	return 0;
+}
+
+/* Is it where its program ends? */
+static bool is_in_place(const struct stub *s, unsigned thread)
+{
+	const prog *p = prog_of(s, thread);
+	const uint32_t op = s->resume_op[thread];
+	arch_regs regs;
+
+	if (__atomic_load_n(&prog_local(p)->state, __ATOMIC_ACQUIRE) == PROGRAM_DONE)
+		return true;
+	if (op == UINT32_MAX || ptrace(PTRACE_GETREGS, tid_of(s, thread), NULL, &regs) < 0)
+		return false;
+	return arch_syscall(&regs) == (int64_t)s->rec->threads[thread]->resume->nr &&
+	       arch_result(&regs) == -RESTART_BLOCK;
+}
+
+static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	uint64_t deadline = now_ns() + PATIENCE;
+	struct timespec pause = { 0, 100000 };
+	pid_t tid = tid_of(s, thread);
+	int ignored, r;
+
+	while ((r = stop_rest(tid, deadline, &ignored)) == 0 && !is_in_place(s, thread)) {
+		if (now_ns() > deadline)
+			return lost(s, tid, -ETIMEDOUT, "did not come to the end of its program", err);
+		if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
+			return lost(s, tid, -errno, "cannot go on", err);
+		nanosleep(&pause, NULL);
+		if (stop_ask(tid) < 0)
+			return lost(s, tid, -errno, "cannot be stopped", err);
+	}
+	return r < 0 ? lost(s, tid, r, "cannot be stopped", err) : 0;
+}
+
+/* ---- leaving the region ------------------------------------------------------------------------ */
+
+/* The vdso's own instruction, else one of the program, else (its result does not
+ * matter then) the interpreter's, which is gone when the call returns. */
+static int find_insn(const struct stub *s, uint64_t *ret, struct crcore_error *err)
+{
+	const Crcore__Mm *mm = s->mm;
+	const struct arena *a = &s->r->arena;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < mm->n_vmas; i++) {
+			struct crcore_error ignored = CRCORE_ERROR_INIT;
+			const Crcore__Vma *v = mm->vmas[i];
+			bool right = pass ? (v->prot & 4) && v->backing == CRCORE__BACKING__FILE
+			                  : v->backing == CRCORE__BACKING__VDSO;
+			if (right && find_syscall_insn((pid_t)s->rec->pid, v->start, v->end, ret, &ignored) == 0)
+				return 0;
+		}
+	return find_syscall_insn((pid_t)s->rec->pid, a->remote + PAGE, a->remote + 4 * PAGE, ret, err);
+}
+
+static int leave_region(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	const struct arena *a = &s->r->arena;
+	const uint64_t args[6] = { a->remote, a->limit };
+	uint64_t insn;
+	int64_t result = 0;
+	int r;
+
+	if (thread || !s->mm)
+		return 0;
+	if ((r = find_insn(s, &insn, err)) == 0)
+		r = inject_syscall((pid_t)s->rec->pid, insn, SYS_munmap, args, &result, err);
+	if (r == 0 && result < 0)
+		r = crcore_fail(err, (int)result, "cannot unmap the region: %s", strerror((int)-result));
+	ptrace(PTRACE_SETOPTIONS, (pid_t)s->rec->pid, NULL, PTRACE_O_EXITKILL);
+	return r;
+}
+
+/* ---- registers --------------------------------------------------------------------------------- */
+
+/* What the record says of an interrupted wait, and what became of it. */
+static void resume_regs(const struct stub *s, unsigned thread, arch_regs *regs)
+{
+	const Crcore__Thread *t = s->rec->threads[thread];
+	const uint32_t op = s->resume_op[thread];
+	int64_t result;
+
+	if (!t->resume || arch_syscall(regs) < 0)
+		return;
+	if (op == UINT32_MAX) { /* no end in sight: the same call again */
+		arch_reissue(regs);
+		return;
+	}
+	result = prog_result(prog_of(s, thread), op);
+	if (result == -ENODATA) /* still in it: the kernel continues it */
+		return;
+	arch_clear_syscall(regs); /* it came to its end on the way */
+	arch_set_result(regs, result);
+}
+
+static int load_state(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	Crcore__Thread rec = *s->rec->threads[thread];
+	arch_regs regs;
+
+	if (rec.regs.len != sizeof(regs))
+		return crcore_fail(err, -EBADMSG, "thread %u has no registers in the image", rec.tid);
+	memcpy(&regs, rec.regs.data, sizeof(regs));
+	resume_regs(s, thread, &regs);
+	rec.regs.data = (uint8_t *)&regs;
+	int r = thread_load_state((pid_t)rec.tid, &rec, err);
+	if (r < 0)
+		crcore_fail_at(err, (pid_t)s->rec->pid, -1, "thread %u", rec.tid);
+	return r;
+}
+
+/* ---- from outside ------------------------------------------------------------------------------ */
+
+static int set_oom_score(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	char path[64], text[16];
+
+	if (thread || s->rec->oom_score_adj == s->r->own->oom_score_adj)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%u/oom_score_adj", s->rec->pid);
+	int len = snprintf(text, sizeof(text), "%d", s->rec->oom_score_adj);
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, (size_t)len) != len)
+		return lost(s, (pid_t)s->rec->pid, -errno, "cannot set oom_score_adj", err);
+	return 0;
+}
+
+static int write_pidfile(const struct restore *r, struct crcore_error *err)
+{
+	const char *path = r->cmd->pidfile;
+
+	if (!path)
+		return 0;
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || dprintf(fd, "%u\n", r->rec.tasks[0]->pid) < 0) {
+		crcore_fail_at(err, -1, -1, "%s", path);
+		return crcore_fail(err, -errno, "cannot write the pid file: %s", strerror(errno));
+	}
+	return 0;
+}
+
+/* ---- the stages -------------------------------------------------------------------------------- */
+
+int restore_settle(struct restore *r, struct crcore_error *err)
+{
+	int ret;
+
+	if ((ret = each_thread(r, seize, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
+	    (ret = each_thread(r, leave_region, err)) < 0 || (ret = each_thread(r, load_state, err)) < 0 ||
+	    (ret = each_thread(r, set_oom_score, err)) < 0 ||
+	    (ret = host_run(r->host, STAGE_SETTLE, err)) < 0)
+		return ret;
+	return worker_check(err);
+}
+
+static int detach(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	ptrace(PTRACE_DETACH, tid_of(s, thread), NULL, NULL);
+	return 0;
+}
+
+static int unkill(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	ptrace(PTRACE_SETOPTIONS, tid_of(s, thread), NULL, 0);
+	return 0;
+}
+
+static int stay_stopped(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	if (!thread && s->rec->state != CRCORE__TASK_STATE__STOPPED)
+		kill((pid_t)s->rec->pid, SIGSTOP);
+	return 0;
+}
+
+/* What fails here still takes everything back; from unkill() on it is done. */
+int restore_release(struct restore *r, struct crcore_error *err)
+{
+	int ret = host_run(r->host, STAGE_RELEASE, err);
+
+	if (ret == 0)
+		ret = write_pidfile(r, err);
+	if (ret < 0)
+		return ret;
+	objects_close(r); /* or the tree would not see its own ends close */
+	if (policy_core(r->cmd->policy, "restore.stopped")->b)
+		each_thread(r, stay_stopped, err);
+	each_thread(r, unkill, err);
+	each_thread(r, detach, err);
+	return 0;
+}
