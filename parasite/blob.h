@@ -14,4 +14,7 @@ extern const size_t interpreter_blob_size;
  * with a struct frame (arch/) directly after the last byte. Part of the blob. */
 extern const unsigned char *const interpreter_landing;
 extern const size_t interpreter_landing_size;
+/* The tail of it, which an orphan takes along to a page of its own. */
+extern const unsigned char *const interpreter_return;
+extern const size_t interpreter_return_size;
 #endif

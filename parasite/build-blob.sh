@@ -16,7 +16,7 @@ tmp=$out.tmp
 objcopy -O binary -j .text "$tmp.elf" "$tmp.bin"
 {
 	echo '/* Made by build-blob.sh. */'
-	nm "$tmp.elf" | sed -n 's/^\([0-9a-f]*\) . \(landing\|landing_end\)$/#define BLOB_\2 0x\1/p'
+	nm "$tmp.elf" | sed -n 's/^\([0-9a-f]*\) . \(landing\|landing_end\|return_to_application\)$/#define BLOB_\2 0x\1/p'
 	od -An -v -tx1 "$tmp.bin" | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
 } > "$tmp"
 rm -f "$tmp.elf" "$tmp.bin"

@@ -4,7 +4,7 @@
  * its result. Numbers are arguments as they are; any other text is put into the
  * task's memory for the time of the call, and its address is the argument.
  *
- * One thread of the task stops for it; the others run on.
+ * One thread of the task stops for it, the one that -t names; the others run on.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -115,13 +115,32 @@ static int refuse_seize(const struct exec *x, int r, struct crcore_error *err)
 	return crcore_fail(err, r, "cannot seize it: %s", strerror(-r));
 }
 
-/* The first thread that lives: the leader, as a rule. */
+/* -t may name a thread. */
+static int open_task(struct exec *x, struct crcore_error *err)
+{
+	cleanup_free char *status = NULL;
+	const char *pid = NULL;
+	cleanup_close int proc = proc_open(x->cmd->pid, err);
+
+	if (proc < 0)
+		return proc;
+	int r = proc_read(proc, "status", &status, NULL, err);
+	if (r == 0)
+		pid = proc_field(status, "Tgid");
+	if (r == 0 && (r = task_open(pid ? atoi(pid) : x->cmd->pid, NULL, &x->task, err)) == 0)
+		r = task_threads(x->task, err);
+	return r;
+}
+
+/* That thread, or the first that lives: the leader, as a rule. */
 static int seize(struct exec *x, struct crcore_error *err)
 {
+	bool any = x->task->abi.pid == x->cmd->pid;
 	int r = -ESRCH, signo;
 
 	for (unsigned i = 0; i < x->task->nthreads && !x->thread; i++)
-		if ((r = stop_seize(x->task->threads[i].tid)) == 0)
+		if ((any || x->task->threads[i].tid == x->cmd->pid) &&
+		    (r = stop_seize(x->task->threads[i].tid)) == 0)
 			x->thread = &x->task->threads[i];
 	if (!x->thread)
 		return refuse_seize(x, r, err);
@@ -132,7 +151,9 @@ static int seize(struct exec *x, struct crcore_error *err)
 		return crcore_fail(err, r, "its thread %d does not stop: %s", x->thread->tid,
 		                   strerror(-r));
 	x->thread->stopped = true;
-	return regs_read(x->thread, err);
+	if ((r = regs_read(x->thread, err)) < 0)
+		return r;
+	return stop_after_orphan(x->thread, err);
 }
 
 static void let_go(struct exec *x)
@@ -206,8 +227,7 @@ static int exec_work(struct worker *w, void *arg, struct crcore_error *err)
 	int r;
 
 	if ((r = parse_call(&x, err)) == 0 && (r = write_program(&x, err)) == 0 &&
-	    (r = task_open(x.cmd->pid, NULL, &x.task, err)) == 0 &&
-	    (r = task_threads(x.task, err)) == 0 && (r = seize(&x, err)) == 0)
+	    (r = open_task(&x, err)) == 0 && (r = seize(&x, err)) == 0)
 		r = make_call(&x, err);
 	let_go(&x);
 	task_free(x.task);

@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include "core/task/stops.h"
 #include "core/task/task.h"
 #include "core/task/tree.h"
 #include "core/util/util.h"
@@ -81,6 +82,18 @@ static int seize(struct thread *t, struct crcore_error *err)
 
 /* ---- stops ------------------------------------------------------------------------ */
 
+/* A thread at rest: its registers, ready to go on with, also should we die. */
+static int settle(struct thread *t, struct crcore_error *err)
+{
+	int r = regs_read(t, err);
+
+	if (r == 0)
+		r = stop_after_orphan(t, err);
+	if (r == 0 && ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs) < 0)
+		r = thread_failed(t, -errno, "set the registers of", err);
+	return r;
+}
+
 /* A stop has been reported: is it one to rest in? If not, the thread is sent on. */
 static int take_stop(struct thread *t, int status, struct crcore_error *err)
 {
@@ -90,7 +103,7 @@ static int take_stop(struct thread *t, int status, struct crcore_error *err)
 		t->stopped = true;
 		t->group_stop = signo != SIGTRAP;
 		t->stop_signal = t->group_stop ? signo : 0;
-		return regs_read(t, err);
+		return settle(t, err);
 	}
 	/* A signal is being delivered: let it be, and stop at the next point. */
 	if (ptrace(PTRACE_CONT, t->tid, NULL, (long)(event ? 0 : signo)) < 0 ||

@@ -18,7 +18,7 @@ static int map_in_task(struct inject *in, struct crcore_error *err)
 	const uint64_t args[6] = { 0, in->size, PROT_READ | PROT_WRITE | PROT_EXEC,
 		                   MAP_SHARED | MAP_ANONYMOUS, (uint64_t)-1, 0 };
 	int64_t addr;
-	int r = landing_call(in, in->thread, SYS_mmap, args, &addr, err);
+	int r = landing_call(in, in->thread, SYS_mmap, args, in->size, &addr, err);
 
 	if (r < 0)
 		return r;
@@ -105,7 +105,7 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	size_t need = prog_size(p) + ALIGN_UP(sizeof(struct frame), 64);
 	struct program *head = (void *)((uint8_t *)in->local + in->used);
 
-	if (need > in->size - in->used)
+	if (!in->remote || need > in->size - in->used)
 		return crcore_fail(err, -ENOSPC, "the region is too small for its programs");
 	if (!GROW(in->placed, in->nplaced))
 		return crcore_fail(err, -ENOMEM, "out of memory");
@@ -122,16 +122,22 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	return 0;
 }
 
-void inject_close(struct inject *in)
+void inject_leave(struct inject *in)
 {
-	const uint64_t args[6] = { in ? in->remote : 0, in ? in->size : 0 };
+	const uint64_t args[6] = { in->remote, in->size };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	int64_t result;
 
+	if (in->remote && !in->stuck)
+		landing_call(in, in->thread, SYS_munmap, args, 0, &result, &ignored);
+	in->remote = 0;
+}
+
+void inject_close(struct inject *in)
+{
 	if (!in)
 		return;
-	if (in->remote && !in->stuck)
-		landing_call(in, in->thread, SYS_munmap, args, &result, &ignored);
+	inject_leave(in);
 	if (in->local)
 		munmap(in->local, in->size);
 	if (in->thread->task->mm && in->thread->task->mm->inject == in)

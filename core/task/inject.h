@@ -19,7 +19,8 @@ struct placed {
 struct inject {
 	struct thread *thread;   /* through which it was opened, and will be closed */
 	uint64_t insn;           /* a system call instruction in that address space */
-	uint64_t landing;        /* room for the landing there, 0: none */
+	uint64_t slots;          /* room for landings there */
+	unsigned nslots;
 	uint64_t remote;         /* where the task has the region */
 	struct region *local;    /* where we have it */
 	size_t size, used;
@@ -28,13 +29,18 @@ struct inject {
 	bool stuck;              /* a thread did not come back: leave the region */
 };
 
-/* Finds insn and landing. */
+/* Finds insn and slots. */
 int landing_find(struct thread *, struct inject *, struct crcore_error *);
 /* One system call made by a stopped thread outside of any program. If we die
  * meanwhile, the thread goes back to the application by itself, where there is
- * room for a landing. Registers and mask are then as in the thread again. */
-int landing_call(struct inject *, struct thread *, long nr, const uint64_t args[6], int64_t *ret,
-                 struct crcore_error *);
+ * room for a landing, and unmaps what the call mapped (undo: how much).
+ * Registers and mask are then as in the thread again. */
+int landing_call(struct inject *, struct thread *, long nr, const uint64_t args[6], uint64_t undo,
+                 int64_t *ret, struct crcore_error *);
+
+/* Bytes of our vdso (as everybody's) that are its file; 0: there is none. */
+size_t vdso_own_length(void);
+ssize_t read_task(pid_t, uint64_t addr, void *buf, size_t len);
 
 /* Ends what life_init() began. */
 void life_release(struct region *);

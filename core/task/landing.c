@@ -9,6 +9,10 @@
  * kernel lets tracers write (it is meant for breakpoints), and what comes next
  * is the way back to the application: its registers and signal mask, put there
  * with it. Only where there is no such room an existing instruction is used.
+ *
+ * There are a few such slots. A coordinator that was killed leaves its slot as
+ * it was, and the thread may not have run yet: a slot is taken only if it is
+ * clean, or else if no thread that we know of is in it.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -27,11 +31,11 @@
 
 #define VDSO_MAX (64 << 10)
 
-struct landing { uint8_t code[128]; struct frame frame; };
+struct landing { uint8_t code[192]; struct frame frame; };
 
 /* ---- finding a place --------------------------------------------------------------- */
 
-static ssize_t read_task(pid_t tid, uint64_t addr, void *buf, size_t len)
+ssize_t read_task(pid_t tid, uint64_t addr, void *buf, size_t len)
 {
 	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
 
@@ -77,6 +81,13 @@ static size_t vdso_length(const uint8_t *vdso, size_t max)
 	return len <= max ? len : 0;
 }
 
+size_t vdso_own_length(void)
+{
+	const uint8_t *own = (const void *)getauxval(AT_SYSINFO_EHDR);
+
+	return own ? vdso_length(own, VDSO_MAX) : 0;
+}
+
 /* Where the task has the same vdso as we; the kernel gives all tasks one image. */
 static uint64_t find_vdso(const struct task *t, const uint8_t *own, size_t len)
 {
@@ -120,16 +131,13 @@ static int find_anywhere(const struct task *t, uint64_t *ret, struct crcore_erro
 int landing_find(struct thread *t, struct inject *in, struct crcore_error *err)
 {
 	const uint8_t *own = (const void *)getauxval(AT_SYSINFO_EHDR);
-	size_t len = own ? vdso_length(own, VDSO_MAX) : 0;
+	size_t len = vdso_own_length();
 	uint64_t vdso = len ? find_vdso(t->task, own, len) : 0;
 
-	in->landing = 0;
 	if (!vdso)
 		return find_anywhere(t->task, &in->insn, err);
-	size_t room = ALIGN_UP(len, 64);
-	if (interpreter_landing_size <= sizeof(((struct landing *)0)->code) &&
-	    room % PAGE && room + sizeof(struct landing) <= ALIGN_UP(len, PAGE))
-		in->landing = vdso + room;
+	in->slots = vdso + ALIGN_UP(len, 64);
+	in->nslots = (unsigned)((vdso + ALIGN_UP(len, PAGE) - in->slots) / sizeof(struct landing));
 	uint8_t *p = memmem(own, len, ARCH_SYSCALL_INSN, ARCH_SYSCALL_INSN_SIZE);
 	if (p)
 		in->insn = vdso + (uint64_t)(p - own);
@@ -196,8 +204,8 @@ static int make_call(pid_t tid, const arch_regs *regs, int64_t *ret, struct crco
 	return 0;
 }
 
-int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], int64_t *ret,
-                   struct crcore_error *err)
+static int call_at(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], uint64_t undo,
+                   int64_t *ret, struct crcore_error *err)
 {
 	uint64_t mask, all = ALL_SIGNALS;
 	arch_regs before, regs;
@@ -208,6 +216,7 @@ int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], in
 		return lost(tid, r < 0 ? r : -errno, err);
 	regs = before;
 	arch_set_call(&regs, insn, nr, args);
+	arch_set_undo(&regs, undo);
 	/* The mask is changed only while a landing would put it right. */
 	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0 ||
 	    ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
@@ -233,6 +242,33 @@ static void settle(arch_regs *r)
 		arch_set_result(r, SYS_restart_syscall);
 }
 
+static bool is_in(const struct thread *t, uint64_t slot)
+{
+	return t->stopped && arch_ip(&t->regs) - slot < sizeof(struct landing);
+}
+
+/* Address of a slot that can be used, 0: none. */
+static uint64_t choose_slot(const struct inject *in, const struct thread *t)
+{
+	static const struct landing clean;
+	struct landing l;
+	uint64_t second = 0;
+
+	for (unsigned i = 0; i < in->nslots; i++) {
+		uint64_t at = in->slots + i * sizeof(l);
+		bool used = false;
+		if (read_task(t->tid, at, &l, sizeof(l)) != (ssize_t)sizeof(l))
+			continue;
+		if (!memcmp(&l, &clean, sizeof(l)))
+			return at;
+		for (unsigned k = 0; k < t->task->nthreads; k++)
+			used = used || is_in(&t->task->threads[k], at);
+		if (!used)
+			second = at;
+	}
+	return second;
+}
+
 static int write_landing(const struct thread *t, uint64_t at, const struct landing *l)
 {
 	cleanup_close int mem = openat(t->task->proc, "mem", O_WRONLY | O_CLOEXEC);
@@ -240,27 +276,42 @@ static int write_landing(const struct thread *t, uint64_t at, const struct landi
 	return mem >= 0 && pwrite(mem, l, sizeof(*l), (off_t)at) == (ssize_t)sizeof(*l) ? 0 : -EIO;
 }
 
-int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t args[6],
-                 int64_t *ret, struct crcore_error *err)
+/* Where the call is to be made; *ret_slot: what to clean afterwards, 0: nothing. */
+static uint64_t prepare_slot(const struct inject *in, const struct thread *t, uint64_t *ret_slot)
 {
+	/* The frame follows the code directly, so the code goes to the end of its room. */
+	size_t gap = sizeof(((struct landing *)0)->code) - interpreter_landing_size;
 	struct landing l = { { 0 } };
 	arch_regs back = t->regs;
-	uint64_t at = 0;
 
 	_Static_assert(sizeof(back) == sizeof(l.frame.regs), "struct frame is the registers");
-	if (in->landing) {
-		/* The frame follows the code directly, so the code goes to the end of its room. */
-		size_t gap = sizeof(l.code) - interpreter_landing_size;
-		settle(&back);
-		memcpy(l.code + gap, interpreter_landing, interpreter_landing_size);
-		memcpy(l.frame.regs, &back, sizeof(back));
-		l.frame.sigmask = t->sigmask;
-		at = write_landing(t, in->landing, &l) == 0 ? in->landing + gap : 0;
-	}
-	int r = inject_syscall(t->tid, at ? at : in->insn, nr, args, ret, err);
-	if (at) {
-		l = (struct landing){ { 0 } };
-		write_landing(t, in->landing, &l);
-	}
+	*ret_slot = interpreter_landing_size <= sizeof(l.code) ? choose_slot(in, t) : 0;
+	settle(&back);
+	if (!*ret_slot)
+		return in->insn;
+	memcpy(l.code + gap, interpreter_landing, interpreter_landing_size);
+	memcpy(l.frame.regs, &back, sizeof(back));
+	l.frame.sigmask = t->sigmask;
+	if (write_landing(t, *ret_slot, &l) == 0)
+		return *ret_slot + gap;
+	*ret_slot = 0;
+	return in->insn;
+}
+
+int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t args[6],
+                 uint64_t undo, int64_t *ret, struct crcore_error *err)
+{
+	const struct landing clean = { { 0 } };
+	uint64_t slot, at = prepare_slot(in, t, &slot);
+	int r = call_at(t->tid, at, nr, args, undo, ret, err);
+
+	if (slot)
+		write_landing(t, slot, &clean);
 	return r;
+}
+
+int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], int64_t *ret,
+                   struct crcore_error *err)
+{
+	return call_at(tid, insn, nr, args, 0, ret, err);
 }

@@ -28,6 +28,14 @@ int stop_next(pid_t tid, uint64_t deadline, int *ret_status);
  */
 int stop_rest(pid_t tid, uint64_t deadline, int *ret_signal);
 
+/*
+ * A thread that has just stopped may be on its way back to the application from
+ * a coordinator that was killed (inject.h). Lets it get there, and reads its
+ * registers again. Call it after regs_read(). At most a moment.
+ */
+struct thread;
+int stop_after_orphan(struct thread *, struct crcore_error *);
+
 bool stop_is_event(int status);  /* PTRACE_EVENT_STOP */
 int stop_signal(int status);     /* to pass on with the next resume, 0: none */
 #endif

@@ -96,7 +96,10 @@ int inject_place(struct inject *, struct thread *, prog *, struct crcore_error *
 /* Sends all placed threads into their programs and waits until each is done
  * (timeout in ns). Then all are stopped again. The error names the operation. */
 int inject_run(struct inject *const *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
-/* Unmaps the region through the thread, registers as they were. NULL is fine. Never fails. */
+/* Unmaps the region in the task, once no more programs are to run; their results
+ * and answers can still be read until inject_close(). Never fails. */
+void inject_leave(struct inject *);
+/* The same, and frees it. Registers are as they were. NULL is fine. Never fails. */
 void inject_close(struct inject *);
 /* Lets stopped tasks leave the region by ptrace at the end of a restore: unmap
  * [addr,len) by an injected call at the vdso's (or any) syscall instruction. */

@@ -28,9 +28,7 @@ enum { RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_NOHAND = 514, RESTART_BL
 
 #ifdef CRCORE_INTERPRETER
 
-/* Entry, first in the image: rdi = struct program *. Then the landing, which
- * the coordinator also copies, with a frame behind it, to where a task makes a
- * system call before there is an interpreter (core/task/landing.c). */
+/* Entry, first in the image: rdi = struct program *. */
 __asm__(".section .entry, \"ax\"\n"
         ".globl interpreter_entry, landing, landing_end\n"
         "interpreter_entry:\n"
@@ -39,9 +37,40 @@ __asm__(".section .entry, \"ax\"\n"
         "	cld\n"
         "	call	interpret\n"
         "	ud2\n"
+        /*
+         * The landing, which the coordinator copies, with a frame behind it, to
+         * where a task makes a system call before there is an interpreter
+         * (core/task/landing.c). Who gets beyond the first instruction is an
+         * orphan: unmaps r12 bytes if the call mapped them, and moves from here,
+         * where the next coordinator may want to land, to a page of its own.
+         */
         "landing:\n"
         "	syscall\n"
+        "	test	%r12, %r12\n"
+        "	jz	1f\n"
+        "	test	%rax, %rax\n"
+        "	js	1f\n"
+        "	mov	%rax, %rdi\n"
+        "	mov	%r12, %rsi\n"
+        "	mov	$11, %eax\n" /* munmap */
+        "	syscall\n"
+        "1:	mov	$9, %eax\n" /* mmap */
+        "	xor	%edi, %edi\n"
+        "	mov	$4096, %esi\n"
+        "	mov	$7, %edx\n"
+        "	mov	$0x22, %r10d\n" /* MAP_PRIVATE | MAP_ANONYMOUS */
+        "	mov	$-1, %r8\n"
+        "	xor	%r9d, %r9d\n"
+        "	syscall\n"
         "	lea	landing_end(%rip), %rdi\n"
+        "	test	%rax, %rax\n"
+        "	js	return_to_application\n"
+        "	mov	%rax, %rdi\n"
+        "	lea	return_to_application(%rip), %rsi\n"
+        "	mov	$landing_end - return_to_application + 28 * 8, %ecx\n"
+        "	rep movsb\n"
+        "	lea	landing_end - return_to_application(%rax), %rdi\n"
+        "	jmp	*%rax\n"
         /* Back to the application: rdi = struct frame *. Signals become
          * possible while the stack pointer is the application's, so that
          * handlers run where they would have run. */
@@ -64,7 +93,8 @@ __asm__(".section .entry, \"ax\"\n"
         "landing_end:\n"
         "	.text\n");
 _Static_assert(__builtin_offsetof(struct program, stack_top) == 24, "see interpreter_entry");
-_Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8, "see return_to_application");
+_Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8 && sizeof(struct frame) == 28 * 8,
+               "see return_to_application");
 
 _Noreturn void return_to_application(struct frame *) __attribute__((visibility("hidden")));
 

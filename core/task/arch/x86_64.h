@@ -61,6 +61,9 @@ static inline void arch_set_call(arch_regs *r, uint64_t insn, long nr, const uin
 	r->eflags &= ~0x44500ul;
 	arch_clear_syscall(r);
 }
+/* For the landing (parasite/arch/): the size of what the call maps, to be undone
+ * by an orphan; 0: nothing. */
+static inline void arch_set_undo(arch_regs *r, uint64_t size) { r->r12 = size; }
 #define ARCH_SYSCALL_INSN "\x0f\x05"
 #define ARCH_SYSCALL_INSN_SIZE 2
 

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads whose coordinator was killed go back to the application by
+ * themselves (parasite/). One that is met on that way is let go on first: else
+ * we would keep a way back that leads through places which we use ourselves.
+ */
+#include <inttypes.h>
+#include <sys/ptrace.h>
+#include "core/task/arch/x86_64.h"
+#include "core/task/inject.h"
+#include "core/task/stops.h"
+#include "core/util/util.h"
+#include "parasite/blob.h"
+
+#define PATIENCE 1000000000u /* ns */
+#define UNBLOCKABLE ((1ull << 8) | (1ull << 18)) /* SIGKILL, SIGSTOP */
+
+/* The mapping that holds the address, as a line of /proc/PID/maps. */
+static bool find_mapping(const struct task *t, uint64_t addr, uint64_t *ret_start, char perms[5],
+                         char name[64])
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	uint64_t start, end;
+
+	if (proc_read(t->proc, "maps", &text, NULL, &ignored) < 0)
+		return false;
+	for (char *line = text; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : 0) {
+		name[0] = '\0';
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %*u%*[ ]%63[^\n]", &start, &end,
+		           perms, name) >= 3 && addr >= start && addr < end) {
+			*ret_start = start;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool begins_with(const struct thread *t, uint64_t addr, const void *bytes, size_t len)
+{
+	uint8_t buf[256];
+
+	return len <= sizeof(buf) && read_task(t->tid, addr, buf, len) == (ssize_t)len &&
+	       !memcmp(buf, bytes, len);
+}
+
+static bool on_its_way(const struct thread *t)
+{
+	static const uint64_t magic = REGION_MAGIC;
+	uint64_t ip = arch_ip(&t->regs), start;
+	char perms[5], name[64];
+
+	/* All of the way but its last steps is with all signals blocked. */
+	if ((t->sigmask | UNBLOCKABLE) != ALL_SIGNALS || !find_mapping(t->task, ip, &start, perms, name))
+		return false;
+	if (!strcmp(name, "[vdso]"))
+		return ip - start >= vdso_own_length();
+	if (perms[1] != 'w' || perms[2] != 'x')
+		return false;
+	return perms[3] == 's' ? begins_with(t, start, &magic, sizeof(magic)) :
+	       begins_with(t, ip & ~(PAGE - 1), interpreter_return, interpreter_return_size);
+}
+
+int stop_after_orphan(struct thread *t, struct crcore_error *err)
+{
+	uint64_t deadline = now_ns() + PATIENCE;
+	int signo, r;
+
+	while (on_its_way(t) && now_ns() < deadline) {
+		if (ptrace(PTRACE_CONT, t->tid, NULL, NULL) < 0)
+			return crcore_fail(err, -ESRCH, "thread %d was killed meanwhile", t->tid);
+		usleep(100);
+		if ((r = stop_ask(t->tid)) < 0 || (r = stop_rest(t->tid, deadline + PATIENCE, &signo)) < 0)
+			return crcore_fail(err, r, "thread %d does not stop: %s", t->tid, strerror(-r));
+		t->group_stop = signo != 0;
+		t->stop_signal = signo;
+		if ((r = regs_read(t, err)) < 0)
+			return r;
+	}
+	return 0;
+}
