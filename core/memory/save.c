@@ -44,10 +44,10 @@ static bool has_own_pages(const Crcore__Vma *v)
 	                      v->backing == CRCORE__BACKING__HUGETLB);
 }
 
-/* A zero page says nothing where untouched memory is zero anyway. */
+/* A zero page says nothing where untouched memory is zero anyway. Huge pages are kept whole. */
 static bool keeps_zero(const Crcore__Vma *v)
 {
-	return v->backing == CRCORE__BACKING__FILE;
+	return v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__HUGETLB;
 }
 
 /* What tells a page from all others, or 0 if it need not be told or cannot be. */
