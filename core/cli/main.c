@@ -33,7 +33,7 @@ static int flush_output(struct crcore_error *err)
 	return crcore_fail(err, -EIO, "cannot write to standard output");
 }
 
-/* Commands that print no result of their own. */
+/* Commands that print no result of their own. A restore that waited says how the root task ended. */
 static void print_done(const struct command *c, int status)
 {
 	struct json j = JSON_INIT(stdout);
@@ -41,7 +41,7 @@ static void print_done(const struct command *c, int status)
 	json_object(&j, NULL);
 	json_string(&j, "command", c->verb);
 	json_bool(&j, "done", true);
-	if (!strcmp(c->verb, "restore"))
+	if (!strcmp(c->verb, "restore") && !policy_core(c->policy, "restore.detached")->b)
 		json_int(&j, "status", status);
 	json_end(&j);
 }
