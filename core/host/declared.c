@@ -63,6 +63,8 @@ static int check_hooks(const struct crcore_plugin *p, struct crcore_error *err)
 		return missing(err, "the hook close", "which every plugin must have");
 	if (p->save_object && !p->claim)
 		return missing(err, "the hook claim", "without which save_object is never called");
+	if (p->review && !p->claim)
+		return missing(err, "the hook claim", "without which review is never called");
 	if (p->create && !p->claim)
 		return missing(err, "the hook claim", "without which create is never called");
 	if (p->save_object && !p->create)
