@@ -108,6 +108,11 @@ static int do_claim(void *state, const struct crcore_object *obj, struct crcore_
 	return rc < 0 ? rc : CRCORE_CLAIM_EXACT;
 }
 
+static int do_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return act("review", err);
+}
+
 static int do_ask(void *state, const struct crcore_task *task, struct crcore_program *program,
                   struct crcore_error *err)
 {
@@ -258,6 +263,7 @@ struct exported crcore_plugin = {
 		.emit = do_emit,
 		.settle = do_settle,
 		.release = do_release,
+		.review = do_review,
 	},
 };
 
