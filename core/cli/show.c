@@ -45,7 +45,7 @@ static int check_memory(const struct show *s, uint64_t pages_len, struct crcore_
 	int r = 0;
 
 	for (unsigned i = 0; i < s->records.nmms && r == 0; i++)
-		r = mm_validate(s->records.mms[i], s->records.mms, s->records.nmms, pages_len, err);
+		r = mm_validate(s->records.mms[i], s->records.mms, i, pages_len, err);
 	return r;
 }
 

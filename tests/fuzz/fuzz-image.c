@@ -11,6 +11,7 @@
  */
 #include "core/image/image_priv.h"
 #include "core/image/core_records.h"
+#include "core/memory/memory.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/sample-image.h"
 
@@ -89,6 +90,28 @@ static int count_one(void *arg, const void *msg, size_t len, struct crcore_error
 	return 0;
 }
 
+/* What a restore relies on once mm_validate() has passed: everything is in bounds. */
+static void walk_memory(const struct core_records *c)
+{
+	for (unsigned i = 0; i < c->nmms; i++) {
+		struct crcore_error err = CRCORE_ERROR_INIT;
+		const Crcore__Mm *m = c->mms[i];
+		if (mm_validate(m, c->mms, i, 4 * PAGE, &err) < 0) {
+			if (!err.code || !err.message[0] || !err.object[0])
+				abort();
+			continue;
+		}
+		for (size_t k = 0; k < m->n_runs; k++) {
+			const Crcore__Run *r = m->runs[k];
+			if (r->source == CRCORE__SOURCE__PAGES &&
+			    r->offset + r->pages * PAGE > 4 * PAGE)
+				abort();
+			if (r->source == CRCORE__SOURCE__OTHER && !core_mm(c, r->mm))
+				abort();
+		}
+	}
+}
+
 /* Uses what core_records.h promises. */
 static void walk(const struct core_records *c)
 {
@@ -131,6 +154,7 @@ static void fuzz_records(const uint8_t *p, size_t left)
 	int r = core_records_load(img, &c, &err);
 	if (r == 0) {
 		walk(&c);
+		walk_memory(&c);
 		core_records_free(&c);
 	} else if (!err.code || !err.message[0] || !err.object[0]) {
 		abort();
