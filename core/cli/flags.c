@@ -61,7 +61,7 @@ static int take_log_file(struct args *a, const char *value, struct crcore_error 
 	return 0;
 }
 
-/* -v: one more; -vN: N, where 0 is errors only and 4 everything (0 and 1 are the same to the log). */
+/* -v: one more; -vN: N, from 1, errors only (as 0), to 4, everything. */
 static int take_verbosity(struct args *a, const char *value, struct crcore_error *err)
 {
 	int *v = &a->command.verbosity;

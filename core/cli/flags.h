@@ -55,7 +55,7 @@ extern const struct flag flags[];  /* ends with name NULL; a name may come twice
 struct given {
 	const struct flag *flag;
 	const char *value;
-	char origin[40];        /* "--ghost-limit", "-R": as it was written */
+	char origin[40];        /* "--leave-running" or "-R": as it was written */
 };
 
 struct args {

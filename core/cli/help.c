@@ -97,7 +97,8 @@ static void man_commands(FILE *f)
 		man_text(f, v->summary);
 		fputs(".\n", f);
 	}
-	fputs(".TP\n.B crcore help\nPrint the commands; \\fBcrcore help\\fR COMMAND prints its flags.\n", f);
+	fputs(".TP\n.B crcore help\n"
+	      "Print the commands; \\fBcrcore help\\fR COMMAND prints its flags.\n", f);
 }
 
 static void man_flag(FILE *f, const struct flag *g)
@@ -163,9 +164,9 @@ void help_man(FILE *f)
 	for (const struct flag *g = flags; g->name; g++)
 		man_flag(f, g);
 	man_options(f);
-	fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as the\n"
-	      "restored root task did. An error is one line on standard error that begins with Error;\n"
-	      "with \\-\\-json it is an object on standard output.\n"
+	fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as\n"
+	      "the restored root task did. An error is one line on standard error that begins with\n"
+	      "Error; with \\-\\-json it is an object on standard output.\n"
 	      ".SH ENVIRONMENT\n.TP\n.B CRCORE_CONFDIR\nA folder of policies, before " , f);
 	man_text(f, CRCORE_CONFDIR);
 	fputs(".\n.TP\n.B CRCORE_PLUGIN_PATH\nFolders of plugins, before the installed one.\n"

@@ -33,7 +33,7 @@ static int flush_output(struct crcore_error *err)
 	return crcore_fail(err, -EIO, "cannot write to standard output");
 }
 
-/* Commands that print no result of their own. A restore that waited says how the root task ended. */
+/* For commands that print no result. A restore that waited says how the root task ended. */
 static void print_done(const struct command *c, int status)
 {
 	struct json j = JSON_INIT(stdout);

@@ -59,7 +59,7 @@ static int load_base(struct args *a, struct crcore_error *err)
 	return r;
 }
 
-/* --set KEY=VALUE and KEY+=VALUE; the option is behind the last dot of KEY, as a path has dots too. */
+/* --set KEY=VALUE and KEY+=VALUE. The option is behind the last dot: a path has dots too. */
 static int set_any(struct policy *p, const char *text, struct crcore_error *err)
 {
 	const char *equals = strchr(text, '=');

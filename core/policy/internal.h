@@ -41,7 +41,7 @@ void node_append(struct node *parent, struct node *child); /* at the end */
 unsigned node_count(const struct node *parent);
 /* Takes child out of parent; it stays alive in the policy. */
 void node_retire(struct policy *, struct node *parent, struct node *child);
-/* Puts child into map under key, in the place of what has that key. Takes child, also if it fails. */
+/* Puts child into map under key, in place of what has that key. Takes child even if it fails. */
 int node_put(struct policy *, struct node *map, const char *key, struct node *child,
              struct crcore_error *);
 /* Moves all of src into dst: maps merge, everything else replaces. Frees src. */

@@ -80,7 +80,7 @@ static int next_event(struct loader *l, yaml_event_t *e)
 	yaml_event_delete(e);
 	if (tag)
 		return fail_at(l, &mark, -EINVAL, "tags (!...) have no meaning in a policy");
-	crcore_advise(l->err, "write the value out where it is needed, in quotes if it begins with & or *");
+	crcore_advise(l->err, "write the value out, in quotes if it begins with & or *");
 	return fail_at(l, &mark, -EINVAL, "anchors (&...) and aliases (*...) are not part of a policy");
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A policy as a whole: making it, loading files over it, what it says of plugins and their order. */
+/* A policy as a whole: making it, loading files over it, its plugins and their order. */
 #include "core/policy/internal.h"
 #include "core/policy/core_options.h"
 #include "core/util/util.h"
@@ -103,7 +103,7 @@ int policy_load_bytes(struct policy *p, const char *origin, const void *bytes, s
 	return policy_refresh_core(p, err);
 }
 
-/* Reads at most one byte more than a policy may have. Not only regular files: <(command) is one too. */
+/* Reads at most one byte more than a policy may have. Any file will do: <(command) is one. */
 static int read_all(const char *path, char **ret, size_t *ret_len, struct crcore_error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);

@@ -364,7 +364,8 @@ static void test_set_plugins(void **state)
 static void test_text_is_the_same_policy(void **state)
 {
 	static const char odd[] =
-		"version: 1\nname: \"tab\\t quote\\\" back\\\\ \\u00e9 \\u0085 \\u2028 \\ufeff ~ # : \\U0001F600\"\n"
+		"version: 1\n"
+		"name: \"tab\\t quote\\\" back\\\\ \\u00e9 \\u0085 \\u2028 \\ufeff ~ # : \\U0001F600\"\n"
 		"plugins: { files: { list: [ '', '~', 'null', 'a: b', '- x', '*', '&', '#' ], "
 		"'k: #': '{' }, empty: {} }\n"
 		"order: { dump: [ { files: { before: [ empty ] } } ], load: { files: { after: '?x' } } }\n";
