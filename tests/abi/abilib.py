@@ -50,7 +50,7 @@ class Holder(crtest.Target):
     def beat(self):
         return int(self.read("beat") or 0)
 
-    def status(self, key):
+    def field(self, key):
         with open(f"/proc/{self.pid}/status") as f:
             return re.search(rf"^{key}:\s*(\S+)", f.read(), re.M).group(1)
 
@@ -58,7 +58,7 @@ class Holder(crtest.Target):
         """It is alive, untraced, not stopped, and gets on."""
         if not crtest.start_time(self.pid):
             raise Failure(f"the target is gone\n{self.read('stderr')}")
-        if self.status("TracerPid") != "0" or self.status("State") in "Tt":
+        if self.field("TracerPid") != "0" or self.field("State") in "Tt":
             raise Failure(f"the target is traced or stopped: {self.status('State')}")
         before = self.beat()
         crtest.wait_for("the next beat", 10, lambda: self.beat() > before)

@@ -84,6 +84,7 @@ def build(folder, env):
                                capture_output=True, timeout=60)
             if p.returncode or p.stderr:
                 raise Failure(f"{command}: {p.stderr}")
+    abilib.write(os.path.join(folder, "bare.yaml"), "version: 1\nplugins: { files: {} }\n")
     for policy in blocks("yaml kmsg.yaml"):
         abilib.write(os.path.join(folder, "kmsg.yaml"), policy)
         abilib.write(os.path.join(folder, "both.yaml"), policy + "  mce: {}\n")
@@ -97,7 +98,8 @@ def checkpoint(crcore, folder, name, mce):
     for i in range(3):
         target.say(i)
     crtest.wait_for("three records", 10, lambda: len(target.printed()) == 3)
-    rc, out, err = crcore.run("dump", "-t", target.pid, "-D", images, "--plugins", "files")
+    rc, out, err = crcore.run("dump", "-t", target.pid, "-D", images, "--policy",
+                              os.path.join(folder, "bare.yaml"))
     lines = abilib.error_lines(err)
     if not rc or len(lines) != 1 or "/dev/kmsg" not in lines[0]:
         raise Failure(f"without the plugin: status {rc}\n{err}")
