@@ -49,6 +49,8 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
 	if (r == 0 && verify)
 		r = image_verify(img, err);
 	if (r < 0) {
+		if (r == -EBADMSG)
+			crcore_advise(err, "take another copy of the image, or dump again");
 		image_close(img);
 		return r;
 	}
