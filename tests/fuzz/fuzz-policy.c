@@ -121,8 +121,8 @@ static const char *const seeds[] = {
 	"version: 1\ndump:\n  leave: stopped\n  timeout: 2m\nrestore: { verify: off, pid-wait: 0 }\n",
 	"version: 1\nplugins: &a { files: *a }\n? [ x ]\n: !!str y\n--- \n...\n",
 	"{version: 1, name: |-\n  a\n  b\n, plugins: {a: , b: ~, c: {}, d: []}}",
-	"version: 1\nname: >\n folded\n text\n\n"
-	"plugins:\n  a:\n    include:\n    - '- x'\n    - ~\n    - null\n",
+	("version: 1\nname: >\n folded\n text\n\n"
+	 "plugins:\n  a:\n    include:\n    - '- x'\n    - ~\n    - null\n"),
 };
 
 _Bool fuzz_seed(unsigned i, uint8_t **ret, size_t *ret_len)
