@@ -11,7 +11,7 @@
 
 /* A policy is a page of text. These limits keep one from outside from costing
  * more than that. */
-#define POLICY_BYTES_MAX (1u << 20)
+#define POLICY_BYTES_MAX (256u << 10)
 #define POLICY_DEPTH_MAX 16
 #define POLICY_NODES_MAX 20000
 #define POLICY_KEYS_MAX 2000 /* in one map: duplicates are found by comparing all */

@@ -240,7 +240,7 @@ int load_nodes(const char *origin, const void *bytes, size_t len, struct node **
 
 	if (len > POLICY_BYTES_MAX) {
 		crcore_fail_at(err, -1, -1, "%s", origin);
-		return crcore_fail(err, -E2BIG, "larger than 1 MiB: this is no policy");
+		return crcore_fail(err, -E2BIG, "larger than 256 KiB: this is no policy");
 	}
 	if (!yaml_parser_initialize(&l.parser))
 		return policy_no_memory(err);

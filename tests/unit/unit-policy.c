@@ -179,7 +179,7 @@ static void test_bounds(void **state)
 	memset(at, '[', 100000);
 	refused(text, "t.yaml:2:22", "nested too deeply", NULL);
 	memset(at, 'x', sizeof(text) - 1 - (size_t)(at - text));
-	refused(text, "t.yaml", "larger than 1 MiB", NULL);
+	refused(text, "t.yaml", "larger than 256 KiB", NULL);
 
 	at = stpcpy(text, "version: 1\nplugins:\n");
 	for (int i = 0; i < 2001; i++)
