@@ -90,6 +90,7 @@ int main(int argc, char **argv)
 	arm(t[3], 7000, 0);
 	arm(t[4], 8000, 9);
 	arm(t[5], 0.6, 0.1);
+	kind_busy(); /* signals come and go */
 	kind_ready();
 	check(t[0], 5000, 7);
 	check(t[1], 6000, 8);

@@ -27,7 +27,8 @@ static int middle(void *arg)
 
 static int late_orphan(void *arg)
 {
-	kind_until(ready, 10);
+	for (int i = 0; i < 5000 && getppid() != (pid_t)(long)arg; i++)
+		kind_sleep_ms(1);
 	return getppid() == (pid_t)(long)arg ? 0 : 1;
 }
 
@@ -44,7 +45,6 @@ static void adopt(void)
 	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &value));
 	CHECK_EQ(value, 1);
 	kind_join(kind_fork(late_middle, (void *)(long)getpid()));
-	*ready = 10;
 	while (waitpid(-1, &status, 0) > 0)
 		CHECK_EQ(status, 0);
 	CHECK_EQ(errno, ECHILD);

@@ -18,7 +18,7 @@ static int child(void *arg)
 		else if (i == RLIMIT_CORE || i == RLIMIT_NICE || i == RLIMIT_RTPRIO)
 			want[i] = (struct rlimit){ 0, 0 };
 		else if (i == RLIMIT_AS)
-			want[i].rlim_cur = 1 << 20; /* less than is mapped */
+			want[i].rlim_cur = 1 << 30;
 		else if (i == RLIMIT_NPROC)
 			want[i] = (struct rlimit){ 1, 2 };
 		else if (i == RLIMIT_MEMLOCK)

@@ -65,7 +65,7 @@ def mappings(pid):
         if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
             ret.append(line)
         elif line.split(":")[0] in SMAPS_KEEP:
-            ret.append("    " + " ".join(line.split()))
+            ret[-1] += "; " + " ".join(line.split())
     # Anonymous shared memory is a new file after a restore: its inode differs.
     return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV)", r"\1 * \2", x)
             for x in ret]
@@ -87,6 +87,9 @@ def descriptor(pid, fd):
 def thread(pid, tid):
     base = f"/proc/{pid}/task/{tid}"
     stat = stat_fields(f"{base}/stat")
+    if stat.get("state") in ("Z", "X"):  # what can be told of the dead
+        return {k: stat.get(k) for k in ("comm", "state", "pgrp", "session", "exit_signal",
+                                         "exit_code")}
     ret = {f"stat.{k}": v for k, v in stat.items() if k in STAT_KEEP}
     state = stat.get("state", "?")
     ret["state"] = state if state in "TtZX" else "alive"
