@@ -100,8 +100,11 @@ void timers_arm(struct stub *s)
 	}
 	for (size_t i = 0; i < rec->n_itimers; i++) {
 		const Crcore__Itimer *t = rec->itimers[i];
-		struct itimerval v = { from_us(t->interval_us), from_us(t->value_us) };
-		if (t->value_us)
+		/* No time left but an interval: its signal is queued, and the kernel starts
+		 * the next round when that is taken. */
+		uint64_t left = t->value_us ? t->value_us : t->interval_us;
+		struct itimerval v = { from_us(t->interval_us), from_us(left) };
+		if (left)
 			CALL(s->p, "set interval timer", SYS_setitimer, EXPECT_EQUAL, 0, IMM(i),
 			     DATA(prog_data(s->p, &v, sizeof(v))), IMM(0));
 	}
