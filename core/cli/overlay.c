@@ -107,6 +107,19 @@ static int set_option(struct policy *p, const struct given *g, struct crcore_err
 	                  err);
 }
 
+/* The image will hold this policy as text, which a restore must be able to load. */
+static int check_text(const struct policy *p, struct crcore_error *err)
+{
+	struct policy *again = policy_new();
+	size_t len;
+	cleanup_free char *text = policy_text(p, &len);
+	int r = text && again ? policy_load_bytes(again, "policy with all flags", text, len, err) :
+	                        crcore_fail(err, -ENOMEM, "out of memory");
+
+	policy_free(again);
+	return r;
+}
+
 int args_policy(struct args *a, struct crcore_error *err)
 {
 	struct policy *p = a->command.policy = policy_new();
@@ -120,5 +133,7 @@ int args_policy(struct args *a, struct crcore_error *err)
 		if (r < 0)
 			crcore_fail_at(err, -1, -1, "%s", a->given[i].origin);
 	}
+	if (r >= 0 && a->verb->bit == V_DUMP)
+		r = check_text(p, err);
 	return r;
 }

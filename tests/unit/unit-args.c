@@ -208,6 +208,30 @@ static void test_options_refused(void **state)
 	}
 }
 
+/* What a dump accepts is text that a restore can load, though the text is longer than the file. */
+static void test_policy_fits_the_image(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct args a;
+	char text[1024];
+	FILE *f = fopen(policy_file, "ae");
+
+	assert_non_null(f);
+	fputs("# a list on one line\norder: { dump: { files: { after: [ ", f);
+	for (int i = 0; i < 19900; i++)
+		fputs("\"?a\",", f);
+	fputs(" ] } } }\n", f);
+	fclose(f);
+	assert_int_equal(parse(&a, "check --policy %", &err), 0);
+	assert_int_equal(args_policy(&a, &err), 0);
+	args_free(&a);
+	assert_int_equal(parse(&a, "dump -t 5 --policy %", &err), 0);
+	assert_int_equal(args_policy(&a, &err), -E2BIG);
+	error_text(&err, text, sizeof(text));
+	assert_string_equal(text, "policy with all flags: larger than 256 KiB: this is no policy");
+	args_free(&a);
+}
+
 /* Names and letters are unique for each command, and every flag does something. */
 static void test_table(void **state)
 {
@@ -313,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_restore_begins_with_the_image),
 		cmocka_unit_test(test_options_refused),
+		cmocka_unit_test(test_policy_fits_the_image), /* from here on the file is large */
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_error_is_one_line),
