@@ -68,6 +68,8 @@ int spawn_children(struct stub *s, struct crcore_error *err)
 
 	if (b->leads_session)
 		CALL(s->p, "lead session", SYS_setsid, EXPECT_EQUAL, b->pid, IMM(0));
+	if (ret == 0 && b->leads_session && s->rec)
+		ret = host_emit(s->r->host, &s->r->tasks[b->task], CRCORE_PHASE_SESSION, s->p, err);
 	if (ret == 0)
 		ret = spawn_when(s, false, err);
 	if (b->leads_group)

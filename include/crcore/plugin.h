@@ -248,10 +248,13 @@ struct crcore_host {
 
 /* ---- the plugin ------------------------------------------------------------ */
 
-/* Where in a task's restore program emit() is called. */
+/* Where in a task's restore program emit() is called; ignore those you do not know. */
 enum crcore_phase {
 	CRCORE_PHASE_FILES = 1, /* descriptors are in place, root credentials still */
 	CRCORE_PHASE_LATE = 2,  /* groups, sessions, threads are in place */
+	CRCORE_PHASE_SESSION = 3, /* a leader of a session, before its first child in it: what
+	                           * children inherit with the session; no descriptors yet,
+	                           * fetch() works */
 };
 
 /* Order among plugins, per stage: "create", "save", ... ; stage NULL: every stage.

@@ -132,7 +132,7 @@ int files_check(void *state, struct crcore_error *err)
 			*err = mine;
 		r = r < 0 ? r : one;
 	}
-	return r;
+	return r < 0 ? r : files_check_locks(f, err);
 }
 
 /* -- create ---------------------------------------------------------------------------- */
@@ -237,9 +237,12 @@ int files_emit(void *state, const struct crcore_task *task, uint32_t phase, stru
 
 	for (unsigned i = 0; i < f->nrecs; i++) {
 		const Files__File *rec = f->recs[i];
-		if (rec->kind == FILES__KIND__OWN && rec->pid == (uint32_t)task->pid &&
-		    own_phase(rec) == phase)
+		if (rec->pid != (uint32_t)task->pid)
+			continue;
+		if (rec->kind == FILES__KIND__OWN && own_phase(rec) == phase)
 			emit_own(f, rec, p);
+		if (rec->kind != FILES__KIND__OWN && phase == CRCORE_PHASE_FILES)
+			files_emit_locks(f, rec, p);
 	}
 	return 0;
 }

@@ -105,7 +105,11 @@ bool files_in_tree(const struct files *, pid_t);
 /* Refuses POSIX locks of tasks of the tree: they belong to a task, and no description shows
  * those of all its holders. */
 int files_review(void *state, const struct crcore_object *, struct crcore_error *);
+/* Refuses locks that somebody else holds now. */
+int files_check_locks(const struct files *, struct crcore_error *);
+/* Takes open file description locks; flock(2) is taken by a task, whose pid it then shows. */
 int files_take_locks(int fd, const Files__File *, struct crcore_error *);
+void files_emit_locks(const struct files *, const Files__File *, struct crcore_program *);
 
 /* save.c */
 int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);

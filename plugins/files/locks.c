@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 
 /* One line of /proc/locks, or of fdinfo after "lock:\t". */
 static bool parse_lock(const char *text, struct lock_line *ret)
@@ -111,20 +112,79 @@ int files_review(void *state, const struct crcore_object *obj, struct crcore_err
 	return 0;
 }
 
+/* -- restore --------------------------------------------------------------------- */
+
+/* Would what the line says keep us from a lock of rec? */
+static bool conflicts(const struct lock_line *line, const Files__File *rec, const Files__Lock *lock)
+{
+	bool theirs = !strcmp(line->sort, "FLOCK");
+	uint64_t end = lock->length ? lock->start + lock->length : UINT64_MAX;
+	uint64_t their_end = line->length ? line->start + line->length : UINT64_MAX;
+
+	if (line->ino != rec->ino || theirs != lock->flock || (!line->write && !lock->write))
+		return false;
+	return theirs || (line->start < end && lock->start < their_end);
+}
+
+static int check_line(const struct files *f, const struct lock_line *line, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < f->nrecs; i++)
+		for (size_t k = 0; k < f->recs[i]->n_locks; k++) {
+			if (f->recs[i]->kind == FILES__KIND__GHOST ||
+			    !conflicts(line, f->recs[i], f->recs[i]->locks[k]))
+				continue;
+			crcore_fail_at(err, -1, -1, "%s", f->recs[i]->path);
+			crcore_advise(err, "end the process that holds it (lslocks)");
+			return line->pid > 0 ?
+			       crcore_fail(err, -EWOULDBLOCK, "process %d holds a lock on it that the tree had",
+			                   line->pid) :
+			       crcore_fail(err, -EWOULDBLOCK, "somebody holds a lock on it that the tree had");
+		}
+	return 0;
+}
+
+int files_check_locks(const struct files *f, struct crcore_error *err)
+{
+	bool any = false;
+	struct lock_line line;
+	char *text = NULL;
+	size_t len = 0;
+	int r = 0;
+	FILE *in;
+
+	for (unsigned i = 0; i < f->nrecs; i++)
+		any |= f->recs[i]->n_locks > 0;
+	in = any ? fopen("/proc/locks", "re") : NULL;
+	while (!r && in && getline(&text, &len, in) > 0)
+		if (parse_lock(text, &line))
+			r = check_line(f, &line, err);
+	free(text);
+	if (in)
+		fclose(in);
+	return r;
+}
+
 int files_take_locks(int fd, const Files__File *rec, struct crcore_error *err)
 {
 	for (size_t i = 0; i < rec->n_locks; i++) {
 		const Files__Lock *lock = rec->locks[i];
 		struct flock range = { .l_type = lock->write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
 			.l_start = (off_t)lock->start, .l_len = (off_t)lock->length };
-		int r = lock->flock ? flock(fd, (lock->write ? LOCK_EX : LOCK_SH) | LOCK_NB) :
-		        fcntl(fd, F_OFD_SETLK, &range);
-		if (r < 0) {
-			r = -errno;
-			crcore_advise(err, "end the process that holds it (see /proc/locks)");
-			return crcore_fail(err, r, "its %s lock is held by somebody else: %s",
-			                   lock->flock ? "flock" : "open file description", strerror(-r));
+		if (!lock->flock && fcntl(fd, F_OFD_SETLK, &range) < 0) {
+			int r = -errno;
+			crcore_advise(err, "end the process that holds it (lslocks)");
+			return crcore_fail(err, r, "its lock is held by somebody else: %s", strerror(-r));
 		}
 	}
 	return 0;
+}
+
+void files_emit_locks(const struct files *f, const Files__File *rec, struct crcore_program *p)
+{
+	for (size_t i = 0; i < rec->n_locks; i++)
+		if (rec->locks[i]->flock)
+			f->host->call(p, "files: flock", SYS_flock, (const struct crcore_arg[6]){
+				{ .value = rec->fd },
+				{ .value = (rec->locks[i]->write ? LOCK_EX : LOCK_SH) | LOCK_NB } },
+				CRCORE_EQUAL, 0);
 }

@@ -262,6 +262,8 @@ static void fill_file(Files__File *rec, const struct crcore_object *obj, struct 
 	rec->dev = st->st_dev;
 	rec->rdev = st->st_rdev;
 	rec->pseudo = where->pseudo;
+	rec->pid = (uint32_t)obj->pid;
+	rec->fd = (uint32_t)obj->fd;
 }
 
 static bool is_cloexec(const char *fdinfo)
@@ -297,8 +299,6 @@ static int fill_kind(struct files *f, const struct crcore_object *obj, struct lo
 		break;
 	case FOUND_OWN:
 		rec->kind = FILES__KIND__OWN;
-		rec->pid = (uint32_t)obj->pid;
-		rec->fd = (uint32_t)obj->fd;
 		rec->cloexec = is_cloexec(obj->fdinfo);
 		return 0;
 	}

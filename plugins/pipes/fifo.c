@@ -127,6 +127,6 @@ int fifo_open(struct made *m, uint32_t flags, struct crcore_error *err)
 	char proc[40];
 
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", m->hold);
-	fd = m->rec->unlinked ? open(proc, how) : open(m->rec->path, how | O_NOFOLLOW);
+	fd = m->rec->unlinked ? open(proc, how) : open(m->rec->path, how);
 	return fd < 0 ? crcore_fail(err, -errno, "cannot open the FIFO: %s", strerror(errno)) : fd;
 }

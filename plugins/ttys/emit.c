@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Restore: what only a task can do. The leader of a session takes its
- * controlling terminal as soon as it has its descriptors; all others can then
- * open /dev/tty, and once the groups are there one of them becomes the
- * foreground. A job of a shell joins the session of crcore, whose terminal is
+ * controlling terminal before it has children, who inherit it and get it no
+ * other way; once the groups are there one of them becomes the foreground. A job of a shell joins the session of crcore, whose terminal is
  * controlling already; it only becomes the foreground.
  */
 #include "ttys.h"
@@ -113,6 +112,8 @@ int ttys_emit(void *state, const struct crcore_task *task, uint32_t phase, struc
 
 	if (phase == CRCORE_PHASE_LATE)
 		return emit_late(t, task, p, err);
+	if (phase != CRCORE_PHASE_SESSION)
+		return 0;
 	for (unsigned i = 0; !r && i < t->nsessions; i++)
 		if (t->sessions[i]->sid == (uint32_t)task->pid)
 			r = take_terminal(t, p, ttys_made(t, t->sessions[i]->terminal), err);

@@ -66,8 +66,9 @@ def mappings(pid):
             ret.append(line)
         elif line.split(":")[0] in SMAPS_KEEP:
             ret[-1] += "; " + " ".join(line.split())
-    # Anonymous shared memory is a new file after a restore: its inode differs.
-    return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV)", r"\1 * \2", x)
+    # Anonymous shared memory and deleted files are new files after a restore: inodes differ.
+    return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/.* \(deleted\))",
+                   r"\1 * \2", x)
             for x in ret]
 
 

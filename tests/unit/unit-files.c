@@ -388,12 +388,20 @@ static void test_locks(void **state)
 	assert_int_equal(fake_save(f), 0);
 	fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_UNLCK });
 	flock(fd, LOCK_UN);
+	assert_int_equal(flock(other, LOCK_EX), 0); /* in the way */
+	fake_reopen(f);
+	assert_int_equal(fake_load(f), -EWOULDBLOCK);
+	assert_string_equal(f->err.object, in_dir("locked"));
+	flock(other, LOCK_UN);
 	fake_reopen(f);
 	assert_int_equal(fake_load(f), 0);
 	back = fake_create(f, o->id);
 	assert_true(back >= 0);
-	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
-	assert_int_equal(flock(other, LOCK_SH | LOCK_NB), 0);
+	f->plugin->emit(f->state, &f->tasks[0], CRCORE_PHASE_FILES, (void *)f, &f->err);
+	assert_int_equal(f->nops, 1);
+	assert_int_equal(f->ops[0].nr, SYS_flock);
+	assert_int_equal(f->ops[0].args[0].value, fd);
+	assert_int_equal(f->ops[0].args[1].value, LOCK_SH | LOCK_NB);
 	assert_int_equal(fcntl(other, F_OFD_GETLK, &range), 0);
 	assert_int_equal(range.l_type, F_WRLCK);
 	assert_int_equal(range.l_start, 2);

@@ -275,8 +275,10 @@ static void test_session(void **state)
 	close(ready[1]);
 	assert_int_equal(again(f, &p), 0);
 	assert_true(fake_create(f, 1) >= 0 && fake_create(f, 2) >= 0);
-	assert_int_equal(f->plugin->emit(f->state, &f->tasks[1], CRCORE_PHASE_FILES, (void *)f, &f->err),
-	                 0);
+	f->plugin->emit(f->state, &f->tasks[1], CRCORE_PHASE_FILES, (void *)f, &f->err);
+	assert_int_equal(f->nops, 0);
+	assert_int_equal(f->plugin->emit(f->state, &f->tasks[1], CRCORE_PHASE_SESSION, (void *)f,
+	                                 &f->err), 0);
 	assert_int_equal(f->nops, 3); /* fetch, take, close */
 	assert_int_equal(f->ops[0].args[0].value, 2);
 	assert_int_equal(f->ops[1].nr, SYS_ioctl);
@@ -286,7 +288,7 @@ static void test_session(void **state)
 	assert_int_equal(f->ops[2].args[1].value, TIOCSPGRP);
 	assert_int_equal(*(int *)f->data[f->ops[2].args[2].ref], pid);
 	f->nops = 0;
-	f->plugin->emit(f->state, &f->tasks[0], CRCORE_PHASE_FILES, (void *)f, &f->err);
+	f->plugin->emit(f->state, &f->tasks[0], CRCORE_PHASE_SESSION, (void *)f, &f->err);
 	assert_int_equal(f->nops, 0);
 	fake_free(f);
 }
