@@ -73,11 +73,40 @@ static int read_runs(struct planner *p, struct place *pl, struct crcore_error *e
 	return 0;
 }
 
+/* Cuts ranges where one mapping ends; tag: index of the mapping. */
+static int cut_at_mappings(struct place *pl, struct crcore_error *err)
+{
+	struct spans cut = { 0 };
+	size_t vma = 0;
+
+	for (size_t i = 0; i < pl->contents.n; i++) {
+		struct span x = pl->contents.v[i];
+		while (x.start < x.end) {
+			while (vma + 1 < pl->rec->n_vmas && pl->rec->vmas[vma]->end <= x.start)
+				vma++;
+			struct span part = x;
+			if (pl->rec->vmas[vma]->end > x.start && pl->rec->vmas[vma]->end < x.end)
+				part.end = pl->rec->vmas[vma]->end;
+			part.tag = (uint32_t)vma;
+			if (!spans_append(&cut, part)) {
+				spans_free(&cut);
+				return layout_enomem(err);
+			}
+			x.val += part.end - x.start;
+			x.start = part.end;
+		}
+	}
+	spans_free(&pl->contents);
+	pl->contents = cut;
+	return 0;
+}
+
 int layout_contents(struct planner *p, struct crcore_error *err)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < p->n && r == 0; i++)
-		r = read_runs(p, &p->places[i], err);
+		if ((r = read_runs(p, &p->places[i], err)) == 0)
+			r = cut_at_mappings(&p->places[i], err);
 	return r;
 }

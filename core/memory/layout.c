@@ -114,6 +114,7 @@ static void clear_place(struct place *pl)
 	free(pl->moments);
 	spans_free(&pl->contents);
 	spans_free(&pl->guards);
+	spans_free(&pl->shared);
 	spans_free(&pl->own);
 	spans_free(&pl->want);
 	spans_free(&pl->extents);
@@ -134,26 +135,32 @@ static void planner_end(struct planner *p)
 	layouts_free(&p->out);
 }
 
-static int settle_all(struct planner *p, struct crcore_error *err)
+/* Sets out of the way what was overwritten while it was wanted. False: there is nothing to improve. */
+static bool improve(struct planner *p)
 {
-	int r = 0;
+	bool changed = false;
 
-	layouts_free(&p->out);
-	p->out.v = calloc(p->nordered + 1, sizeof(*p->out.v));
-	if (!p->out.v)
-		return layout_enomem(err);
-	for (unsigned i = 0; i < p->nordered && r == 0; i++) {
-		struct place *pl = &p->places[p->by_order[i]];
-		struct layout *l = &p->out.v[p->out.n++];
-		l->mm = pl->rec->id;
-		for (unsigned k = 0; k < pl->nmoments; k++) {
-			if (!GROW(l->steps, l->nsteps))
-				return layout_enomem(err);
-			l->steps[l->nsteps++] = (struct layout_step){ pl->moments[k].parent,
-			                                              pl->moments[k].child, 0, 0 };
+	for (unsigned i = 0; i < p->nlineages; i++) {
+		struct lineage *l = &p->lineages[i];
+		if (l->in_the_way && !l->elsewhere && !l->lost) {
+			lineage_relocate(p, l);
+			changed = true;
 		}
-		r = layout_settle(p, pl, NULL, l, err);
+		l->in_the_way = false;
 	}
+	return changed && p->filled > p->unique;
+}
+
+static int plan(struct planner *p, uint64_t region_size, struct crcore_error *err)
+{
+	int r;
+
+	if ((r = layout_contents(p, err)) < 0 || (r = layout_lineages(p, err)) < 0 ||
+	    (r = find_hole(p, region_size, err)) < 0)
+		return r;
+	for (int try = 0; try < TRIES; try++)
+		if ((r = layout_wants(p, err)) < 0 || (r = layout_stage(p, err)) < 0 || !improve(p))
+			break;
 	return r;
 }
 
@@ -169,11 +176,11 @@ int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layou
 		return layout_enomem(err);
 	for (unsigned i = 0; i < nmms; i++)
 		p.places[i].rec = mms[i];
-	if ((r = layout_tree(&p, births, err)) == 0 && (r = layout_contents(&p, err)) == 0 &&
-	    (r = find_hole(&p, region_size, err)) == 0)
-		r = settle_all(&p, err);
+	if ((r = layout_tree(&p, births, err)) == 0)
+		r = plan(&p, region_size, err);
 	if (r == 0) {
 		p.out.region_start = p.region_start;
+		p.out.lost = p.filled - p.unique;
 		*ret = p.out;
 		p.out = (struct layouts){ 0 };
 	}

@@ -30,7 +30,7 @@ struct node {
 
 struct lineage {
 	uint64_t start, end;     /* staged extent of all its nodes */
-	uint32_t first;          /* node that stands for it: the highest in the tree */
+	uint32_t nnodes;
 	uint32_t plain;          /* node whose flags the staged mapping gets */
 	bool elsewhere;          /* staged in scratch space, everybody moves */
 	bool lost;               /* not staged at all: everybody copies */
@@ -50,7 +50,7 @@ struct moment {
 
 /* What an mm has at some point of its building, by staged address. */
 struct state {
-	struct spans pieces;     /* mappings; tag: lineage; val unused: never joined */
+	struct spans pieces;     /* mappings; tag: lineage; val: differs from mapping to mapping */
 	struct spans pages;      /* val: ident */
 	unsigned refs;
 };
@@ -61,10 +61,11 @@ struct place { /* one mm in the tree of copies */
 	uint32_t parent;         /* place; NONE: the root, or outside */
 	uint32_t order, end;     /* preorder numbers: it and all below are order..end-1 */
 	struct moment *moments; unsigned nmoments;
-	struct spans contents;   /* final address; val: ident */
+	struct spans contents;   /* by final address; val: ident, tag: mapping */
 	struct spans guards;
 	uint32_t node0, nnodes;  /* its nodes are one behind the other, ascending */
-	struct spans own;        /* shared pages of its nodes by staged address; tag: lineage */
+	struct spans shared;     /* pages that others have too, by final address; tag: node */
+	struct spans own;        /* the same by staged address; tag: lineage */
 	struct spans want, extents;
 	struct state *born;      /* what it inherits */
 };
@@ -81,7 +82,8 @@ struct planner {
 	struct lineage *lineages; unsigned nlineages;
 	uint64_t region_start;
 	uint64_t scratch, scratch_end; /* free addresses, taken from below */
-	uint64_t filled;         /* pages that the plan fills */
+	uint64_t nmapped;        /* staged mappings so far */
+	uint64_t filled, unique; /* pages that the plan reads, and that there are */
 	struct layouts out;
 };
 
@@ -97,8 +99,17 @@ int layout_tree(struct planner *, const struct layout_birth *, struct crcore_err
 int layout_contents(struct planner *, struct crcore_error *);
 /* lineage.c: segments, nodes, lineages. */
 int layout_lineages(struct planner *, struct crcore_error *);
+/* Moves a lineage out of the way: to scratch space, or nowhere if there is none. */
+void lineage_relocate(struct planner *, struct lineage *);
+/* Staged address range of a node. */
+struct span node_extent(const struct planner *, const struct node *);
 /* want.c: from the leaves up, what each mm must be born with. */
 int layout_wants(struct planner *, struct crcore_error *);
+/* Joins ranges of lineages: where two lineages want one address, a wins, and the
+ * other is marked in_the_way. */
+bool extents_join(struct planner *, const struct spans *a, const struct spans *b, struct spans *ret);
+/* order.c: the order of the moments of one place, within what is allowed. */
+int layout_order(struct planner *, struct place *, struct crcore_error *);
 /* stage.c: from the root down, the steps. */
 int layout_stage(struct planner *, struct crcore_error *);
 /* settle.c: from what it has in the end to what it is to be. state NULL: nothing. */
