@@ -13,13 +13,6 @@
 
 #define LOOK_EVERY 100000000 /* ns: for tasks that are gone, and for main */
 
-static int futex_wait(uint32_t *word, uint32_t seen, long ns)
-{
-	struct timespec t = { 0, ns };
-
-	return (int)syscall(SYS_futex, word, FUTEX_WAIT, seen, &t, NULL, 0);
-}
-
 /* ---- which programs must come to their end ------------------------------------------------- */
 
 /* Those of stopped tasks are stopped anywhere behind their last barrier; those that
@@ -102,36 +95,66 @@ static int look_for_dead(struct restore *r, struct crcore_error *err)
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 
+#define GO 1 /* index of the word that says that all leaders are complete */
+
+/* Waits for a change of one of the words, at most LOOK_EVERY. */
+static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
+{
+	struct futex_waitv v[3];
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LOOK_EVERY;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	for (unsigned i = 0; i < n; i++)
+		v[i] = (struct futex_waitv){ .val = seen[i], .uaddr = (uintptr_t)word[i],
+			                     .flags = 2 /* FUTEX2_SIZE_U32 */ };
+	syscall(SYS_futex_waitv, v, n, 0, &until, CLOCK_MONOTONIC);
+}
+
+/* Everything that ends the wait but completion. */
+static int check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
+{
+	uint32_t failed = __atomic_load_n(&arena_region(&r->arena)->failed, __ATOMIC_ACQUIRE);
+	int ret = failed ? report_failure(r, failed - 1, err) : worker_check(err);
+	uint64_t now = now_ns();
+
+	if (ret == 0 && now >= deadline) {
+		crcore_advise(err, "raise restore.timeout");
+		ret = crcore_fail(err, -ETIMEDOUT, "the tree was not complete in time");
+	}
+	if (ret == 0 && now >= *look) {
+		*look = now + LOOK_EVERY;
+		ret = look_for_dead(r, err);
+	}
+	return ret;
+}
+
 static int wait_for_programs(struct restore *r, struct crcore_error *err)
 {
 	struct region *region = arena_region(&r->arena);
+	uint32_t *const word[3] = { &region->done, arena_local(&r->arena, r->go[BUILT]),
+		                    &region->failed };
 	const struct crcore_value *limit = policy_core(r->cmd->policy, "restore.timeout");
 	uint64_t deadline = limit && limit->i ? now_ns() + (uint64_t)limit->i : UINT64_MAX;
 	uint64_t look = now_ns() + LOOK_EVERY;
+	uint32_t seen[3];
 
 	__atomic_store_n(&region->done_want, count(r, false), __ATOMIC_SEQ_CST);
 	for (;;) {
-		uint32_t done = __atomic_load_n(&region->done, __ATOMIC_SEQ_CST);
-		uint32_t failed = __atomic_load_n(&region->failed, __ATOMIC_ACQUIRE);
-		if (failed)
-			return report_failure(r, failed - 1, err);
-		unsigned open = done >= region->done_want ? count(r, true) : 1;
-		if (!open)
-			return 0;
-		if (done >= region->done_want)
-			__atomic_store_n(&region->done_want, done + 1, __ATOMIC_SEQ_CST);
-		int ret = worker_check(err);
+		for (int i = 0; i < 3; i++)
+			seen[i] = __atomic_load_n(word[i], __ATOMIC_SEQ_CST);
+		int ret = check(r, deadline, &look, err);
 		if (ret < 0)
 			return ret;
-		if (now_ns() >= deadline) {
-			crcore_advise(err, "raise restore.timeout");
-			return crcore_fail(err, -ETIMEDOUT, "the tree was not complete in time");
-		}
-		futex_wait(&region->done, done, LOOK_EVERY);
-		if (now_ns() >= look && (ret = look_for_dead(r, err)) < 0)
-			return ret;
-		if (now_ns() >= look)
-			look = now_ns() + LOOK_EVERY;
+		if (seen[GO] && count(r, true) == 0)
+			return 0;
+		if (seen[0] >= region->done_want)
+			__atomic_store_n(&region->done_want, seen[0] + 1, __ATOMIC_SEQ_CST);
+		wait_words(word, seen, seen[GO] ? 1 : 3);
 	}
 }
 
@@ -143,17 +166,13 @@ static int stop_root(struct restore *r, struct crcore_error *err)
 
 	if (s->rec->state != CRCORE__TASK_STATE__STOPPED)
 		return 0;
-	uint32_t *word = arena_local(&r->arena, s->stop_word);
+	uint32_t *word = arena_local(&r->arena, s->stop_word), seen = 0;
+	uint64_t look = 0;
 	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
-		int ret = worker_check(err);
-		uint32_t failed = __atomic_load_n(&arena_region(&r->arena)->failed, __ATOMIC_ACQUIRE);
-		if (ret == 0 && failed)
-			ret = report_failure(r, failed - 1, err);
-		if (ret == 0)
-			ret = look_for_dead(r, err);
+		int ret = check(r, UINT64_MAX, &look, err);
 		if (ret < 0)
 			return ret;
-		futex_wait(word, 0, LOOK_EVERY);
+		wait_words(&word, &seen, 1);
 	}
 	kill(pid, SIGSTOP);
 	return 0;

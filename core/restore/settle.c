@@ -81,6 +81,8 @@ static bool is_in_place(const struct stub *s, unsigned thread)
 		return true;
 	if (op == UINT32_MAX || ptrace(PTRACE_GETREGS, tid_of(s, thread), NULL, &regs) < 0)
 		return false;
+	log_line(3, "thread %d: in call %lld, result %lld, want %u", tid_of(s, thread),
+	         (long long)arch_syscall(&regs), (long long)arch_result(&regs), s->rec->threads[thread]->resume->nr);
 	return arch_syscall(&regs) == (int64_t)s->rec->threads[thread]->resume->nr &&
 	       arch_result(&regs) == -RESTART_BLOCK;
 }
