@@ -62,13 +62,34 @@ void object_close(struct object *o)
 	o->abi.local_fd = -1;
 }
 
+/* In a tree that runs, a number may lead to another description by the time it is
+ * opened, and a file may move: what a plugin finds wrong with the mixture means nothing. */
+static bool changed(const struct object *o)
+{
+	char self[40], link[4096];
+	struct stat st;
+
+	if (o->abi.class_ != CRCORE_DESCRIPTION)
+		return false;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", o->abi.local_fd);
+	ssize_t n = readlink(self, link, sizeof(link) - 1);
+	link[n < 0 ? 0 : n] = '\0';
+	return fstat(o->abi.local_fd, &st) < 0 || st.st_dev != o->abi.st.st_dev ||
+	       st.st_ino != o->abi.st.st_ino || strcmp(link, o->link);
+}
+
 static int claim(struct object *o, struct host *host, struct crcore_error *err)
 {
+	struct crcore_error why = CRCORE_ERROR_INIT;
 	int r = object_open(o, err);
 
 	if (r < 0)
 		return r;
-	r = host_claim(host, &o->abi, &o->owner, err);
+	r = host_claim(host, &o->abi, &o->owner, &why);
+	if (r < 0 && changed(o))
+		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
+	else if (r < 0)
+		*err = why;
 	object_close(o);
 	if (r == 0)
 		r = host_own(o->owner, &o->abi, err);
@@ -96,7 +117,8 @@ static int review(struct object *o, struct host *host, struct crcore_error *err)
 	return r;
 }
 
-/* One step for every object; with blockers, on after those that nobody can save. */
+/* One step for every object; with blockers, on after those that nobody can
+ * save, but not after a plugin that hung: it cannot answer for the others. */
 static int each_object(struct survey *s, struct host *host, struct blockers *blockers,
                        int (*step)(struct object *, struct host *, struct crcore_error *),
                        struct crcore_error *err)
@@ -105,7 +127,7 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
 
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
 		r = step(s->objects.v[i], host, err);
-		if (r < 0 && r != -EAGAIN && r != -ENOMEM && blockers) {
+		if (r < 0 && r != -EAGAIN && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
 			blockers_take(blockers, err);
 			r = 0;
 		}
