@@ -17,7 +17,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <ucontext.h>
+#include "core/host/arch/x86_64.h"
 #include "core/host/internal.h"
 #include "core/util/util.h"
 
@@ -59,21 +59,15 @@ static void arm(struct limit *l, uint64_t when)
 	timer_settime(l->timer, TIMER_ABSTIME, &t, NULL);
 }
 
-/* Is the interrupted thread in the C library, and not just blocked in the kernel? */
+/* Is the interrupted thread at work in the C library (not just waiting there)? */
 static bool in_libc(const struct limit *l, const ucontext_t *uc)
 {
-#if defined(__x86_64__)
-	uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-	const unsigned char *code = (const unsigned char *)ip;
+	uintptr_t ip = arch_signal_ip(uc);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(l->libc); i++)
 		if (ip >= l->libc[i].start + 2 && ip + 2 <= l->libc[i].end)
-			/* Behind a system call, or in front of one that would be restarted? */
-			return memcmp(code - 2, "\x0f\x05", 2) && memcmp(code, "\x0f\x05", 2);
+			return !arch_signal_was_waiting(uc);
 	return false;
-#else
-	return false;
-#endif
 }
 
 static void on_timer(int sig, siginfo_t *si, void *context)
@@ -237,6 +231,8 @@ static int judge(struct crcore_ctx *ctx, enum stage stage, int rc, struct crcore
 		return rc;
 	/* A failure of another plugin that this one passes on keeps its name. */
 	snprintf(who, sizeof(who), "%.39s", mine->code && mine->plugin[0] ? mine->plugin : ctx->p.name);
+	if (rc < -4095 || !mine->code)
+		crcore_advise(mine, "this is a bug of the plugin: tell its author");
 	if (rc < -4095) {
 		int odd = rc;
 		rc = mine->code < 0 && mine->code >= -4095 ? mine->code : -EINVAL;
@@ -255,6 +251,7 @@ static int hung(struct crcore_ctx *ctx, enum stage stage, struct crcore_error *e
 	struct crcore_error mine = CRCORE_ERROR_INIT;
 
 	ctx->dead = true;
+	ctx->host->hung = true;
 	crcore_advise(&mine, "if it only needs more time, set time-limit for it in the policy");
 	crcore_fail(&mine, -ETIMEDOUT, "did not come back from stage \"%s\" within %.3g s",
 	            stage_name(stage), (double)ctx->time_limit / 1e9);

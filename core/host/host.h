@@ -52,6 +52,7 @@ struct host {
 	struct host_services services;
 	struct undo *undo;           /* stack of entries */
 	struct crcore_ctx **order[NSTAGES]; /* nplugins each */
+	bool hung;                   /* some hook was left by force: no plugin is unloaded */
 	struct limit *limit;         /* the timer of hook calls, made when first used */
 };
 

@@ -17,22 +17,12 @@ static void ctx_free(struct crcore_ctx *ctx)
 {
 	if (!ctx)
 		return;
-	if (ctx->dl && !ctx->dead) /* a hook may still be on the stack of a dead one */
+	if (ctx->dl && !ctx->host->hung) /* what hung may have held the loader's lock */
 		dlclose(ctx->dl);
 	free(ctx->values);
 	free(ctx->objects);
 	free((char *)ctx->path);
 	free(ctx);
-}
-
-/* A failure of loading key is the plugin's: name it, if the name is known only as the key. */
-static int load_failed(struct crcore_error *err, const char *key, int rc)
-{
-	if (err && !err->plugin[0]) {
-		const char *base = strrchr(key, '/');
-		snprintf(err->plugin, sizeof(err->plugin), "%s", base ? base + 1 : key);
-	}
-	return rc;
 }
 
 /* The plugin's own struct (not that of a library it links), and its size as the linker knows it. */
@@ -52,16 +42,24 @@ static const void *find_struct(void *dl, size_t *ret_size)
 	return p;
 }
 
+/* As a hook, since constructors of the plugin and its libraries run. */
+static int call_dlopen(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	ctx->dl = dlopen(ctx->path, RTLD_NOW | RTLD_LOCAL);
+	if (ctx->dl)
+		return 0;
+	crcore_fail_at(err, -1, -1, "%s", ctx->path);
+	crcore_advise(err, "a plugin must bring all that it uses: link its libraries with -Wl,-z,defs");
+	return crcore_fail(err, -ELIBACC, "cannot be loaded: %s", dlerror());
+}
+
 static int open_object(struct crcore_ctx *ctx, struct crcore_error *err)
 {
 	size_t size = 0;
+	int rc = host_call(ctx, STAGE_OPEN, call_dlopen, NULL, err);
 
-	ctx->dl = dlopen(ctx->path, RTLD_NOW | RTLD_LOCAL);
-	if (!ctx->dl) {
-		crcore_fail_at(err, -1, -1, "%s", ctx->path);
-		crcore_advise(err, "a plugin must bring all that it uses: link its libraries with -Wl,-z,defs");
-		return crcore_fail(err, -ELIBACC, "cannot be loaded: %s", dlerror());
-	}
+	if (rc < 0)
+		return rc;
 	const void *exported = find_struct(ctx->dl, &size);
 
 	if (!exported) {
@@ -103,9 +101,7 @@ static int read_options(struct policy *policy, struct crcore_ctx *ctx, struct cr
 	ctx->values = calloc(n + 1, sizeof(*ctx->values));
 	if (!ctx->values)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	int rc = policy_options(policy, ctx->key, table, ctx->values, err);
-
-	return rc < 0 ? rc : read_limit(policy, ctx, err);
+	return policy_options(policy, ctx->key, table, ctx->values, err);
 }
 
 static int check_names(const struct host *h, const struct crcore_ctx *ctx, struct crcore_error *err)
@@ -127,6 +123,7 @@ static int check_names(const struct host *h, const struct crcore_ctx *ctx, struc
 
 static int load_one(struct host *h, const char *key, struct crcore_error *err)
 {
+	const char *file = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;
 	struct crcore_ctx *ctx = calloc(1, sizeof(*ctx));
 	int rc = ctx ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
@@ -134,9 +131,12 @@ static int load_one(struct host *h, const char *key, struct crcore_error *err)
 		return rc;
 	ctx->host = h;
 	ctx->key = key;
+	ctx->p.name = file; /* until it says its own */
 	rc = host_find_file(key, (char **)&ctx->path, err);
 	if (rc == 0)
 		rc = host_trust_file(ctx->path, err);
+	if (rc == 0)
+		rc = read_limit(h->policy, ctx, err);
 	if (rc == 0)
 		rc = open_object(ctx, err);
 	if (rc == 0)
@@ -148,7 +148,8 @@ static int load_one(struct host *h, const char *key, struct crcore_error *err)
 	if (rc == 0 && !GROW(h->plugins, h->nplugins))
 		rc = crcore_fail(err, -ENOMEM, "out of memory");
 	if (rc < 0) {
-		load_failed(err, ctx->p.name ? ctx->p.name : key, rc);
+		if (err && !err->plugin[0])
+			snprintf(err->plugin, sizeof(err->plugin), "%s", ctx->p.name ? ctx->p.name : file);
 		ctx_free(ctx);
 		return rc;
 	}

@@ -5,6 +5,7 @@
  */
 #include <sys/capability.h>
 #include "core/host/internal.h"
+#include "core/util/json.h"
 #include "core/util/util.h"
 
 struct named_hook { const char *name; size_t offset; };
@@ -93,6 +94,12 @@ static void text_plugin(FILE *f, const struct crcore_ctx *ctx)
 	        (double)ctx->time_limit / 1e9);
 }
 
+/* The plugin whose turn is ith in a stage; close goes backwards through that of open. */
+static const struct crcore_ctx *nth(struct host *h, enum stage s, unsigned i)
+{
+	return s == STAGE_CLOSE ? h->order[STAGE_OPEN][h->nplugins - 1 - i] : h->order[s][i];
+}
+
 static void print_text(struct host *h, FILE *f)
 {
 	for (unsigned i = 0; i < h->nplugins; i++)
@@ -105,7 +112,7 @@ static void print_text(struct host *h, FILE *f)
 		unsigned n = 0;
 
 		for (unsigned i = 0; i < h->nplugins; i++) {
-			const struct crcore_ctx *ctx = h->order[s][s == STAGE_CLOSE ? h->nplugins - 1 - i : i];
+			const struct crcore_ctx *ctx = nth(h, s, i);
 
 			if (!stage_has_hook(&ctx->p, s))
 				continue;
@@ -118,130 +125,105 @@ static void print_text(struct host *h, FILE *f)
 	}
 }
 
-static void json_string(FILE *f, const char *s)
+static void json_options(struct json *j, const struct crcore_plugin *p)
 {
-	if (!s) {
-		fputs("null", f);
-		return;
-	}
-	fputc('"', f);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fprintf(f, "\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			fprintf(f, "\\u%04x", (unsigned)*s);
-		else
-			fputc(*s, f);
-	}
-	fputc('"', f);
-}
-
-/* "key": "value", after a comma unless first */
-static void json_pair(FILE *f, bool first, const char *key, const char *value)
-{
-	fprintf(f, "%s\"%s\": ", first ? "" : ", ", key);
-	json_string(f, value);
-}
-
-static void json_options(FILE *f, const struct crcore_plugin *p)
-{
-	fputs(", \"options\": [", f);
+	json_array(j, "options");
 	for (const struct crcore_option *o = p->options; o && o->name; o++) {
-		fputs(o == p->options ? "{" : ", {", f);
-		json_pair(f, true, "name", o->name);
-		json_pair(f, false, "type", types[o->type]);
-		json_pair(f, false, "default", o->default_value);
-		json_pair(f, false, "help", o->help);
-		fputs(", \"choices\": [", f);
-		for (const char *const *c = o->type == CRCORE_CHOICE ? o->choices : NULL; c && *c; c++) {
-			fputs(c == o->choices ? "" : ", ", f);
-			json_string(f, *c);
-		}
-		fputs("]}", f);
+		json_object(j, NULL);
+		json_string(j, "name", o->name);
+		json_string(j, "type", types[o->type]);
+		json_string(j, "default", o->default_value);
+		json_string(j, "help", o->help);
+		json_array(j, "choices");
+		for (const char *const *c = o->type == CRCORE_CHOICE ? o->choices : NULL; c && *c; c++)
+			json_string(j, NULL, *c);
+		json_end(j);
+		json_end(j);
 	}
-	fputc(']', f);
+	json_end(j);
 }
 
-static void json_sections(FILE *f, const struct crcore_plugin *p)
+static void json_sections(struct json *j, const struct crcore_plugin *p)
 {
-	fputs(", \"sections\": [", f);
+	json_array(j, "sections");
 	for (const struct crcore_section *s = p->sections; s && s->name; s++) {
-		fputs(s == p->sections ? "{" : ", {", f);
-		json_pair(f, true, "name", s->name);
-		fprintf(f, ", \"version\": %u, \"fields\": [", s->version);
+		json_object(j, NULL);
+		json_string(j, "name", s->name);
+		json_uint(j, "version", s->version);
+		json_array(j, "fields");
 		for (const struct crcore_field *d = s->fields; d && d->number; d++) {
-			fprintf(f, "%s{\"number\": %u", d == s->fields ? "" : ", ", d->number);
-			json_pair(f, false, "name", d->name);
-			json_pair(f, false, "sensitivity", sensitivities[d->sensitivity]);
-			fputc('}', f);
+			json_object(j, NULL);
+			json_uint(j, "number", d->number);
+			json_string(j, "name", d->name);
+			json_string(j, "sensitivity", sensitivities[d->sensitivity]);
+			json_end(j);
 		}
-		fputs("]}", f);
+		json_end(j);
+		json_end(j);
 	}
-	fputc(']', f);
+	json_end(j);
 }
 
-static void json_needs(FILE *f, const struct crcore_plugin *p)
+static void json_needs(struct json *j, const struct crcore_plugin *p)
 {
 	char cap[64];
 
-	fputs(", \"needs\": [", f);
+	json_array(j, "needs");
 	for (const struct crcore_need *n = p->needs; n && n->what_for; n++) {
 		host_capability_name(n->capability, cap, sizeof(cap));
-		fputs(n == p->needs ? "{" : ", {", f);
-		json_pair(f, true, "capability", cap);
-		json_pair(f, false, "for", n->what_for);
-		fprintf(f, ", \"held\": %s}", host_holds(n->capability) ? "true" : "false");
+		json_object(j, NULL);
+		json_string(j, "capability", cap);
+		json_string(j, "for", n->what_for);
+		json_bool(j, "held", host_holds(n->capability));
+		json_end(j);
 	}
-	fputc(']', f);
+	json_end(j);
 }
 
-static void json_plugin(FILE *f, const struct crcore_ctx *ctx)
+static void json_plugin(struct json *j, const struct crcore_ctx *ctx)
 {
 	const struct crcore_plugin *p = &ctx->p;
-	unsigned n = 0;
 
-	json_pair(f, true, "name", p->name);
-	json_pair(f, false, "version", p->version);
-	json_pair(f, false, "summary", p->summary);
-	json_pair(f, false, "file", ctx->path);
-	json_pair(f, false, "claims", p->claims);
-	fprintf(f, ", \"abi\": %u, \"time_limit_ns\": %lld, \"hooks\": [", p->abi_version,
-	        (long long)ctx->time_limit);
+	json_object(j, NULL);
+	json_string(j, "name", p->name);
+	json_string(j, "version", p->version);
+	json_string(j, "summary", p->summary);
+	json_string(j, "file", ctx->path);
+	json_string(j, "claims", p->claims);
+	json_uint(j, "abi", p->abi_version);
+	json_int(j, "time_limit_ns", ctx->time_limit);
+	json_array(j, "hooks");
 	for (unsigned i = 0; i < ARRAY_SIZE(hooks); i++)
-		if (has(p, &hooks[i])) {
-			fputs(n++ ? ", " : "", f);
-			json_string(f, hooks[i].name);
-		}
-	fputc(']', f);
-	json_options(f, p);
-	json_sections(f, p);
-	json_needs(f, p);
+		if (has(p, &hooks[i]))
+			json_string(j, NULL, hooks[i].name);
+	json_end(j);
+	json_options(j, p);
+	json_sections(j, p);
+	json_needs(j, p);
+	json_end(j);
 }
 
 static void print_json(struct host *h, FILE *f)
 {
-	fputs("{\"plugins\": [", f);
-	for (unsigned i = 0; i < h->nplugins; i++) {
-		fputs(i ? ",\n  {" : "\n  {", f);
-		json_plugin(f, h->plugins[i]);
-		fputc('}', f);
-	}
-	fputs("\n], \"order\": {", f);
+	struct json j = JSON_INIT(f);
+
+	json_object(&j, NULL);
+	json_array(&j, "plugins");
+	for (unsigned i = 0; i < h->nplugins; i++)
+		json_plugin(&j, h->plugins[i]);
+	json_end(&j);
+	json_object(&j, "order");
 	for (unsigned s = 0; s < NSTAGES; s++) {
-		unsigned n = 0;
-
-		fprintf(f, "%s\n  \"%s\": [", s ? "," : "", stage_name(s));
+		json_array(&j, stage_name(s));
 		for (unsigned i = 0; i < h->nplugins; i++) {
-			const struct crcore_ctx *ctx = h->order[s][s == STAGE_CLOSE ? h->nplugins - 1 - i : i];
-
-			if (!stage_has_hook(&ctx->p, s))
-				continue;
-			fputs(n++ ? ", " : "", f);
-			json_string(f, ctx->p.name);
+			const struct crcore_ctx *ctx = nth(h, s, i);
+			if (stage_has_hook(&ctx->p, s))
+				json_string(&j, NULL, ctx->p.name);
 		}
-		fputc(']', f);
+		json_end(&j);
 	}
-	fputs("\n}}\n", f);
+	json_end(&j);
+	json_end(&j);
 }
 
 void host_print(struct host *h, FILE *f, bool json)

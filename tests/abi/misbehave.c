@@ -11,7 +11,7 @@
  *   hang:HOOK     the hook blocks in a system call, for ever
  *   spin:HOOK     the hook computes, for ever, in and out of malloc
  *
- * HOOK may also be "undo". Built a second time with -DNO_SYMBOL (nothing is
+ * HOOK may also be "undo", or "load" for the constructor. Built a second time with -DNO_SYMBOL (nothing is
  * exported) and a third time with -DUNDEFINED (a symbol that nobody has).
  */
 #include <crcore/plugin.h>
@@ -275,6 +275,7 @@ __attribute__((constructor)) static void spoil(void)
 	const char *w = way();
 
 #define IF(what) else if (!strcmp(w, what))
+	act("load", NULL);
 	if (!*w)
 		return;
 	IF("no-open") p->open = NULL;
