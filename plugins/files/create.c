@@ -59,6 +59,8 @@ int files_load_record(void *state, const char *section, uint32_t version, const 
 		return load_file(state, msg, len, err);
 	if (!strcmp(section, "ghost"))
 		return load_ghost(state, msg, len, err);
+	if (!strcmp(section, "lock"))
+		return posix_load(state, msg, len, err);
 	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
 }
 
@@ -244,6 +246,8 @@ int files_emit(void *state, const struct crcore_task *task, uint32_t phase, stru
 		if (rec->kind != FILES__KIND__OWN && phase == CRCORE_PHASE_FILES)
 			files_emit_locks(f, rec, p);
 	}
+	if (phase == CRCORE_PHASE_LATE) /* tables that are shared are complete now */
+		posix_emit(f, task->pid, p);
 	return 0;
 }
 

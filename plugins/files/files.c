@@ -32,6 +32,8 @@ static void files_close(void *state)
 	for (unsigned i = 0; i < f->nghosts; i++)
 		ghost_free(f->ghosts[i]);
 	free(f->ghosts);
+	for (unsigned i = 0; i < f->nposix; i++)
+		files__task_lock__free_unpacked(f->posix[i], NULL);
 	free(f->posix);
 	free(f);
 }
@@ -108,9 +110,14 @@ static const struct crcore_field ghost_fields[] = {
 	{ 3, CRCORE_PATH, "dir" },
 	{ 0 },
 };
+static const struct crcore_field lock_fields[] = {
+	{ 7, CRCORE_PATH, "path" },
+	{ 0 },
+};
 static const struct crcore_section sections[] = {
 	{ .name = "file", .version = 1, .fields = file_fields },
 	{ .name = "ghost", .version = 1, .fields = ghost_fields },
+	{ .name = "lock", .version = 1, .fields = lock_fields },
 	{ .name = NULL },
 };
 
@@ -134,10 +141,10 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.close = files_close,
 	.claim = files_claim,
 	.save_object = files_save_object,
+	.save = files_save,
 	.load_record = files_load_record,
 	.check = files_check,
 	.create = files_create,
 	.emit = files_emit,
 	.release = files_release,
-	.review = files_review,
 };

@@ -5,7 +5,7 @@
  *
  *   files.c    the plugin: options, sections, claim
  *   locate.c   dump: by which path an object can be found again, if by any
- *   locks.c    locks on files: which can be kept, taking them again
+ *   locks.c    locks of descriptions; posix.c: locks of tasks
  *   save.c     dump: records, contents of ghosts, hidden names
  *   compare.c  restore: is a file still what it was at the dump
  *   create.c   restore: records to descriptors
@@ -66,14 +66,14 @@ struct files {
 	struct remap **remaps;
 	unsigned nremaps;
 	uint64_t blob_end;   /* of the contents written so far */
-	struct lock_line *posix; /* held by tasks of the tree */
-	unsigned nposix;
 
 	/* restore */
 	Files__File **recs;  /* by id, once check() has sorted them */
 	unsigned nrecs;
 	struct ghost **ghosts;
 	unsigned nghosts;
+	Files__TaskLock **posix;
+	unsigned nposix;
 };
 
 /* locate.c */
@@ -94,24 +94,32 @@ int files_locate(struct files *, const struct crcore_object *, struct location *
                  struct crcore_error *);
 /* Bytes that a ghost would take in the image. */
 uint64_t files_ghost_bytes(const struct stat *);
+bool files_in_tree(const struct files *, pid_t); /* a task or thread of it */
 void files_forget(struct files *); /* frees what locate remembers */
 
 /* locks.c */
+/* Parses a line of /proc/locks, or of fdinfo after "lock:\t". */
+bool files_parse_lock(const char *text, struct lock_line *ret);
+bool files_overlap(const struct lock_line *, uint64_t start, uint64_t length);
+int files_lock_taken(const struct lock_line *, const char *path, struct crcore_error *); /* fails */
 /* Locks of the description, from its fdinfo; those that cannot be kept are refused.
  * fn is called for each; may be NULL. */
 int files_locks(const struct crcore_object *, int (*fn)(void *arg, const Files__Lock *), void *arg,
                 struct crcore_error *);
-bool files_in_tree(const struct files *, pid_t);
-/* Refuses POSIX locks of tasks of the tree: they belong to a task, and no description shows
- * those of all its holders. */
-int files_review(void *state, const struct crcore_object *, struct crcore_error *);
 /* Refuses locks that somebody else holds now. */
 int files_check_locks(const struct files *, struct crcore_error *);
 /* Takes open file description locks; flock(2) is taken by a task, whose pid it then shows. */
 int files_take_locks(int fd, const Files__File *, struct crcore_error *);
 void files_emit_locks(const struct files *, const Files__File *, struct crcore_program *);
 
+/* posix.c */
+int files_save(void *state, struct crcore_error *);
+int posix_load(struct files *, const void *msg, size_t len, struct crcore_error *);
+int posix_check(const struct files *, const struct lock_line *, struct crcore_error *);
+void posix_emit(const struct files *, pid_t pid, struct crcore_program *);
+
 /* save.c */
+int files_put(struct files *, const char *section, const ProtobufCMessage *, struct crcore_error *);
 int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* compare.c */

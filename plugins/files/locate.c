@@ -115,6 +115,17 @@ static pid_t proc_owner(const char *path)
 	return 0;
 }
 
+bool files_in_tree(const struct files *f, pid_t pid)
+{
+	const struct crcore_task *task;
+
+	for (uint32_t i = 0; (task = f->host->task(f->ctx, i)); i++)
+		for (uint32_t t = 0; t < task->nthreads; t++)
+			if (task->tids[t] == pid)
+				return true;
+	return false;
+}
+
 static int locate_proc(struct files *f, const struct crcore_object *obj, struct location *ret,
                        struct crcore_error *err)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks on files. flock(2) and open file description locks belong to the
- * description: whoever makes it anew can take them, so they are kept. POSIX
- * locks belong to the task's table of descriptors and leases to a signal
- * handler; these are refused.
+ * Locks on files that belong to a description: flock(2) and open file
+ * description locks. Whoever makes the description anew can take them. Leases
+ * belong to a signal handler and are refused; for POSIX locks see posix.c.
  */
 #include "files.h"
 
@@ -11,8 +10,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 
-/* One line of /proc/locks, or of fdinfo after "lock:\t". */
-static bool parse_lock(const char *text, struct lock_line *ret)
+bool files_parse_lock(const char *text, struct lock_line *ret)
 {
 	char how[12], type[12], end[24];
 	unsigned major, minor;
@@ -32,10 +30,10 @@ int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const File
 		Files__Lock lock = FILES__LOCK__INIT;
 		struct lock_line line;
 
-		if (!parse_lock(p + strlen("lock:\t"), &line))
+		if (!files_parse_lock(p + strlen("lock:\t"), &line))
 			continue; /* "->": somebody waits for the lock above */
 		if (!strcmp(line.sort, "POSIX"))
-			continue; /* files_review() */
+			continue;
 		lock.flock = !strcmp(line.sort, "FLOCK");
 		if (!lock.flock && strcmp(line.sort, "OFDLCK") != 0) {
 			crcore_advise(err, "dump when it is not held");
@@ -51,101 +49,48 @@ int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const File
 	return 0;
 }
 
-/* -- POSIX locks ---------------------------------------------------------------- */
-
-bool files_in_tree(const struct files *f, pid_t pid)
-{
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = f->host->task(f->ctx, i)); i++)
-		for (uint32_t t = 0; t < task->nthreads; t++)
-			if (task->tids[t] == pid)
-				return true;
-	return false;
-}
-
-static int read_posix_locks(struct files *f, struct crcore_error *err)
-{
-	struct lock_line line;
-	char *text = NULL;
-	size_t len = 0;
-	int r = 0;
-	FILE *in = fopen("/proc/locks", "re");
-
-	f->nposix = 0;
-	while (!r && in && getline(&text, &len, in) > 0) {
-		void *more;
-		if (!parse_lock(text, &line) || strcmp(line.sort, "POSIX") != 0 ||
-		    !files_in_tree(f, line.pid))
-			continue;
-		more = realloc(f->posix, (f->nposix + 1) * sizeof(*f->posix));
-		if (more) {
-			f->posix = more;
-			f->posix[f->nposix++] = line;
-		} else {
-			r = crcore_fail(err, -ENOMEM, "out of memory");
-		}
-	}
-	free(text);
-	if (in)
-		fclose(in);
-	return r;
-}
-
-int files_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
-{
-	struct files *f = state;
-
-	if (obj == f->host->object(f->ctx, 0)) {
-		int r = read_posix_locks(f, err);
-		if (r < 0)
-			return r;
-	}
-	for (unsigned i = 0; i < f->nposix && obj->class_ == CRCORE_DESCRIPTION; i++) {
-		if (f->posix[i].ino != obj->st.st_ino)
-			continue;
-		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "process %d holds a POSIX record lock (fcntl F_SETLK) on it, "
-		                   "which cannot be saved yet", f->posix[i].pid);
-	}
-	return 0;
-}
-
 /* -- restore --------------------------------------------------------------------- */
+
+int files_lock_taken(const struct lock_line *line, const char *path, struct crcore_error *err)
+{
+	crcore_fail_at(err, -1, -1, "%s", path);
+	crcore_advise(err, "end the process that holds it (lslocks)");
+	return line->pid > 0 ?
+	       crcore_fail(err, -EWOULDBLOCK, "process %d holds a lock on it that the tree had", line->pid) :
+	       crcore_fail(err, -EWOULDBLOCK, "somebody holds a lock on it that the tree had");
+}
+
+bool files_overlap(const struct lock_line *line, uint64_t start, uint64_t length)
+{
+	uint64_t end = length ? start + length : UINT64_MAX;
+	uint64_t their_end = line->length ? line->start + line->length : UINT64_MAX;
+
+	return line->start < end && start < their_end;
+}
 
 /* Would what the line says keep us from a lock of rec? */
 static bool conflicts(const struct lock_line *line, const Files__File *rec, const Files__Lock *lock)
 {
 	bool theirs = !strcmp(line->sort, "FLOCK");
-	uint64_t end = lock->length ? lock->start + lock->length : UINT64_MAX;
-	uint64_t their_end = line->length ? line->start + line->length : UINT64_MAX;
 
 	if (line->ino != rec->ino || theirs != lock->flock || (!line->write && !lock->write))
 		return false;
-	return theirs || (line->start < end && lock->start < their_end);
+	return theirs || files_overlap(line, lock->start, lock->length);
 }
 
 static int check_line(const struct files *f, const struct lock_line *line, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < f->nrecs; i++)
-		for (size_t k = 0; k < f->recs[i]->n_locks; k++) {
-			if (f->recs[i]->kind == FILES__KIND__GHOST ||
-			    !conflicts(line, f->recs[i], f->recs[i]->locks[k]))
-				continue;
-			crcore_fail_at(err, -1, -1, "%s", f->recs[i]->path);
-			crcore_advise(err, "end the process that holds it (lslocks)");
-			return line->pid > 0 ?
-			       crcore_fail(err, -EWOULDBLOCK, "process %d holds a lock on it that the tree had",
-			                   line->pid) :
-			       crcore_fail(err, -EWOULDBLOCK, "somebody holds a lock on it that the tree had");
-		}
-	return 0;
+		for (size_t k = 0; k < f->recs[i]->n_locks; k++)
+			if (f->recs[i]->kind != FILES__KIND__GHOST &&
+			    conflicts(line, f->recs[i], f->recs[i]->locks[k]))
+				return files_lock_taken(line, f->recs[i]->path, err);
+	return posix_check(f, line, err);
 }
 
 int files_check_locks(const struct files *f, struct crcore_error *err)
 {
-	bool any = false;
+	bool any = f->nposix > 0;
 	struct lock_line line;
 	char *text = NULL;
 	size_t len = 0;
@@ -156,7 +101,7 @@ int files_check_locks(const struct files *f, struct crcore_error *err)
 		any |= f->recs[i]->n_locks > 0;
 	in = any ? fopen("/proc/locks", "re") : NULL;
 	while (!r && in && getline(&text, &len, in) > 0)
-		if (parse_lock(text, &line))
+		if (files_parse_lock(text, &line))
 			r = check_line(f, &line, err);
 	free(text);
 	if (in)

@@ -14,7 +14,7 @@
 
 /* -- records ---------------------------------------------------------------- */
 
-static int put(struct files *f, const char *section, const ProtobufCMessage *msg,
+int files_put(struct files *f, const char *section, const ProtobufCMessage *msg,
                struct crcore_error *err)
 {
 	size_t len = protobuf_c_message_get_packed_size(msg);
@@ -144,7 +144,7 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 		r = copy_contents(f, in, &g, err);
 	}
 	if (!r)
-		r = put(f, "ghost", &g.base, err);
+		r = files_put(f, "ghost", &g.base, err);
 	for (size_t i = 0; i < g.n_extents; i++)
 		free(g.extents[i]);
 	free(g.extents);
@@ -320,7 +320,7 @@ int files_save_object(void *state, const struct crcore_object *obj, struct crcor
 	if (!r)
 		r = files_locks(obj, add_lock, &rec, err);
 	if (!r)
-		r = put(f, "file", &rec.base, err);
+		r = files_put(f, "file", &rec.base, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	for (size_t i = 0; i < rec.n_locks; i++)

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POSIX record locks (fcntl F_SETLK). They belong to a task's table of
+ * descriptors and a file, not to a description: /proc/locks tells who holds
+ * them, the fdinfo of that task by which descriptor, and after a restore the
+ * task itself takes them again.
+ */
+#include "files.h"
+
+#include <dirent.h>
+#include <sys/syscall.h>
+
+/* -- dump --------------------------------------------------------------------------- */
+
+static bool same_lock(const struct lock_line *a, const struct lock_line *b)
+{
+	return !strcmp(a->sort, b->sort) && a->write == b->write && a->ino == b->ino &&
+	       a->start == b->start && a->length == b->length;
+}
+
+/* Does the fdinfo of one descriptor show the lock? */
+static bool shows(int dir, const char *name, const struct lock_line *lock)
+{
+	char text[512];
+	bool found = false;
+	struct lock_line line;
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	FILE *in = fd < 0 ? NULL : fdopen(fd, "r");
+
+	while (in && !found && fgets(text, sizeof(text), in))
+		found = !strncmp(text, "lock:\t", 6) && files_parse_lock(text + 6, &line) &&
+		        same_lock(&line, lock);
+	if (in)
+		fclose(in);
+	return found;
+}
+
+/* The descriptor by which the lock was taken, -1: it is not open any more. */
+static int find_fd(const struct lock_line *lock)
+{
+	char path[40];
+	struct dirent *e;
+	int fd = -1;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", lock->pid);
+	d = opendir(path);
+	while (d && fd < 0 && (e = readdir(d)))
+		if (e->d_name[0] != '.' && shows(dirfd(d), e->d_name, lock))
+			fd = atoi(e->d_name);
+	if (d)
+		closedir(d);
+	return fd;
+}
+
+static int save_lock(struct files *f, const struct lock_line *line, struct crcore_error *err)
+{
+	Files__TaskLock rec = FILES__TASK_LOCK__INIT;
+	char path[64], link[PATH_MAX];
+	int fd = find_fd(line);
+	ssize_t n;
+
+	if (fd < 0) {
+		crcore_fail_at(err, line->pid, -1, "inode %llu", (unsigned long long)line->ino);
+		crcore_advise(err, "dump when the lock is not held");
+		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock by a descriptor that is closed");
+	}
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", line->pid, fd);
+	n = readlink(path, link, sizeof(link) - 1);
+	link[n < 0 ? 0 : n] = '\0';
+	rec.pid = (uint32_t)line->pid;
+	rec.fd = (uint32_t)fd;
+	rec.write = line->write;
+	rec.start = line->start;
+	rec.length = line->length;
+	rec.ino = line->ino;
+	rec.path = link;
+	return files_put(f, "lock", &rec.base, err);
+}
+
+int files_save(void *state, struct crcore_error *err)
+{
+	struct files *f = state;
+	struct lock_line line;
+	char *text = NULL;
+	size_t len = 0;
+	int r = 0;
+	FILE *in = fopen("/proc/locks", "re");
+
+	while (!r && in && getline(&text, &len, in) > 0)
+		if (files_parse_lock(text, &line) && !strcmp(line.sort, "POSIX") &&
+		    files_in_tree(f, line.pid))
+			r = save_lock(f, &line, err);
+	free(text);
+	if (in)
+		fclose(in);
+	return r;
+}
+
+/* -- restore ------------------------------------------------------------------------- */
+
+int posix_load(struct files *f, const void *msg, size_t len, struct crcore_error *err)
+{
+	Files__TaskLock *rec = files__task_lock__unpack(NULL, len, msg);
+	void *more;
+
+	if (!rec)
+		return crcore_fail(err, -EBADMSG, "a record of section lock is damaged");
+	more = realloc(f->posix, (f->nposix + 1) * sizeof(*f->posix));
+	if (!more) {
+		files__task_lock__free_unpacked(rec, NULL);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	f->posix = more;
+	f->posix[f->nposix++] = rec;
+	if (rec->start > INT64_MAX || rec->length > INT64_MAX - rec->start || rec->fd > INT32_MAX)
+		return crcore_fail(err, -EBADMSG, "a record of section lock makes no sense");
+	return 0;
+}
+
+/* The inode of a deleted file may belong to another one by now. */
+static bool is_deleted(const Files__TaskLock *rec)
+{
+	struct stat st;
+
+	return lstat(rec->path, &st) < 0 || st.st_ino != rec->ino;
+}
+
+int posix_check(const struct files *f, const struct lock_line *line, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < f->nposix && strcmp(line->sort, "FLOCK") != 0; i++) {
+		const Files__TaskLock *rec = f->posix[i];
+		if (line->ino == rec->ino && (line->write || rec->write) &&
+		    files_overlap(line, rec->start, rec->length) && !is_deleted(rec))
+			return files_lock_taken(line, rec->path, err);
+	}
+	return 0;
+}
+
+void posix_emit(const struct files *f, pid_t pid, struct crcore_program *p)
+{
+	for (unsigned i = 0; i < f->nposix; i++) {
+		const Files__TaskLock *rec = f->posix[i];
+		const struct flock lock = { .l_type = rec->write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
+			.l_start = (off_t)rec->start, .l_len = (off_t)rec->length };
+		if (rec->pid == (uint32_t)pid)
+			f->host->call(p, "files: record lock", SYS_fcntl, (const struct crcore_arg[6]){
+				{ .value = rec->fd }, { .value = F_SETLK },
+				{ .kind = CRCORE_DATA, .ref = f->host->data(p, &lock, sizeof(lock)) } },
+				CRCORE_EQUAL, 0);
+	}
+}
