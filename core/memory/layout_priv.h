@@ -109,7 +109,7 @@ int layout_wants(struct planner *, struct crcore_error *);
  * other is marked in_the_way. */
 bool extents_join(struct planner *, const struct spans *a, const struct spans *b, struct spans *ret);
 /* order.c: the order of the moments of one place, within what is allowed. */
-int layout_order(struct planner *, struct place *, struct crcore_error *);
+int layout_order(struct place *, const struct state *born, struct crcore_error *);
 /* stage.c: from the root down, the steps. */
 int layout_stage(struct planner *, struct crcore_error *);
 /* settle.c: from what it has in the end to what it is to be. state NULL: nothing. */

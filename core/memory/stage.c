@@ -313,7 +313,7 @@ static int build(struct planner *p, struct place *pl, struct layout *l, struct c
 	l->mm = pl->rec->id;
 	pl->born = NULL;
 	if ((g.state || make_own(&g.state)) && place_special(&g) && find_wide(&g)) {
-		r = 0;
+		r = layout_order(pl, g.state, err);
 		for (unsigned i = 0; i < pl->nmoments && r == 0; i++)
 			r = take_step(&g, i) ? 0 : -ENOMEM;
 	}

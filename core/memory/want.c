@@ -158,24 +158,35 @@ static bool want_of_moment(struct planner *p, struct moment *m)
 	return true;
 }
 
+/* Adds to what the place wants the foreign ones of these pages. */
+static bool add_wants(struct planner *p, struct place *pl, const struct spans *pages)
+{
+	struct spans foreign = { 0 };
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < pages->n; i++)
+		ok = add_foreign(p, pl, pages->v[i], &foreign);
+	ok = ok && add_below(&pl->want, &foreign);
+	spans_free(&foreign);
+	return ok;
+}
+
 static bool want_of_place(struct planner *p, struct place *pl)
 {
-	struct spans all = { 0 }, extents = { 0 };
-	bool ok = find_own(p, pl) && spans_copy(&pl->own, &all) && own_extents(p, pl, &extents);
+	struct spans extents = { 0 };
+	bool ok = find_own(p, pl) && own_extents(p, pl, &extents);
 
 	spans_free(&pl->want);
 	spans_free(&pl->extents);
 	for (unsigned i = 0; ok && i < pl->nmoments; i++)
 		ok = want_of_moment(p, &pl->moments[i]);
 	if (pl->parent != NONE) {
+		ok = ok && add_wants(p, pl, &pl->own);
 		for (unsigned i = 0; ok && i < pl->nmoments; i++)
-			ok = add_below(&all, &pl->moments[i].want) &&
+			ok = add_wants(p, pl, &pl->moments[i].want) &&
 			     add_extents(p, &extents, &pl->moments[i].extents);
-		for (size_t i = 0; ok && i < all.n; i++)
-			ok = add_foreign(p, pl, all.v[i], &pl->want);
 		ok = ok && keep_wanted(&extents, &pl->want, &pl->extents);
 	}
-	spans_free(&all);
 	spans_free(&extents);
 	return ok;
 }
