@@ -104,6 +104,7 @@ def checkpoint(crcore, folder, name, mce):
     if not rc or len(lines) != 1 or "/dev/kmsg" not in lines[0]:
         raise Failure(f"without the plugin: status {rc}\n{err}")
     target.must_run()
+    crcore.must("check", "-t", target.pid, *policy)
     for i in range(3, 20): # some of these are unread when the dump begins
         target.say(i)
     crcore.dump(target.pid, images, *policy)
