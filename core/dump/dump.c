@@ -194,8 +194,10 @@ static int save_object(struct crcore_ctx *ctx, void *arg, struct crcore_error *e
 
 static int save_objects(struct dump *d, struct crcore_error *err)
 {
-	int r = 0;
+	int r = host_series_start(d->host, err);
 
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; r == 0 && i < d->survey.objects.n; i++) {
 		struct object *o = d->survey.objects.v[i];
 		if (!o->owner->p.save_object)
@@ -205,9 +207,10 @@ static int save_objects(struct dump *d, struct crcore_error *err)
 		object_close(o);
 		if (r < 0)
 			crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
-		if (r == 0)
+		if (r == 0 && (i & 63) == 0)
 			r = worker_check(err);
 	}
+	host_series_stop(d->host);
 	return r;
 }
 

@@ -107,11 +107,8 @@ static int review(struct object *o, struct host *host, struct crcore_error *err)
 {
 	if (!o->owner || !o->owner->p.review)
 		return 0;
-	int r = object_open(o, err);
+	int r = host_call(o->owner, STAGE_CLAIM, call_review, &o->abi, err);
 
-	if (r == 0)
-		r = host_call(o->owner, STAGE_CLAIM, call_review, &o->abi, err);
-	object_close(o);
 	if (r < 0)
 		crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
 	return r;
@@ -123,8 +120,10 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
                        int (*step)(struct object *, struct host *, struct crcore_error *),
                        struct crcore_error *err)
 {
-	int r = 0;
+	int r = host_series_start(host, err);
 
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
 		r = step(s->objects.v[i], host, err);
 		if (r < 0 && r != -EAGAIN && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
@@ -132,6 +131,7 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
 			r = 0;
 		}
 	}
+	host_series_stop(host);
 	return r;
 }
 

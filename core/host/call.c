@@ -316,3 +316,13 @@ int host_call(struct crcore_ctx *ctx, enum stage stage, int (*fn)(struct crcore_
 	limit_stop(ctx->host);
 	return rc;
 }
+
+int host_series_start(struct host *h, struct crcore_error *err)
+{
+	return limit_start(h, err);
+}
+
+void host_series_stop(struct host *h)
+{
+	limit_stop(h);
+}

@@ -70,6 +70,9 @@ struct crcore_ctx *host_find(struct host *, const char *name);
  * Owned by the host. Computed and checked for every stage at load. */
 struct crcore_ctx *const *host_order(struct host *, enum stage, unsigned *ret_n);
 
+/* Hook calls between these share one alarm: for loops over many objects. They nest. */
+int host_series_start(struct host *, struct crcore_error *);
+void host_series_stop(struct host *);
 /* Runs fn(ctx, arg, err) as a hook of ctx under its time limit; err gets the
  * plugin's name. A hook that hangs is left by siglongjmp, ctx is dead from
  * then on, -ETIMEDOUT. fn must own nothing that would leak then. */

@@ -119,18 +119,20 @@ int objects_create(struct restore *r, struct crcore_error *err)
 {
 	unsigned n;
 	struct crcore_ctx *const *order = host_order(r->host, STAGE_CREATE, &n);
+	int ret = host_series_start(r->host, err);
 
-	for (unsigned i = 0; i < n; i++)
-		for (unsigned k = 0; k < r->nobjects; k++) {
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < n && ret >= 0; i++)
+		for (unsigned k = 0; k < r->nobjects && ret >= 0; k++) {
 			if (r->objects[k].owner != order[i])
 				continue;
-			int ret = make(r, &r->objects[k], err);
-			if (ret < 0)
-				return ret;
-			if ((k & 63) == 0 && (ret = worker_check(err)) < 0)
-				return ret;
+			ret = make(r, &r->objects[k], err);
+			if (ret >= 0 && (k & 63) == 0)
+				ret = worker_check(err);
 		}
-	return 0;
+	host_series_stop(r->host);
+	return ret < 0 ? ret : 0;
 }
 
 /* During create: makes it if need be. */

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <sys/syscall.h>
 
 #define MAX_SCANS 8
 
@@ -206,23 +207,52 @@ static int refuse(struct pipes *p, const struct known *k, bool writer, struct cr
 	return crcore_fail(err, -ENOTSUP, "its %s end is open outside the tree", end);
 }
 
+/* A duplicate of the end in its task; it keeps the pipe open no longer than this call. */
+static int borrow(const struct pipes *p, const struct crcore_object *obj, struct crcore_error *err)
+{
+	const struct crcore_task *task;
+	int fd = -1;
+
+	errno = ESRCH;
+	for (uint32_t i = 0; (task = p->host->task(p->ctx, i)); i++)
+		if (task->pid == obj->pid)
+			fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, obj->fd, 0);
+	if (fd >= 0)
+		return fd;
+	return crcore_fail(err, errno == EBADF || errno == ESRCH ? -EAGAIN : -errno,
+	                   "cannot reach it from here: %s", strerror(errno));
+}
+
+static int look_outside(struct pipes *p, struct known *k, const struct crcore_object *obj,
+                        struct crcore_error *err)
+{
+	bool writer = !k->writers;
+	int fd = borrow(p, obj, err), r;
+
+	if (fd < 0)
+		return fd;
+	r = writer ? has_writer(p, fd, err) : has_reader(fd);
+	k->outside = r > 0;
+	k->no_writer_yet = writer && !r && !hung_up(fd);
+	close(fd);
+	if (k->outside && p->external == EXTERNAL_REFUSE)
+		r = refuse(p, k, writer, err);
+	return r < 0 ? r : 0;
+}
+
 int pipes_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct pipes *p = state;
 	struct known *k;
-	bool writer;
-	int r = 0;
+	int r;
 
 	if (obj == p->host->object(p->ctx, 0) && (r = list_pipes(p, err)) < 0)
 		return r;
 	k = pipes_find(p, obj->st.st_dev, obj->st.st_ino);
 	if (!k || k->first != obj || (k->readers && k->writers))
 		return 0;
-	writer = !k->writers;
-	r = writer ? has_writer(p, obj->local_fd, err) : has_reader(obj->local_fd);
-	if (r > 0 && p->external == EXTERNAL_REFUSE)
-		return refuse(p, k, writer, err);
-	k->outside = r > 0;
-	k->no_writer_yet = writer && !r && !hung_up(obj->local_fd);
-	return r < 0 ? r : 0;
+	r = look_outside(p, k, obj, err);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	return r;
 }

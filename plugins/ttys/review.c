@@ -7,6 +7,8 @@
  */
 #include "ttys.h"
 
+#include <sys/syscall.h>
+
 #define DELETED " (deleted)"
 
 /* -- /proc ---------------------------------------------------------------------- */
@@ -82,6 +84,23 @@ struct known *ttys_known(const struct ttys *t, const struct crcore_object *obj)
 	if (!dev && ioctl(obj->local_fd, TIOCGDEV, &v) < 0)
 		return NULL;
 	return ttys_find(t, dev ? dev : decode(v), is_hung_up(obj));
+}
+
+/* The same at the review, which has no descriptor: what is asked needs none of the terminal's
+ * own state, so a duplicate of the task's may be held for a moment. */
+static dev_t controlling_dev(const struct ttys *t, const struct crcore_object *obj)
+{
+	const struct crcore_task *task;
+	unsigned v = 0;
+	int fd = -1, r;
+
+	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
+		if (task->pid == obj->pid)
+			fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, obj->fd, 0);
+	r = fd < 0 ? -1 : ioctl(fd, TIOCGDEV, &v);
+	if (fd >= 0)
+		close(fd);
+	return r < 0 ? 0 : decode(v);
 }
 
 static struct known *add(struct ttys *t, dev_t dev, bool hung_up)
@@ -168,7 +187,6 @@ int ttys_review(void *state, const struct crcore_object *obj, struct crcore_erro
 {
 	struct ttys *t = state;
 	struct known *k;
-	unsigned v = 0;
 	dev_t dev;
 	int r = 0;
 
@@ -176,11 +194,11 @@ int ttys_review(void *state, const struct crcore_object *obj, struct crcore_erro
 		return r;
 	dev = dev_of(obj);
 	if (!dev) {
-		if (ioctl(obj->local_fd, TIOCGDEV, &v) < 0)
-			return crcore_fail(err, -ENOTSUP, "the terminal behind it is gone: %s", strerror(errno));
-		dev = decode(v);
-		if (!add(t, dev, false))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+		dev = controlling_dev(t, obj);
+		if (!dev)
+			r = crcore_fail(err, -ENOTSUP, "the terminal behind it is gone");
+		else if (!add(t, dev, false))
+			r = crcore_fail(err, -ENOMEM, "out of memory");
 	} else if (ttys_is_pts(obj->st.st_rdev) && !is_hung_up(obj)) {
 		r = review_slave(obj, err);
 	}

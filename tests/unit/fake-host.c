@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 /* The services: a ctx is the fake, a program is the fake too. */
 static struct fake *of(void *ctx) { return ctx; }
@@ -148,7 +149,7 @@ struct fake *fake_new(const char *so)
 	f->err = (struct crcore_error)CRCORE_ERROR_INIT;
 	self = getpid();
 	f->tasks[f->ntasks++] = (struct crcore_task){ .size = sizeof(struct crcore_task), .pid = self,
-		.sid = getsid(0), .pgid = getpgrp(), .pidfd = -1, .nthreads = 1, .tids = &self,
+		.sid = getsid(0), .pgid = getpgrp(), .pidfd = (int)syscall(SYS_pidfd_open, self, 0), .nthreads = 1, .tids = &self,
 		.state = CRCORE_TASK_RUNNING, .comm = "test" };
 	return f;
 }
@@ -218,6 +219,7 @@ void fake_free(struct fake *f)
 		if (f->created[i] >= 0)
 			close(f->created[i]);
 	close(f->blob);
+	close(f->tasks[0].pidfd);
 	dlclose(f->dl);
 	free(f);
 }
@@ -296,8 +298,12 @@ int fake_save(struct fake *f)
 			f->claimed[f->nclaimed++] = &f->objects[i];
 	}
 	r = 0;
-	for (unsigned i = 0; !r && f->plugin->review && i < f->nclaimed; i++)
+	for (unsigned i = 0; !r && f->plugin->review && i < f->nclaimed; i++) {
+		int fd = f->claimed[i]->local_fd;
+		f->claimed[i]->local_fd = -1;
 		r = f->plugin->review(f->state, f->claimed[i], &f->err);
+		f->claimed[i]->local_fd = fd;
+	}
 	if (!r && f->plugin->hold)
 		r = f->plugin->hold(f->state, &f->err);
 	for (unsigned i = 0; !r && i < f->nclaimed; i++)
