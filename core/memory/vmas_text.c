@@ -97,6 +97,7 @@ static uint32_t flag(unsigned code)
 	case CODE('s', 's'): return VMF_SHADOW_STACK;
 	case CODE('s', 'l'): return VMF_SEALED;
 	case CODE('d', 'p'): return VMF_DROPPABLE;
+	case CODE('a', 'c'): return VMF_ACCOUNTED;
 	case CODE('m', 'w'): return VMF_MAY_WRITE;
 	default: return 0;
 	}
@@ -294,6 +295,7 @@ int vma_classify(const struct vma_text *v, uint64_t shmem_dev, Crcore__Vma *rec,
 	rec->noreserve = v->flags & VMF_NORESERVE;
 	rec->sealed = v->flags & VMF_SEALED;
 	rec->droppable = v->flags & VMF_DROPPABLE;
+	rec->accounted = v->flags & VMF_ACCOUNTED;
 	rec->advice = advice(v->flags);
 	if (v->flags & VMF_HUGETLB)
 		rec->huge_shift = log2_of((uint64_t)v->page_kb << 10);

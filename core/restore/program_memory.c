@@ -85,12 +85,18 @@ static uint64_t map_flags(const Crcore__Vma *v)
 	return flags;
 }
 
+/* Charged memory stays charged when it loses its write permission. */
+static bool is_charged(const Crcore__Vma *v)
+{
+	return v->accounted && !v->shared && !(v->prot & PROT_WRITE);
+}
+
 static int map(struct stub *s, struct backing *b, const struct layout_map *m, bool writable,
                struct crcore_error *err)
 {
 	const Crcore__Vma *v = m->vma;
 	struct crcore_arg fd = IMM(-1), offset = IMM(0);
-	uint64_t prot = v->prot | (writable ? PROT_WRITE : 0);
+	uint64_t prot = v->prot | (writable || is_charged(v) ? PROT_WRITE : 0);
 
 	if (v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__SEGMENT) {
 		int r = backing_open(s, b, v, err);

@@ -69,7 +69,7 @@ void mappings_finish(struct stub *s, const struct layout *l)
 		    v->backing == CRCORE__BACKING__VSYSCALL)
 			continue;
 		history(l, v, &fresh, &filled, &map_at, &fill_at);
-		finish(s, v, filled || fresh < v->end - v->start);
+		finish(s, v, filled || fresh < v->end - v->start || (v->accounted && !v->shared));
 	}
 	for (size_t i = 0; i < s->mm->n_vmas; i++)
 		if (s->mm->vmas[i]->sealed)

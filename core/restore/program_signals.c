@@ -27,7 +27,7 @@ static void set_action(prog *p, const char *label, int sig, const struct kernel_
 	     DATA(prog_data(p, a, sizeof(*a))), IMM(0), IMM(SET_SIZE));
 }
 
-/* Stops the children that were stopped, and takes note of it in their stead. */
+/* Stops the children that were stopped, and takes note of it if the task had. */
 static void stop_children(struct stub *s, uint64_t *told)
 {
 	struct restore *r = s->r;
@@ -40,7 +40,7 @@ static void stop_children(struct stub *s, uint64_t *told)
 		   IMM(1));
 		CALL(s->p, "stop child", SYS_kill, EXPECT_EQUAL, 0, IMM(c->pid), IMM(SIGSTOP));
 		CALL(s->p, "take note of stop", SYS_waitid, EXPECT_EQUAL, 0, IMM(P_PID), IMM(c->pid),
-		     IMM(0), IMM(WSTOPPED | __WALL), IMM(0));
+		     IMM(0), IMM(WSTOPPED | __WALL | (c->stop_untold ? WNOWAIT : 0)), IMM(0));
 		*told |= 1ULL << (SIGCHLD - 1);
 	}
 }

@@ -7,6 +7,7 @@
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include "core/restore/restore.h"
 
@@ -41,6 +42,10 @@ static void set_sched(prog *p, const struct own *own, const Crcore__Thread *t)
 		memcpy(&attr, t->sched_attr.data,
 		       t->sched_attr.len < sizeof(attr) ? t->sched_attr.len : sizeof(attr));
 		attr.size = sizeof(attr);
+		if (memcmp((char *)&attr + 4, own->sched + 4, sizeof(attr) - 4) &&
+		    attr.policy != SCHED_NORMAL && attr.policy != SCHED_BATCH)
+			CALL(p, "set nice", SYS_setpriority, EXPECT_EQUAL, 0, IMM(PRIO_PROCESS), IMM(0),
+			     IMM(attr.nice)); /* which sched_setattr() does for these two only */
 		if (memcmp((char *)&attr + 4, own->sched + 4, sizeof(attr) - 4))
 			CALL(p, "set scheduling", SYS_sched_setattr, EXPECT_EQUAL, 0, IMM(0),
 			     DATA(prog_data(p, &attr, sizeof(attr))), IMM(0));

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include "core/task/task.h"
 #include "core/util/util.h"
 
@@ -31,6 +32,7 @@ struct asked {          /* of a thread */
 
 struct asked_process {
 	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
+	uint32_t untold;       /* of a stopped task: reference in its parent's program */
 	uint32_t dumpable, brk, overruns;                     /* operations */
 };
 
@@ -97,6 +99,19 @@ static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *
 	ask_timers(p, rec, a);
 }
 
+/* Whether a stop has been waited for only the parent can tell: it asks, and leaves it. */
+static void ask_parent(const struct task *t, struct asked_process *a)
+{
+	prog *p = t->parent && t->parent->nthreads ? t->parent->threads[0].ask : NULL;
+
+	a->untold = UINT32_MAX;
+	if (!p || t->abi.state != CRCORE_TASK_STOPPED)
+		return;
+	a->untold = prog_data(p, NULL, sizeof(siginfo_t));
+	CALL(p, "ask whether a stop was told", SYS_waitid, EXPECT_ANY, 0, IMM(P_PID), IMM(t->abi.pid),
+	     DATA(a->untold), IMM(WSTOPPED | WNOHANG | WNOWAIT | __WALL), IMM(0));
+}
+
 int task_ask(struct task *t, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < t->nthreads; i++) {
@@ -112,6 +127,7 @@ int task_ask(struct task *t, struct crcore_error *err)
 		if (!thread->asked->process)
 			return no_memory(err);
 		ask_process(thread->ask, t->rec, thread->asked->process);
+		ask_parent(t, thread->asked->process);
 	}
 	return 0;
 }
@@ -228,6 +244,16 @@ static int answer_actions(Crcore__Sighand *rec, const struct kernel_sigaction *v
 	return 0;
 }
 
+static void answer_parent(struct task *t, const struct asked_process *a)
+{
+	const siginfo_t *si = NULL;
+
+	if (a->untold != UINT32_MAX)
+		si = prog_answer(t->parent->threads[0].ask, a->untold);
+	if (si && si->si_pid == t->abi.pid)
+		t->rec->stop_untold = (uint32_t)si->si_status;
+}
+
 int task_answers(struct task *t, struct crcore_error *err)
 {
 	int r = 0;
@@ -245,6 +271,7 @@ int task_answers(struct task *t, struct crcore_error *err)
 		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
 	}
 	answer_timers(t->rec, p, a);
+	answer_parent(t, a);
 	if ((r = answer_limits(t->rec, prog_answer(p, a->limits), err)) < 0 ||
 	    (r = answer_itimers(t->rec, prog_answer(p, a->itimers), err)) < 0)
 		return r;
