@@ -18,23 +18,25 @@
 #include "core/util/worker.h"
 
 #define BATCH 1024         /* regions: see life.c */
-#define LOOK 20000000u     /* ns between looks at what threads do that take long */
+#define LOOK_FIRST 200000u /* ns between looks at threads that take long */
+#define LOOK_LAST 20000000u
 #define HALT 10000000000u  /* ns for a thread to come back */
 
 struct batch {
 	struct inject *const *injects;
 	unsigned n;
 	uint64_t deadline;
+	bool news;               /* a look has sent a thread on */
 };
 
 /* Calls fn for every thread that has a program to run, until it fails. */
-static int each(const struct batch *b, int (*fn)(struct inject *, struct placed *,
+static int each(struct batch *b, int (*fn)(struct batch *, struct inject *, struct placed *,
                 struct crcore_error *), struct crcore_error *err)
 {
 	for (unsigned i = 0; i < b->n; i++)
 		for (unsigned k = 0; k < b->injects[i]->nplaced; k++) {
 			struct placed *p = &b->injects[i]->placed[k];
-			int r = p->ran ? 0 : fn(b->injects[i], p, err);
+			int r = p->ran ? 0 : fn(b, b->injects[i], p, err);
 			if (r < 0) {
 				crcore_fail_at(err, p->thread->task->abi.pid, -1, "task %s",
 				               p->thread->task->comm);
@@ -71,7 +73,7 @@ static int set_mask(const struct thread *t, uint64_t mask)
 	return ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-static int send_in(struct inject *in, struct placed *p, struct crcore_error *err)
+static int send_in(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
 {
 	int r;
 
@@ -87,7 +89,7 @@ static int send_in(struct inject *in, struct placed *p, struct crcore_error *err
 /* ---- meanwhile ------------------------------------------------------------------------ */
 
 /* Signals that cannot be blocked, and job control, still stop threads: they go on. */
-static int look(struct inject *in, struct placed *p, struct crcore_error *err)
+static int look(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
 {
 	uint32_t state = __atomic_load_n(&prog_local(p->prog)->state, __ATOMIC_ACQUIRE);
 	int status;
@@ -101,18 +103,22 @@ static int look(struct inject *in, struct placed *p, struct crcore_error *err)
 		return lost(p->thread, -ESRCH, err);
 	if (ptrace(PTRACE_CONT, p->thread->tid, NULL, (long)stop_signal(status)) < 0)
 		return lost(p->thread, -errno, err);
+	b->news = true;
 	return 0;
 }
 
-static int await_done(const struct batch *b, struct inject *in, struct crcore_error *err)
+static int await_done(struct batch *b, struct inject *in, struct crcore_error *err)
 {
 	uint32_t *done = &in->local->done, want = in->local->done_want, seen;
-	const struct timespec slice = { 0, LOOK };
+	struct timespec slice = { 0, LOOK_FIRST };
 
 	while ((seen = __atomic_load_n(done, __ATOMIC_ACQUIRE)) < want) {
 		if (syscall(SYS_futex, done, FUTEX_WAIT, seen, &slice, NULL, 0) == 0 || errno == EAGAIN)
 			continue;
+		b->news = false;
 		int r = each(b, look, err);
+		slice.tv_nsec = b->news ? LOOK_FIRST : slice.tv_nsec < LOOK_LAST ? 2 * slice.tv_nsec
+		                                                                 : LOOK_LAST;
 		if (r == 0)
 			r = worker_check(err);
 		if (r < 0)
@@ -129,7 +135,7 @@ static int await_done(const struct batch *b, struct inject *in, struct crcore_er
 
 /* ---- out ------------------------------------------------------------------------------- */
 
-static int ask_to_stop(struct inject *in, struct placed *p, struct crcore_error *err)
+static int ask_to_stop(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
 {
 	if (p->running)
 		stop_ask(p->thread->tid);
@@ -137,7 +143,7 @@ static int ask_to_stop(struct inject *in, struct placed *p, struct crcore_error 
 }
 
 /* Never fails early: every thread is brought back that can be. */
-static int bring_back(struct inject *in, struct placed *p, struct crcore_error *err)
+static int bring_back(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
 {
 	struct thread *t = p->thread;
 	int ignored, r = p->running ? stop_rest(t->tid, now_ns() + HALT, &ignored) : 0;
@@ -211,7 +217,7 @@ int inject_run(struct inject *const *injects, unsigned n, uint64_t timeout_ns,
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < n; i += BATCH) {
-		struct batch b = { injects + i, n - i < BATCH ? n - i : BATCH, deadline };
+		struct batch b = { injects + i, n - i < BATCH ? n - i : BATCH, deadline, false };
 		r = run_batch(&b, err);
 	}
 	return r;

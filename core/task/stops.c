@@ -69,7 +69,7 @@ int stop_next(pid_t tid, uint64_t deadline, int *ret_status)
 	sigset_t child, old;
 	int r = waitpid(tid, ret_status, __WALL | WNOHANG);
 
-	if (r == 0) {
+	if (r == 0 && deadline) {
 		sigemptyset(&child);
 		sigaddset(&child, SIGCHLD);
 		sigprocmask(SIG_BLOCK, &child, &old);

@@ -18,7 +18,7 @@ int stop_seize(pid_t tid);
 int stop_ask(pid_t tid);
 
 /* The next change of a thread that we trace: 1 with its wait status, 0 if there
- * was none until deadline (now_ns), -ESRCH if it is gone or no longer ours. */
+ * was none until deadline (now_ns; 0: just look), -ESRCH if it is gone or no longer ours. */
 int stop_next(pid_t tid, uint64_t deadline, int *ret_status);
 
 /*

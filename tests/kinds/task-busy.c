@@ -98,11 +98,12 @@ static void *run_sigwait(void *arg)
 	for (; !kind_over(); progress[SIGWAIT]++) {
 		struct timespec t = { 0, 4000000 };
 		int64_t from = kind_now_ms();
-		CHECK(sigtimedwait(&usr1, NULL, &t) < 0);
+		int r = sigtimedwait(&usr1, NULL, &t), e = errno;
+		CHECK(r < 0);
 		/* The kernel ends this call at any stop (signal(7)); crcore puts that
 		 * right, but not if it is killed in that very moment. */
-		if (errno != EINTR || access(kind_path("killing"), F_OK)) {
-			CHECK_EQ(errno, EAGAIN);
+		if (e != EINTR || access(kind_path("killing"), F_OK)) {
+			CHECK_EQ(e, EAGAIN);
 			CHECK(kind_now_ms() - from >= 3);
 		}
 	}
