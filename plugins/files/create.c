@@ -64,6 +64,38 @@ int files_load_record(void *state, const char *section, uint32_t version, const 
 	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
 }
 
+/* -- descriptors of crcore ------------------------------------------------------------- */
+
+/* The descriptor of crcore that the user wants in place of the file, -1: none. */
+static int inherited(const struct files *f, const Files__File *rec)
+{
+	for (const char *const *p = f->inherit; p && *p; p++) {
+		int fd = -1, len = 0;
+		if (sscanf(*p, "fd[%d]:%n", &fd, &len) != 1 || !len)
+			continue;
+		/* As others write it, without the first slash, too. */
+		if (!strcmp(*p + len, rec->path) || !strcmp(*p + len, rec->path + 1))
+			return rec->use ? -1 : fd;
+	}
+	return -1;
+}
+
+static int check_inherited(const struct files *f, struct crcore_error *err)
+{
+	for (const char *const *p = f->inherit; p && *p; p++) {
+		int fd = -1, len = 0;
+		if (sscanf(*p, "fd[%d]:%n", &fd, &len) != 1 || !len || !(*p)[len]) {
+			crcore_advise(err, "write it as fd[5]:/var/log/x.log");
+			return crcore_fail(err, -EINVAL, "inherit-fd: cannot read \"%s\"", *p);
+		}
+		if (fcntl(fd, F_GETFD) < 0) {
+			crcore_advise(err, "open it for crcore, e.g. crcore restore ... %d>>%s", fd, *p + len);
+			return crcore_fail(err, -EBADF, "inherit-fd: crcore has no descriptor %d", fd);
+		}
+	}
+	return 0;
+}
+
 /* -- check -------------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b)
@@ -86,6 +118,8 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 	struct ghost *g;
 	struct stat st;
 
+	if (inherited(f, rec) >= 0)
+		return 0;
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
 		return 0;
@@ -110,8 +144,10 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 int files_check(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
-	int r = 0;
+	int r = check_inherited(f, err);
 
+	if (r < 0)
+		return r;
 	if (f->nrecs)
 		qsort(f->recs, f->nrecs, sizeof(*f->recs), by_id);
 	for (unsigned i = 0; i < f->nghosts; i++) {
@@ -159,8 +195,13 @@ static int open_path(struct files *f, const Files__File *rec, struct crcore_erro
 static int open_file(struct files *f, const Files__File *rec, struct crcore_error *err)
 {
 	struct ghost *g;
-	int fd;
+	int fd = inherited(f, rec);
 
+	if (fd >= 0) {
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		return fd < 0 ? crcore_fail(err, -errno, "cannot use crcore's descriptor: %s", strerror(errno)) :
+		       fd;
+	}
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
 		fd = open("/dev/null", O_PATH | O_CLOEXEC);
@@ -185,7 +226,8 @@ int files_create(void *state, uint32_t id, struct crcore_error *err)
 	fd = open_file(f, rec, err);
 	if (fd < 0) {
 		r = fd;
-	} else if (rec->kind != FILES__KIND__OWN && !rec->use && !(rec->flags & O_PATH)) {
+	} else if (rec->kind != FILES__KIND__OWN && !rec->use && !(rec->flags & O_PATH) &&
+	           inherited(f, rec) < 0) {
 		if (rec->pos && lseek(fd, (off_t)rec->pos, SEEK_SET) < 0 && errno != ESPIPE)
 			r = crcore_fail(err, -errno, "cannot seek to %llu: %s", (unsigned long long)rec->pos,
 			                strerror(errno));

@@ -16,6 +16,7 @@ static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	f->ctx = ctx;
 	f->ghost_limit = (uint64_t)host->option(ctx, "ghost-limit")->i;
 	f->link_remap = host->option(ctx, "link-remap")->b;
+	f->inherit = host->option(ctx, "inherit-fd")->list;
 	f->changed = (enum changed)host->option(ctx, "changed-file")->i;
 	*ret_state = f;
 	return 0;
@@ -98,6 +99,8 @@ static const struct crcore_option options[] = {
 	{ .name = "changed-file", .type = CRCORE_CHOICE, .default_value = "refuse",
 	  .choices = changed_choices,
 	  .help = "restore with a file that is not as it was: refuse, accept, or if it only grew" },
+	{ .name = "inherit-fd", .type = CRCORE_LIST,
+	  .help = "restore: \"fd[N]:PATH\" uses descriptor N of crcore in place of the file" },
 	{ .name = NULL },
 };
 

@@ -55,6 +55,7 @@ struct files {
 	uint64_t ghost_limit;
 	bool link_remap;
 	enum changed changed;
+	const char *const *inherit; /* option inherit-fd: "fd[N]:PATH" */
 
 	/* dump */
 	unsigned *mounts;    /* sorted ids of the mounts that crcore sees */
