@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include "core/util/util.h"
@@ -123,9 +124,14 @@ static _Noreturn void worker_main(int channel, pid_t main_pid,
 	struct message m = { .type = MSG_RESULT, .err = CRCORE_ERROR_INIT };
 
 	worker_pid = 0;
+	/* What these would say fails with an error instead, which is undone in order. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	setsid();
 	prctl(PR_SET_NAME, "cr-worker");
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	/* A tree stands still while the worker works: it goes first. Refused: no harm. */
+	setpriority(PRIO_PROCESS, 0, -20);
 	if (getppid() != main_pid)
 		_exit(1);
 	m.result = work(&w, arg, &m.err);
