@@ -20,7 +20,7 @@ FLAG("link-remap", 0, NULL, V_DUMP | V_CHECK, "files", "link-remap", "yes", fals
      "give a hidden name to an open file whose own name is deleted")
 FLAG("inherit-fd", 0, "fd[N]:RESOURCE", V_RESTORE, "files", "inherit-fd", NULL, true,
      "use descriptor N of crcore in place of the resource")
-FLAG("file-locks", 0, NULL, SAVED_AND_RESTORED, "locks", "keep", "yes", false,
+FLAG("file-locks", 0, NULL, V_DUMP | V_CHECK, "files", "file-locks", "yes", false,
      "save and restore file locks")
 FLAG("ext-unix-sk", 0, NULL, SAVED_AND_RESTORED, "sockets", "external-unix", "*=reconnect", true,
      "unix sockets whose other end is outside the tree are connected again")

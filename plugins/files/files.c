@@ -16,6 +16,7 @@ static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	f->ctx = ctx;
 	f->ghost_limit = (uint64_t)host->option(ctx, "ghost-limit")->i;
 	f->link_remap = host->option(ctx, "link-remap")->b;
+	f->keep_locks = host->option(ctx, "file-locks")->b;
 	f->inherit = host->option(ctx, "inherit-fd")->list;
 	f->changed = (enum changed)host->option(ctx, "changed-file")->i;
 	*ret_state = f;
@@ -67,6 +68,15 @@ static bool is_ours(const struct crcore_object *obj)
 	return S_ISREG(obj->st.st_mode) || S_ISDIR(obj->st.st_mode) || is_plain_device(&obj->st);
 }
 
+static int refuse_locks(const struct files *f, const struct crcore_object *obj,
+                        struct crcore_error *err)
+{
+	if (f->keep_locks || !strstr(obj->fdinfo, "lock:\t"))
+		return 0;
+	crcore_advise(err, "use --file-locks, or file-locks: yes in the policy");
+	return crcore_fail(err, -ENOTSUP, "it is locked, and the policy does not keep locks");
+}
+
 static int files_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct location where;
@@ -79,7 +89,9 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 		crcore_advise(err, "switch O_ASYNC off before the dump");
 		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
 	}
-	r = files_locks(obj, NULL, NULL, err);
+	r = refuse_locks(state, obj, err);
+	if (r == 0)
+		r = files_locks(obj, NULL, NULL, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	else
@@ -96,6 +108,8 @@ static const struct crcore_option options[] = {
 	  .help = "largest contents of one file without a name (deleted, memfd) that an image takes" },
 	{ .name = "link-remap", .type = CRCORE_BOOL, .default_value = "no",
 	  .help = "give a hidden name to an open file whose name is deleted but which has others" },
+	{ .name = "file-locks", .type = CRCORE_BOOL, .default_value = "yes",
+	  .help = "save and restore locks on files; no: a locked file is refused" },
 	{ .name = "changed-file", .type = CRCORE_CHOICE, .default_value = "refuse",
 	  .choices = changed_choices,
 	  .help = "restore with a file that is not as it was: refuse, accept, or if it only grew" },

@@ -54,6 +54,7 @@ struct files {
 	struct crcore_ctx *ctx;
 	uint64_t ghost_limit;
 	bool link_remap;
+	bool keep_locks;
 	enum changed changed;
 	const char *const *inherit; /* option inherit-fd: "fd[N]:PATH" */
 
