@@ -9,8 +9,6 @@
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
-#define REGION_SLACK (256u << 10) /* interpreter, headers */
-
 struct dump {
 	struct command *cmd;
 	struct host *host;
@@ -138,12 +136,12 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 /* Bytes of region that the programs of all threads of an address space need. */
 static size_t region_size(const struct tree *tree, const struct mm *mm)
 {
-	size_t size = REGION_SLACK;
+	size_t size = 0;
 
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		for (unsigned k = 0; tree->tasks[i]->mm == mm && k < tree->tasks[i]->nthreads; k++)
-			size += prog_size(tree->tasks[i]->threads[k].ask) + 4 * PAGE;
-	return ALIGN_UP(size, PAGE);
+			size += inject_need(tree->tasks[i]->threads[k].ask);
+	return size;
 }
 
 static int place_programs(struct dump *d, struct crcore_error *err)
@@ -182,6 +180,9 @@ static int stage_ask(struct dump *d, struct crcore_error *err)
 	}
 	if (r == 0 && (r = place_programs(d, err)) == 0)
 		r = inject_run(d->injects, d->ninjects, d->timeout_ns, err);
+	/* The answers are ours already: should we be killed later, nothing of us is left there. */
+	for (unsigned i = 0; r == 0 && i < d->ninjects; i++)
+		inject_leave(d->injects[i]);
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
 		r = task_answers(tree->tasks[i], err);
 	return r;

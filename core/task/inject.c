@@ -23,8 +23,13 @@ static int map_in_task(struct inject *in, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	if (addr < 0 && addr > -4096) {
-		crcore_advise(err, "raise its address space limit, or allow it writable code "
-		              "(PR_SET_MDWE, SELinux execmem)");
+		if (addr == -ENOMEM)
+			crcore_advise(err, "raise its address space limit (ulimit -v) or the limit of "
+			              "mappings (sysctl vm.max_map_count)");
+		else if (addr == -EAGAIN)
+			crcore_advise(err, "raise its limit of locked memory (ulimit -l)");
+		else
+			crcore_advise(err, "allow it writable code (PR_SET_MDWE, SELinux execmem)");
 		return crcore_fail(err, (int)addr, "cannot map %zu bytes in it: %s", in->size,
 		                   strerror((int)-addr));
 	}
@@ -61,6 +66,11 @@ static void fill(struct inject *in)
 	in->local->size = in->size;
 	memcpy((uint8_t *)in->local + code, interpreter_blob, interpreter_blob_size);
 	in->used = ALIGN_UP(code + interpreter_blob_size, 64);
+}
+
+size_t inject_need(const prog *p)
+{
+	return prog_size(p) + ALIGN_UP(sizeof(struct frame), 64);
 }
 
 int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcore_error *err)
@@ -102,10 +112,9 @@ static uint64_t place_frame(struct inject *in, const struct thread *t)
 
 int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_error *err)
 {
-	size_t need = prog_size(p) + ALIGN_UP(sizeof(struct frame), 64);
 	struct program *head = (void *)((uint8_t *)in->local + in->used);
 
-	if (!in->remote || need > in->size - in->used)
+	if (!in->remote || inject_need(p) > in->size - in->used)
 		return crcore_fail(err, -ENOSPC, "the region is too small for its programs");
 	if (!GROW(in->placed, in->nplaced))
 		return crcore_fail(err, -ENOMEM, "out of memory");

@@ -87,8 +87,10 @@ void tree_free(struct tree *);
 struct task *tree_find(const struct tree *, pid_t pid);
 
 /* -- inject.c: a region in a stopped task ----------------------------------- */
-/* Maps a region of size bytes into the address space through one stopped
- * thread, with the interpreter in it, and the coordinator's view of it. */
+/* Bytes of a region that one program needs. */
+size_t inject_need(const prog *);
+/* Maps a region with room for size bytes of programs into the address space through
+ * one stopped thread, with the interpreter in it, and the coordinator's view of it. */
 int inject_open(struct thread *, size_t size, struct inject **ret, struct crcore_error *);
 /* Reserves room for a program in it, places and prepares it for the thread.
  * The thread's own registers and FPU state go into the return frame first. */
