@@ -25,7 +25,8 @@ struct command {
 };
 
 /* Each returns 0 or a negative errno with err filled; restore in the foreground
- * returns the exit status of the root task (>= 0) instead. Only main() prints err.
+ * returns the exit status of the root task (>= 0) instead, check --json 1 where
+ * something keeps a tree from being saved. Only main() prints err.
  * With --json, dump and restore print nothing on stdout: main() prints that they
  * are done. The others print their result. */
 int command_dump(struct command *, struct crcore_error *);    /* core/dump/ */

@@ -141,7 +141,9 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 		else
 			for (unsigned i = 0; i < b.n; i++)
 				print_blocker(&b.v[i]);
-		if (b.n) {
+		if (b.n && cmd->json) {
+			r = 1; /* the list is the answer, in one document */
+		} else if (b.n) {
 			crcore_fail_at(err, cmd->pid, -1, "tree of %u tasks", s.tree.ntasks);
 			r = crcore_fail(err, -ENOTSUP, "%u things keep it from being saved", b.n);
 			crcore_advise(err, "see the list above");
