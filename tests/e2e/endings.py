@@ -107,6 +107,8 @@ class Test:
                 p.kill()
             self.crcore.finish(p)
             crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(self.crcore.path))
+            crtest.wait_for("all but the root to be gone", 5,
+                            lambda: not set(crtest.pids()) - before - {t.pid})
             left = set(crtest.pids()) - before
             if left - {t.pid}:
                 raise Failure(f"processes are left after {delay} s: {left}")

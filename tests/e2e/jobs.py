@@ -87,7 +87,7 @@ class Job:
             done += 1
         if not done:
             raise Failure("the job ended before it could be checkpointed")
-        crtest.wait_gone(pid, self.limit)
+        crtest.wait_gone(pid, self.took * 4 + 60)
         self.compare(target)
 
     def left_running(self, times):

@@ -194,6 +194,18 @@ def mounts():
         return sorted(f.read().splitlines())
 
 
+def describe_tasks():
+    """What every task of the test's namespace waits in: for those who have to find out."""
+    for pid in pids():
+        for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+            base = f"/proc/{pid}/task/{tid}"
+            stat = snapshot.stat_fields(f"{base}/stat")
+            call = snapshot.read(f"{base}/syscall").decode(errors="replace").split()
+            print(f"  task {tid} of {pid}, parent {stat.get('ppid')}: {stat.get('comm')}: state "
+                  f"{stat.get('state')}, in {snapshot.read(f'{base}/wchan').decode()}, "
+                  f"call {' '.join(call[:4])}")
+
+
 def main(fn):
     """Runs fn(); turns its failure into a message and an exit status."""
     try:
@@ -203,6 +215,11 @@ def main(fn):
         sys.exit(77)
     except Failure as e:
         print(f"FAILED: {e}")
+        try:
+            describe_tasks()
+            end_all()
+        except OSError:
+            pass
         sys.exit(1)
 
 
