@@ -91,12 +91,14 @@ static bool is_charged(const Crcore__Vma *v)
 	return v->accounted && !v->shared && !(v->prot & PROT_WRITE);
 }
 
+/* What is staged is for mappings of several protections: each gets its own in the end. */
 static int map(struct stub *s, struct backing *b, const struct layout_map *m, bool writable,
-               struct crcore_error *err)
+               bool staged, struct crcore_error *err)
 {
 	const Crcore__Vma *v = m->vma;
 	struct crcore_arg fd = IMM(-1), offset = IMM(0);
-	uint64_t prot = v->prot | (writable || is_charged(v) ? PROT_WRITE : 0);
+	uint64_t prot = staged ? PROT_READ | PROT_WRITE :
+	                v->prot | (writable || is_charged(v) ? PROT_WRITE : 0);
 
 	if (v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__SEGMENT) {
 		int r = backing_open(s, b, v, err);
@@ -136,7 +138,7 @@ static int map_all(struct stub *s, const struct layout_map *m, unsigned n,
 			at = 0;
 		bool write = !m[i].vma->shared && (!f || filled(f, nf, &at, m[i].start, m[i].end));
 		if (!is_special(m[i].vma))
-			r = map(s, &b, &m[i], write, err);
+			r = map(s, &b, &m[i], write, !f, err);
 	}
 	backing_close(s, &b);
 	return r;

@@ -30,24 +30,25 @@ static void history(const struct layout *l, const Crcore__Vma *v, uint64_t *fres
 	*filled = *fill_at < l->nfills && l->fills[*fill_at].addr < v->end;
 }
 
-static void advise(struct stub *s, const Crcore__Vma *v)
+/* kept: of what was staged, whose advice on huge pages may be another. */
+static void advise(struct stub *s, const Crcore__Vma *v, bool kept)
 {
 	for (unsigned bit = 1; bit < 64; bit++) {
 		bool huge = bit == MADV_HUGEPAGE || bit == MADV_NOHUGEPAGE; /* done when mapped */
-		if ((v->advice >> bit & 1) && !huge)
+		if ((v->advice >> bit & 1) && (!huge || kept))
 			CALL(s->p, "advise", SYS_madvise, EXPECT_EQUAL, 0, IMM(v->start),
 			     IMM(v->end - v->start), IMM(bit));
 	}
 }
 
-static void finish(struct stub *s, const Crcore__Vma *v, bool made_writable)
+static void finish(struct stub *s, const Crcore__Vma *v, bool kept, bool made_writable)
 {
 	const uint64_t len = v->end - v->start;
 
-	if (made_writable && !(v->prot & PROT_WRITE))
+	if (kept ? v->prot != (PROT_READ | PROT_WRITE) : made_writable && !(v->prot & PROT_WRITE))
 		CALL(s->p, "protect", SYS_mprotect, EXPECT_EQUAL, 0, IMM(v->start), IMM(len),
 		     IMM(v->prot));
-	advise(s, v);
+	advise(s, v, kept);
 	if (v->locked) /* a mapping without access is locked, but the call says ENOMEM */
 		CALL(s->p, "lock", SYS_mlock2, v->prot ? EXPECT_EQUAL : EXPECT_ANY, 0, IMM(v->start),
 		     IMM(len), IMM(v->lock_onfault ? MLOCK_ONFAULT : 0));
@@ -69,7 +70,7 @@ void mappings_finish(struct stub *s, const struct layout *l)
 		    v->backing == CRCORE__BACKING__VSYSCALL)
 			continue;
 		history(l, v, &fresh, &filled, &map_at, &fill_at);
-		finish(s, v, filled || fresh < v->end - v->start || (v->accounted && !v->shared));
+		finish(s, v, fresh < v->end - v->start, filled || (v->accounted && !v->shared));
 	}
 	for (size_t i = 0; i < s->mm->n_vmas; i++)
 		if (s->mm->vmas[i]->sealed)

@@ -19,6 +19,7 @@
 #include "core/task/task.h"
 
 #define PATIENCE 10000000000ULL
+#define STOP_PATIENCE 1000000000ULL
 #define RESTART_BLOCK 516
 
 static bool is_live(const struct stub *s)
@@ -81,10 +82,47 @@ static bool is_in_place(const struct stub *s, unsigned thread)
 		return true;
 	if (op == UINT32_MAX || ptrace(PTRACE_GETREGS, tid_of(s, thread), NULL, &regs) < 0)
 		return false;
-	log_line(3, "thread %d: in call %lld, result %lld, want %u", tid_of(s, thread),
-	         (long long)arch_syscall(&regs), (long long)arch_result(&regs), s->rec->threads[thread]->resume->nr);
-	return arch_syscall(&regs) == (int64_t)s->rec->threads[thread]->resume->nr &&
-	       arch_result(&regs) == -RESTART_BLOCK;
+	/* A stop by a signal has made the kernel continue it once already. */
+	return arch_result(&regs) == -RESTART_BLOCK &&
+	       (arch_syscall(&regs) == (int64_t)s->rec->threads[thread]->resume->nr ||
+	        arch_syscall(&regs) == SYS_restart_syscall);
+}
+
+/* Where a thread is that does not come to its end. */
+static int stuck(const struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	pid_t tid = tid_of(s, thread);
+	arch_regs regs = { 0 };
+	uint32_t op = 0;
+
+	ptrace(PTRACE_GETREGS, tid, NULL, &regs);
+	while (op + 1 < prog_nops(prog_of(s, thread)) && prog_result(prog_of(s, thread), op) != -ENODATA)
+		op++;
+	crcore_fail_at(err, (pid_t)s->rec->pid, -1, "thread %d", tid);
+	return crcore_fail(err, -ETIMEDOUT, "did not come to the end of its program: it is at \"%s\", "
+	                   "system call %lld, result %lld", prog_label(prog_of(s, thread), op),
+	                   (long long)arch_syscall(&regs), (long long)arch_result(&regs));
+}
+
+/* Lets a stopped thread run for a while. A stop that was asked for while it was
+ * stopped already comes at once; another request would only be one too many. */
+static int run_on(pid_t tid, struct timespec *pause, uint64_t deadline)
+{
+	int status, ignored;
+
+	if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
+		return -errno;
+	nanosleep(pause, NULL); /* on a busy machine it may not have run yet */
+	if (pause->tv_nsec < 50000000)
+		pause->tv_nsec *= 2;
+	int r = stop_next(tid, 0, &status);
+	if (r < 0 || (r && !WIFSTOPPED(status)))
+		return -ESRCH;
+	if (r && stop_is_event(status))
+		return 0;
+	if (stop_ask(tid) < 0 || (r && ptrace(PTRACE_CONT, tid, NULL, stop_signal(status)) < 0))
+		return -errno;
+	return stop_rest(tid, deadline, &ignored);
 }
 
 static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
@@ -92,16 +130,12 @@ static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
 	uint64_t deadline = now_ns() + PATIENCE;
 	struct timespec pause = { 0, 100000 };
 	pid_t tid = tid_of(s, thread);
-	int ignored, r;
+	int ignored, r = stop_rest(tid, deadline, &ignored);
 
-	while ((r = stop_rest(tid, deadline, &ignored)) == 0 && !is_in_place(s, thread)) {
+	while (r == 0 && !is_in_place(s, thread)) {
 		if (now_ns() > deadline)
-			return lost(s, tid, -ETIMEDOUT, "did not come to the end of its program", err);
-		if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
-			return lost(s, tid, -errno, "cannot go on", err);
-		nanosleep(&pause, NULL);
-		if (stop_ask(tid) < 0)
-			return lost(s, tid, -errno, "cannot be stopped", err);
+			return stuck(s, thread, err);
+		r = run_on(tid, &pause, deadline);
 	}
 	return r < 0 ? lost(s, tid, r, "cannot be stopped", err) : 0;
 }
@@ -246,6 +280,26 @@ static int stay_stopped(struct stub *s, unsigned thread, struct crcore_error *er
 	return 0;
 }
 
+/* A task stops when it next runs: whoever waits for us is to find it stopped. */
+static int await_stop(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct timespec pause = { 0, 50000 };
+	uint64_t deadline = now_ns() + STOP_PATIENCE;
+	struct proc_stat st;
+	cleanup_close int proc = thread ? -1 : proc_open((pid_t)s->rec->pid, &ignored);
+
+	while (proc >= 0 && now_ns() < deadline && proc_stat(proc, &st, &ignored) == 0 &&
+	       !strchr("TZX", st.state))
+		nanosleep(&pause, NULL);
+	return 0;
+}
+
+static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	return s->rec->state == CRCORE__TASK_STATE__STOPPED ? await_stop(s, thread, err) : 0;
+}
+
 /* What fails here still takes everything back; from unkill() on it is done. */
 int restore_release(struct restore *r, struct crcore_error *err)
 {
@@ -256,9 +310,11 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (ret < 0)
 		return ret;
 	objects_close(r); /* or the tree would not see its own ends close */
-	if (policy_core(r->cmd->policy, "restore.stopped")->b)
+	const bool stopped = policy_core(r->cmd->policy, "restore.stopped")->b;
+	if (stopped)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
 	each_thread(r, detach, err);
+	each_thread(r, stopped ? await_stop : await_stopped, err);
 	return 0;
 }

@@ -111,11 +111,12 @@ static int save_sched(pid_t tid, Crcore__Thread *rec, struct crcore_error *err)
 static int read_comm(int proc, pid_t tid, char **ret, struct crcore_error *err)
 {
 	char path[40];
+	size_t len;
 
 	snprintf(path, sizeof(path), "task/%d/comm", tid);
-	int r = proc_read(proc, path, ret, NULL, err);
-	if (r == 0)
-		(*ret)[strcspn(*ret, "\n")] = '\0';
+	int r = proc_read(proc, path, ret, &len, err);
+	if (r == 0 && len) /* the last newline only: a name may have its own */
+		(*ret)[len - 1] = '\0';
 	return r;
 }
 
