@@ -67,6 +67,11 @@ static void change(int who)
 	if (who == 5) {
 		CHECK(!mprotect(v + 120 * SIZE, 10 * SIZE, PROT_READ));
 		CHECK(!mprotect(v + 130 * SIZE, 10 * SIZE, PROT_NONE));
+		CHECK(!mprotect(v + 140 * SIZE, 10 * SIZE, PROT_READ | PROT_WRITE | PROT_EXEC));
+		CHECK(!mprotect(v + 150 * SIZE, 10 * SIZE, PROT_READ | PROT_EXEC));
+		CHECK(!madvise(v + 160 * SIZE, 10 * SIZE, MADV_HUGEPAGE));
+		CHECK(!madvise(v + 170 * SIZE, 10 * SIZE, MADV_DONTFORK));
+		CHECK(!mlock(v + 180 * SIZE, SIZE));
 	}
 }
 
@@ -164,6 +169,8 @@ int main(int argc, char **argv)
 			for (int i = 0; i < 10; i++)
 				write_page(0, 10 + (int)who * 3 + i, 200 + (int)who);
 	}
+	CHECK(!mprotect(v + 210 * SIZE, 10 * SIZE, PROT_READ | PROT_WRITE | PROT_EXEC));
+	CHECK(!mprotect(v + 220 * SIZE, 10 * SIZE, PROT_NONE));
 	look(before);
 	kind_ready();
 	look(after);
@@ -174,6 +181,7 @@ int main(int argc, char **argv)
 					kind_fail("page %d of processes %d and %d: %s", i, a, b,
 					          after[i][a][b] ? "now one" : "no longer one");
 	__atomic_store_n(ready, 2 * PROCS, __ATOMIC_SEQ_CST);
+	CHECK(!mprotect(v + 220 * SIZE, 10 * SIZE, PROT_READ));
 	check_contents(0);
 	for (int who = 1; who <= KIDS; who++)
 		kind_join(pid[who]);
