@@ -243,14 +243,21 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void dump_end(struct dump *d, bool success)
+static void thaw(struct dump *d, enum leave leave)
 {
 	for (unsigned i = 0; i < d->ninjects; i++)
 		inject_close(d->injects[i]);
-	free(d->injects);
-	tree_thaw(&d->survey.tree, success ? d->leave : LEAVE_RUNNING);
+	d->ninjects = 0;
+	tree_thaw(&d->survey.tree, leave);
 	if (d->frozen_at)
 		log_line(2, "the tree stood still for %.3f ms", (double)(now_ns() - d->frozen_at) / 1e6);
+	d->frozen_at = 0;
+}
+
+static void dump_end(struct dump *d, bool success)
+{
+	thaw(d, success ? d->leave : LEAVE_RUNNING);
+	free(d->injects);
 	if (d->host)
 		host_undo(d->host, success);
 	observations_free(d->observations);
@@ -272,6 +279,8 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 	if (r < 0 || (r = host_run(d->host, STAGE_HOLD, err)) < 0 || (r = stage_save(d, err)) < 0 ||
 	    (r = host_run(d->host, STAGE_RELEASE, err)) < 0)
 		return r;
+	if (d->leave == LEAVE_RUNNING) /* whether it can be sealed or not */
+		thaw(d, LEAVE_RUNNING);
 	return stage_seal(d, err);
 }
 
