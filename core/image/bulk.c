@@ -89,6 +89,8 @@ static int bulk_failed(struct image *img, struct image_file *f, int r, struct cr
 	crcore_fail(err, r, "cannot write: %s", strerror(-r));
 	if (r == -ENOSPC || r == -EDQUOT)
 		crcore_advise(err, "free some space there or use another -D");
+	else if (r == -EFBIG)
+		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
 	return f ? image_fail(img, f->name, r, "", err) : r;
 }
 

@@ -185,6 +185,7 @@ static int mark(struct image *img, struct crcore_error *err)
 	if (fd < 0) {
 		crcore_fail(err, r, "cannot create files: %s", strerror(-r));
 		crcore_fail_at(err, -1, -1, "image %s", img->path);
+		crcore_advise(err, "use another -D, where files can be made");
 		return r;
 	}
 	img->marker = fd;
@@ -216,6 +217,7 @@ fail:
 	r = -errno;
 	crcore_fail(err, r, "cannot make or open the folder: %s", strerror(-r));
 	crcore_fail_at(err, -1, -1, "image %s", img->path);
+	crcore_advise(err, "use another -D, where a folder is or can be made");
 	return r;
 }
 

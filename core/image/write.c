@@ -46,6 +46,8 @@ static int write_failed(struct image *img, struct image_file *f, int r, struct c
 	image_fail(img, f->name, r, "", err);
 	if (r == -ENOSPC || r == -EDQUOT)
 		crcore_advise(err, "free some space there or use another -D");
+	else if (r == -EFBIG)
+		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
 	return r;
 }
 
