@@ -40,15 +40,10 @@ static int check_status(const struct task *t, struct crcore_error *err)
 		return r;
 
 	const char *tracer = proc_field(status, "TracerPid"), *seccomp = proc_field(status, "Seccomp");
-	const char *kthread = proc_field(status, "Kthread"), *vm = proc_field(status, "VmSize");
 	pid_t by = tracer ? atoi(tracer) : 0;
 	if (by && by != getpid()) {
 		crcore_advise(err, "end the tracer (a debugger, strace) or let it detach first");
 		return crcore_fail(err, -EBUSY, "it is traced by process %d", by);
-	}
-	if (kthread ? *kthread == '1' : !vm) {
-		crcore_advise(err, "name a process of user space");
-		return crcore_fail(err, -ENOTSUP, "it is a kernel thread");
 	}
 	if (seccomp && *seccomp != '0') {
 		crcore_advise(err, "start the program without a system call filter");

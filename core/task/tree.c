@@ -10,6 +10,8 @@
 #include "core/task/tree.h"
 #include "core/util/util.h"
 
+#define PF_KTHREAD 0x00200000u /* include/linux/sched.h in the kernel */
+
 static int no_memory(struct crcore_error *err)
 {
 	return crcore_fail(err, -ENOMEM, "out of memory");
@@ -66,6 +68,29 @@ static int refuse_self(pid_t pid, struct crcore_error *err)
 	return crcore_fail(err, -EINVAL, "crcore itself is part of the tree");
 }
 
+/* A pid that /proc knows but pidfd_open(2) does not: it has ended since, or is no leader. */
+static int refuse_no_leader(const struct task *t, struct crcore_error *err)
+{
+	cleanup_free char *status = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	const char *leader = NULL;
+
+	if (proc_read(t->proc, "status", &status, NULL, &ignored) == 0)
+		leader = proc_field(status, "Tgid");
+	crcore_fail_at(err, t->abi.pid, -1, "task %d", t->abi.pid);
+	if (!leader || atoi(leader) == t->abi.pid)
+		return crcore_fail(err, -ESRCH, "it has ended");
+	crcore_advise(err, "name the process: -t %d", atoi(leader));
+	return crcore_fail(err, -EINVAL, "it is a thread of process %d", atoi(leader));
+}
+
+static int refuse_kernel_thread(const struct task *t, struct crcore_error *err)
+{
+	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	crcore_advise(err, "name a process of user space");
+	return crcore_fail(err, -ENOTSUP, "it is a kernel thread");
+}
+
 int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_error *err)
 {
 	struct task *t = calloc(1, sizeof(*t));
@@ -87,7 +112,7 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 	if (t->proc < 0)
 		r = t->proc;
 	else if (t->pidfd < 0)
-		r = crcore_fail(err, -ESRCH, "it has ended");
+		r = refuse_no_leader(t, err);
 	else if (!t->rec)
 		r = no_memory(err);
 	else
@@ -116,6 +141,8 @@ int task_refresh(struct task *t, struct crcore_error *err)
 	t->abi.state = st.state == 'T' ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
 	if (st.state == 'X')
 		return crcore_fail(err, -ESRCH, "it has ended");
+	if (st.flags & PF_KTHREAD)
+		return refuse_kernel_thread(t, err);
 	if (st.state != 'Z')
 		return 0;
 	t->abi.state = CRCORE_TASK_ZOMBIE;
