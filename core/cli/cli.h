@@ -42,7 +42,4 @@ int command_policy(struct command *, struct crcore_error *);
 void report_error(const struct crcore_error *, bool json);
 /* The line without "Error: ", as it goes to the log. Control characters are escaped. */
 void error_text(const struct crcore_error *, char *ret, size_t len);
-/* Progress after a second: "dump: saving memory 41%". total 0: no percentage.
- * NULL what: erase. Only on stderr, only if that is a terminal. */
-void progress(const char *what, uint64_t done, uint64_t total);
 #endif

@@ -97,7 +97,6 @@ int main(int argc, char **argv)
 		failed = EXIT_FAILED;
 		r = args.help || args.version ? print_help(&args, &err) : run(&args, &err);
 	}
-	progress(NULL, 0, 0);
 	if (r < 0) {
 		if (!err.code)
 			err.code = r;

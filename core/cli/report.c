@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What crcore says: errors and progress. An error is one line, whatever the
- * names in it hold, since scripts read it and terminals obey control characters.
+ * What crcore says of an error. It is one line, whatever the names in it hold,
+ * since scripts read it and terminals obey control characters.
  */
 #include "core/cli/cli.h"
 #include "core/util/json.h"
@@ -92,32 +92,4 @@ void report_error(const struct crcore_error *err, bool json)
 	}
 	error_text(err, line, sizeof(line));
 	fprintf(stderr, "Error: %s\n", line);
-}
-
-#define FIRST_AFTER 1000000000u /* ns: shorter work says nothing */
-#define BETWEEN 100000000u
-
-void progress(const char *what, uint64_t done, uint64_t total)
-{
-	/* There is one terminal, and callers deep in the stages have no handle of it. */
-	static uint64_t first, last;
-	uint64_t now = now_ns();
-
-	if (!first)
-		first = now;
-	if (!what) {
-		if (last)
-			fputs("\r\033[K", stderr);
-		first = last = 0;
-		return;
-	}
-	if (now - first < FIRST_AFTER || now - last < BETWEEN || !isatty(STDERR_FILENO))
-		return;
-	last = now;
-	if (total)
-		fprintf(stderr, "\r\033[K%s %u%%", what,
-		        (unsigned)((double)(done < total ? done : total) * 100 / (double)total));
-	else
-		fprintf(stderr, "\r\033[K%s", what);
-	fflush(stderr);
 }

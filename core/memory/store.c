@@ -20,6 +20,7 @@
 #include <sys/uio.h>
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/save_priv.h"
+#include "core/util/progress.h"
 #include "core/util/worker.h"
 
 enum { BLOCK_PAGES = IMAGE_BLOCK / 4096, MAX_WORKERS = 8, PAGES_PER_WORKER = 4096 };
@@ -226,6 +227,8 @@ static int flush(struct copier *c, struct crcore_error *err)
 	pthread_mutex_unlock(&q->lock);
 	place(c, block * IMAGE_BLOCK);
 	c->fill = 0;
+	if (!c->thread) /* the calling thread's copier speaks for all */
+		progress("dump: saving memory", block * (IMAGE_BLOCK / PAGE), q->store->pages);
 	return image_bulk_block(q->store->image, q->fd, block, c->block, IMAGE_BLOCK, err);
 }
 
@@ -332,6 +335,7 @@ int store_run(struct store *s, struct crcore_error *err)
 	if (q.fd < 0)
 		return q.fd;
 	r = run_copiers(&q, v, n, err);
+	progress(NULL, 0, 0);
 	if (r == 0)
 		r = store_rest(&q, v, n, err);
 	for (unsigned i = 0; i < n; i++) {

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "core/restore/restore.h"
+#include "core/util/progress.h"
 #include "core/task/task.h"
 
 #define LOOK_EVERY 100000000 /* ns: for tasks that are gone, and for main */
@@ -118,7 +119,8 @@ static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
 /* Everything that ends the wait but completion. */
 static int check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
 {
-	uint32_t failed = __atomic_load_n(&arena_region(&r->arena)->failed, __ATOMIC_ACQUIRE);
+	struct region *region = arena_region(&r->arena);
+	uint32_t failed = __atomic_load_n(&region->failed, __ATOMIC_ACQUIRE);
 	int ret = failed ? report_failure(r, failed - 1, err) : worker_check(err);
 	uint64_t now = now_ns();
 
@@ -128,6 +130,7 @@ static int check(struct restore *r, uint64_t deadline, uint64_t *look, struct cr
 	}
 	if (ret == 0 && now >= *look) {
 		*look = now + LOOK_EVERY;
+		progress("restore: building the tree", region->done, r->births.n);
 		ret = look_for_dead(r, err);
 	}
 	return ret;
@@ -200,5 +203,6 @@ int restore_run(struct restore *r, struct crcore_error *err)
 	}
 	r->root_pid = ret;
 	ret = wait_for_programs(r, err);
+	progress(NULL, 0, 0);
 	return ret < 0 ? ret : stop_root(r, err);
 }
