@@ -28,7 +28,8 @@ struct freezing {
 	uint64_t deadline;
 };
 
-static int thread_failed(const struct thread *t, int code, const char *what, struct crcore_error *err)
+static int thread_failed(const struct thread *t, int code, const char *what,
+                         struct crcore_error *err)
 {
 	crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
 	return crcore_fail(err, code, "cannot %s thread %d: %s", what, t->tid, strerror(-code));
@@ -113,7 +114,8 @@ static int take_stop(struct thread *t, int status, struct crcore_error *err)
 }
 
 /* Looks once at every thread of the task that has not stopped yet. */
-static int poll_task(struct task *t, unsigned *ret_waiting, bool *ret_news, struct crcore_error *err)
+static int poll_task(struct task *t, unsigned *ret_waiting, bool *ret_news,
+                     struct crcore_error *err)
 {
 	for (unsigned i = 0; i < t->nthreads; i++) {
 		struct thread *th = &t->threads[i];
@@ -141,6 +143,30 @@ static int poll_task(struct task *t, unsigned *ret_waiting, bool *ret_news, stru
 	return 0;
 }
 
+/*
+ * A leader that has ended says so only when all other threads are reaped, those
+ * too that had stopped before they were killed. patient: some may yet be on
+ * their way out; else it is the leader alone that ended, see drop_ended().
+ */
+static void reap_ended(struct task *t, bool patient)
+{
+	bool others = false;
+
+	if (!t->nthreads || !t->threads[0].seized || t->threads[0].stopped ||
+	    !stop_is_dead(t->threads[0].tid))
+		return;
+	for (unsigned i = t->nthreads; i-- > 0;) {
+		struct thread *th = &t->threads[i];
+		int status = 0;
+		if (th->seized && waitpid(th->tid, &status, __WALL | WNOHANG) != 0 &&
+		    !WIFSTOPPED(status))
+			th->seized = th->stopped = false;
+		others = others || (i && th->seized);
+	}
+	if (others && !patient)
+		t->threads[0].seized = false;
+}
+
 static int refuse_unstoppable(const struct freezing *f, unsigned first, struct crcore_error *err)
 {
 	for (unsigned i = first; i < f->tree->ntasks; i++) {
@@ -162,6 +188,7 @@ static int refuse_unstoppable(const struct freezing *f, unsigned first, struct c
 static int await_stops(struct freezing *f, unsigned first, struct crcore_error *err)
 {
 	useconds_t pause = 0;
+	unsigned rounds = 0;
 
 	for (;;) {
 		unsigned waiting = 0;
@@ -178,6 +205,11 @@ static int await_stops(struct freezing *f, unsigned first, struct crcore_error *
 		int r = worker_check(err);
 		if (r < 0)
 			return r;
+		if (pause > 1000) {
+			for (unsigned i = first; i < f->tree->ntasks; i++)
+				reap_ended(f->tree->tasks[i], rounds < 100);
+			rounds++;
+		}
 		pause = news ? 0 : pause ? (pause < 1000 ? 2 * pause : pause) : 20;
 		usleep(pause);
 	}

@@ -29,12 +29,13 @@ struct batch {
 	bool news;               /* a look has sent a thread on */
 };
 
-/* Calls fn for every thread that has a program to run, until it fails. */
+/* Calls fn for every thread that has a program to run, until it fails. Leaders,
+ * which are placed first, come last: the end of one shows only after all others'. */
 static int each(struct batch *b, int (*fn)(struct batch *, struct inject *, struct placed *,
                 struct crcore_error *), struct crcore_error *err)
 {
 	for (unsigned i = 0; i < b->n; i++)
-		for (unsigned k = 0; k < b->injects[i]->nplaced; k++) {
+		for (unsigned k = b->injects[i]->nplaced; k-- > 0;) {
 			struct placed *p = &b->injects[i]->placed[k];
 			int r = p->ran ? 0 : fn(b, b->injects[i], p, err);
 			if (r < 0) {
@@ -73,7 +74,8 @@ static int set_mask(const struct thread *t, uint64_t mask)
 	return ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-static int send_in(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
+static int send_in(struct batch *b, struct inject *in, struct placed *p,
+                   struct crcore_error *err)
 {
 	int r;
 
@@ -89,14 +91,11 @@ static int send_in(struct batch *b, struct inject *in, struct placed *p, struct 
 /* ---- meanwhile ------------------------------------------------------------------------ */
 
 /* Signals that cannot be blocked, and job control, still stop threads: they go on. */
-static int look(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
+static int look(struct batch *b, struct inject *in, struct placed *p,
+                struct crcore_error *err)
 {
-	uint32_t state = __atomic_load_n(&prog_local(p->prog)->state, __ATOMIC_ACQUIRE);
-	int status;
+	int status, r = stop_next(p->thread->tid, 0, &status);
 
-	if (state != PROGRAM_RUN && state != PROGRAM_IDLE)
-		return 0;
-	int r = stop_next(p->thread->tid, 0, &status);
 	if (r == 0)
 		return 0;
 	if (r < 0 || !WIFSTOPPED(status))
@@ -135,7 +134,8 @@ static int await_done(struct batch *b, struct inject *in, struct crcore_error *e
 
 /* ---- out ------------------------------------------------------------------------------- */
 
-static int ask_to_stop(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
+static int ask_to_stop(struct batch *b, struct inject *in, struct placed *p,
+                       struct crcore_error *err)
 {
 	if (p->running)
 		stop_ask(p->thread->tid);
@@ -143,7 +143,8 @@ static int ask_to_stop(struct batch *b, struct inject *in, struct placed *p, str
 }
 
 /* Never fails early: every thread is brought back that can be. */
-static int bring_back(struct batch *b, struct inject *in, struct placed *p, struct crcore_error *err)
+static int bring_back(struct batch *b, struct inject *in, struct placed *p,
+                      struct crcore_error *err)
 {
 	struct thread *t = p->thread;
 	int ignored, r = p->running ? stop_rest(t->tid, now_ns() + HALT, &ignored) : 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See stops.h. */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -38,6 +39,21 @@ int stop_signal(int status)
 	       WSTOPSIG(status) : 0;
 }
 
+/* A leader that has ended reports nothing as long as other threads are not reaped. */
+bool stop_is_dead(pid_t tid)
+{
+	char path[32], buf[512];
+	cleanup_close int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	buf[n < 0 ? 0 : n] = '\0';
+	char *p = strrchr(buf, ')');
+	return n < 0 || (p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X'));
+}
+
 /*
  * Every stop of a tracee sends SIGCHLD. It is blocked while we look and sleep,
  * so none is missed; slices bound the sleep all the same, because the signal
@@ -58,8 +74,14 @@ static int sleep_until_change(pid_t tid, uint64_t deadline, int *ret_status)
 		if (left > slice)
 			left = slice;
 		struct timespec ts = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
-		if (sigtimedwait(&child, NULL, &ts) < 0 && slice < LAST_SLICE)
+		if (sigtimedwait(&child, NULL, &ts) >= 0)
+			continue;
+		if (slice < LAST_SLICE)
 			slice *= 2;
+		else if (stop_is_dead(tid)) {
+			errno = ESRCH;
+			return -1;
+		}
 	}
 	return r;
 }

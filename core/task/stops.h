@@ -36,6 +36,7 @@ int stop_rest(pid_t tid, uint64_t deadline, int *ret_signal);
 struct thread;
 int stop_after_orphan(struct thread *, struct crcore_error *);
 
+bool stop_is_dead(pid_t tid);    /* ended, if not reaped yet */
 bool stop_is_event(int status);  /* PTRACE_EVENT_STOP */
 int stop_signal(int status);     /* to pass on with the next resume, 0: none */
 #endif

@@ -8,23 +8,24 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include "core/task/stops.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
-static void let_go(struct thread *t)
-{
-	int status;
+#define PATIENCE 500000000u /* ns for all threads that have not stopped yet */
 
-	/* A thread that was asked to stop and has not yet: it does now. */
-	if (t->seized && !t->stopped && waitpid(t->tid, &status, __WALL | WNOHANG) == t->tid &&
-	    WIFSTOPPED(status) && status >> 16 == 0)
-		ptrace(PTRACE_DETACH, t->tid, NULL, (long)WSTOPSIG(status));
-	else if (t->seized) {
-		if (t->stopped)
-			ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs);
-		/* A thread in a stop that nobody has waited for yet still detaches. */
-		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
-	}
+static void let_go(struct thread *t, uint64_t deadline)
+{
+	int status, ignored;
+
+	if (!t->seized)
+		return;
+	if (t->stopped)
+		ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs);
+	else /* it was asked to stop: only a stopped thread can be let go */
+		stop_rest(t->tid, deadline, &ignored);
+	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0)
+		waitpid(t->tid, &status, __WALL | WNOHANG); /* it was killed: its parent may know */
 	t->seized = t->stopped = false;
 }
 
@@ -56,9 +57,10 @@ void tree_thaw(struct tree *tree, enum leave leave)
 		kill_tree(tree);
 		return;
 	}
+	uint64_t deadline = now_ns() + PATIENCE;
 	for (unsigned i = 0; leave == LEAVE_STOPPED && i < tree->ntasks; i++)
 		stop_task(tree->tasks[i]);
-	for (unsigned i = 0; i < tree->ntasks; i++)
-		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++)
-			let_go(&tree->tasks[i]->threads[k]);
+	for (unsigned i = 0; i < tree->ntasks; i++) /* a leader's end shows last */
+		for (unsigned k = tree->tasks[i]->nthreads; k-- > 0;)
+			let_go(&tree->tasks[i]->threads[k], deadline);
 }
