@@ -11,7 +11,7 @@
  */
 #include <sys/mman.h>
 #include "core/restore/restore.h"
-#include "core/task/task.h"
+#include "core/task/inject.h"
 #include "parasite/blob.h"
 
 #define INTERPRETER_AT PAGE
@@ -57,11 +57,16 @@ int arena_open(struct restore *r, struct crcore_error *err)
 	region->size = a->limit;
 	region->done_want = UINT32_MAX;
 	memcpy(a->local + INTERPRETER_AT, interpreter_blob, interpreter_blob_size);
-	return r->only_plan ? 0 : life_init(region, err);
+	int ret = r->only_plan ? 0 : life_init(region, err);
+	a->alive = ret == 0 && !r->only_plan;
+	return ret;
 }
 
 void arena_close(struct arena *a)
 {
+	if (a->alive)
+		life_release(arena_region(a));
+	a->alive = false;
 	if (a->local)
 		munmap(a->local, a->limit);
 	if (a->memfd >= 0)

@@ -31,6 +31,7 @@ struct arena {
 	uint64_t remote;      /* address in every task */
 	uint64_t size;        /* of the hole there: region and parking place */
 	uint64_t limit, used; /* of the region, bytes */
+	bool alive;           /* its life word is ours */
 	uint64_t park;        /* address where vvar and vdso wait for their place */
 };
 

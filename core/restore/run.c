@@ -45,6 +45,18 @@ static unsigned count(const struct restore *r, bool only_open)
 
 /* ---- failures ------------------------------------------------------------------------------ */
 
+/* A task says that it failed just before it says where. */
+static void await_failed(prog *p)
+{
+	struct timespec pause = { 0, 100000 };
+
+	for (int i = 0; i < 1000; i++) {
+		if (__atomic_load_n(&prog_local(p)->state, __ATOMIC_ACQUIRE) == PROGRAM_FAILED)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int report_failure(struct restore *r, uint32_t id, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < r->births.n; i++) {
@@ -54,6 +66,7 @@ static int report_failure(struct restore *r, uint32_t id, struct crcore_error *e
 			prog *p = k ? s->threads[k - 1] : s->p;
 			if (prog_local(p)->id != id)
 				continue;
+			await_failed(p);
 			int ret = prog_failure(p, r->births.v[i].pid, err);
 			if (err->code == -EEXIST)
 				crcore_advise(err, "a process took one of its pids meanwhile; try again");
