@@ -9,6 +9,7 @@
  * delivered: should the tracer die, the kernel lets it go on as if nothing had
  * been (ptrace(2), "Stopped states").
  */
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -167,19 +168,43 @@ static void reap_ended(struct task *t, bool patient)
 		t->threads[0].seized = false;
 }
 
+/* The child that a thread in vfork(2) waits for: it runs in the same memory. */
+static pid_t vfork_child(const struct thread *t)
+{
+	cleanup_free pid_t *pids = NULL;
+	unsigned n = 0;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	if (proc_children(t->task->proc, t->tid, &pids, &n, &ignored) < 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		if (syscall(SYS_kcmp, t->task->abi.pid, pids[i], KCMP_VM, 0, 0) == 0)
+			return pids[i];
+	return 0;
+}
+
+static int refuse_thread(const struct thread *t, struct crcore_error *err)
+{
+	pid_t child = vfork_child(t);
+
+	crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
+	if (child) {
+		crcore_advise(err, "try again when process %d has called exec or ended", child);
+		return crcore_fail(err, -ETIMEDOUT, "thread %d waits in vfork for process %d", t->tid,
+		                   child);
+	}
+	crcore_advise(err, "it waits in the kernel for a device or a file server; see "
+	              "/proc/%d/task/%d/stack, or raise dump.timeout", t->task->abi.pid, t->tid);
+	return crcore_fail(err, -ETIMEDOUT, "thread %d does not stop", t->tid);
+}
+
 static int refuse_unstoppable(const struct freezing *f, unsigned first, struct crcore_error *err)
 {
 	for (unsigned i = first; i < f->tree->ntasks; i++) {
 		const struct task *t = f->tree->tasks[i];
 		for (unsigned k = 0; k < t->nthreads; k++)
-			if (t->threads[k].seized && !t->threads[k].stopped) {
-				crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
-				crcore_advise(err, "it waits in the kernel for a device, a file server or "
-				              "the child of a vfork; see /proc/%d/task/%d/stack, or raise "
-				              "dump.timeout", t->abi.pid, t->threads[k].tid);
-				return crcore_fail(err, -ETIMEDOUT, "thread %d does not stop",
-				                   t->threads[k].tid);
-			}
+			if (t->threads[k].seized && !t->threads[k].stopped)
+				return refuse_thread(&t->threads[k], err);
 	}
 	return crcore_fail(err, -ETIMEDOUT, "the tree does not stop");
 }

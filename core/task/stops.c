@@ -11,6 +11,7 @@
 #define PTRACE_EVENT_STOP 128
 #endif
 #define SYSCALL_STOP 0x80 /* PTRACE_O_TRACESYSGOOD */
+#define QUICK 40000u          /* ns */
 #define FIRST_SLICE 50000u    /* ns */
 #define LAST_SLICE 10000000u
 
@@ -86,10 +87,22 @@ static int sleep_until_change(pid_t tid, uint64_t deadline, int *ret_status)
 	return r;
 }
 
+/* Most stops come within microseconds; to sleep and be woken takes longer. */
+static int look_while_it_is_quick(pid_t tid, uint64_t deadline, int *ret_status)
+{
+	uint64_t end = deadline ? now_ns() + QUICK : 0;
+	int r;
+
+	do
+		r = waitpid(tid, ret_status, __WALL | WNOHANG);
+	while (r == 0 && now_ns() < end);
+	return r;
+}
+
 int stop_next(pid_t tid, uint64_t deadline, int *ret_status)
 {
 	sigset_t child, old;
-	int r = waitpid(tid, ret_status, __WALL | WNOHANG);
+	int r = look_while_it_is_quick(tid, deadline, ret_status);
 
 	if (r == 0 && deadline) {
 		sigemptyset(&child);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Thawing: every thread gets the registers back that it had (regs_read() may
- * have prepared a restart) and is let go. Also the end of a tree that a dump
- * takes down. Never fails: what is gone is gone.
+ * Thawing: every thread is let go. It has its own registers and mask already:
+ * freeze.c wrote them once it had read them, run.c after each program. Also the
+ * end of a tree that a dump takes down. Never fails: what is gone is gone.
  */
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -20,9 +20,7 @@ static void let_go(struct thread *t, uint64_t deadline)
 
 	if (!t->seized)
 		return;
-	if (t->stopped)
-		ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs);
-	else /* it was asked to stop: only a stopped thread can be let go */
+	if (!t->stopped) /* it was asked to stop: only a stopped thread can be let go */
 		stop_rest(t->tid, deadline, &ignored);
 	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0)
 		waitpid(t->tid, &status, __WALL | WNOHANG); /* it was killed: its parent may know */
