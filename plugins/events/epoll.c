@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epoll, dump: what is registered, as fdinfo tells it, and where in the tree
+ * the registered description is found now. The number under which it was
+ * registered may be closed since, or lead to something else, or be one of
+ * another task; kcmp(2) knows (KCMP_EPOLL_TFD).
+ */
+#include "events.h"
+
+#include <linux/kcmp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#define KEPT_WHEN_DISABLED (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
+#define READY (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDNORM | EPOLLRDBAND | EPOLLWRNORM | EPOLLRDHUP)
+
+struct entry { /* one line of fdinfo */
+	uint32_t number, events;
+	uint64_t data, ino;
+	unsigned sdev;
+	uint32_t turn; /* how many lines before it have the same number */
+};
+
+struct entries {
+	struct entry *v;
+	unsigned n;
+};
+
+/* -- fdinfo ------------------------------------------------------------------------ */
+
+static int by_number(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return (x->turn > y->turn) - (x->turn < y->turn);
+}
+
+static int read_entries(const char *fdinfo, struct entries *ret)
+{
+	size_t room = 0;
+
+	for (const char *p = fdinfo; p; p = strchr(p, '\n')) {
+		struct entry e = { .turn = ret->n };
+		unsigned long long data, ino;
+		p += *p == '\n';
+		if (sscanf(p, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number, &e.events,
+		           &data, &ino, &e.sdev) != 5)
+			continue;
+		e.data = data;
+		e.ino = ino;
+		if (ret->n == room) {
+			void *more = realloc(ret->v, (room = 2 * room + 16) * sizeof(e));
+			if (!more)
+				return -ENOMEM;
+			ret->v = more;
+		}
+		ret->v[ret->n++] = e;
+	}
+	if (ret->n)
+		qsort(ret->v, ret->n, sizeof(*ret->v), by_number);
+	for (unsigned i = 0, first = 0; i < ret->n; i++) {
+		if (ret->v[i].number != ret->v[first].number)
+			first = i;
+		ret->v[i].turn = i - first;
+	}
+	return 0;
+}
+
+/* -- who has it ----------------------------------------------------------------------- */
+
+struct search {
+	const struct crcore_object *obj; /* the epoll */
+	const struct entry *entry;
+	int fd;                          /* found: its number */
+	int error;
+};
+
+/* 1: descriptor fd of pid is what is registered; 0: it is not, or there is none. */
+static int is_target(struct search *s, pid_t pid, int fd)
+{
+	struct kcmp_epoll_slot slot = { (uint32_t)s->obj->fd, s->entry->number, s->entry->turn };
+	long r = syscall(SYS_kcmp, pid, s->obj->pid, KCMP_EPOLL_TFD, (long)fd, &slot);
+
+	if (r == 0)
+		s->fd = fd;
+	if (r < 0 && errno != EBADF && errno != ESRCH)
+		s->error = errno == ENOENT ? EAGAIN : errno;
+	return r == 0 || s->error;
+}
+
+static int try_fd(void *arg, pid_t pid, int fd)
+{
+	return is_target(arg, pid, fd);
+}
+
+/* The task, preferably one that has it at the number under which it was registered. */
+static const struct crcore_task *find(struct events *e, struct search *s)
+{
+	dev_t dev = makedev(s->entry->sdev >> 20, s->entry->sdev & 0xfffff);
+	const struct crcore_task *task = events_task(e, s->obj->pid);
+	int number = (int)s->entry->number;
+
+	if (task && is_target(s, task->pid, number))
+		return task;
+	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
+		if (is_target(s, task->pid, number))
+			return task;
+	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
+		if (events_each_fd(task->pid, dev, s->entry->ino, try_fd, s))
+			return task;
+	return NULL;
+}
+
+static int locate(struct events *e, const struct crcore_object *obj, const struct entry *entry,
+                  pid_t *ret_pid, int *ret_fd, struct crcore_error *err)
+{
+	struct search s = { .obj = obj, .entry = entry };
+	const struct crcore_task *task = find(e, &s);
+
+	if (s.error == EAGAIN)
+		return crcore_fail(err, -EAGAIN, "what is registered changes");
+	if (s.error == EOPNOTSUPP || s.error == EINVAL || s.error == EPERM) {
+		crcore_advise(err, "use a kernel with CONFIG_KCMP and run crcore with CAP_SYS_PTRACE");
+		return crcore_fail(err, -ENOTSUP, "the kernel does not tell what is registered: %s",
+		                   strerror(s.error));
+	}
+	if (s.error)
+		return crcore_fail(err, -s.error, "cannot compare what is registered: %s", strerror(s.error));
+	if (!task) {
+		crcore_advise(err, "let the program remove it (EPOLL_CTL_DEL) before it closes the descriptor "
+		              "or passes it on");
+		return crcore_fail(err, -ENOTSUP, "what is registered under the number %u is held only outside "
+		                   "the tree or in flight", entry->number);
+	}
+	*ret_pid = events_table(e, task);
+	*ret_fd = s.fd;
+	return 0;
+}
+
+static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct entries list = { 0 };
+	int fd, r = read_entries(obj->fdinfo, &list);
+	pid_t pid;
+
+	if (r < 0)
+		crcore_fail(err, r, "out of memory");
+	for (unsigned i = 0; !r && i < list.n; i++)
+		r = locate(e, obj, &list.v[i], &pid, &fd, err);
+	free(list.v);
+	return r;
+}
+
+/* -- records --------------------------------------------------------------------------- */
+
+bool target_disabled(const Events__Target *t)
+{
+	return t->events & EPOLLONESHOT && !(t->events & ~KEPT_WHEN_DISABLED);
+}
+
+/* What has taken the number meanwhile must be put back, without losing anything. */
+static int look_at_number(Events__Target *t, struct crcore_error *err)
+{
+	cleanup_free char *info = NULL;
+
+	if (t->fd == t->number)
+		return 0;
+	info = fdinfo_read((pid_t)t->pid, (int)t->number);
+	t->taken = info != NULL;
+	t->cloexec = info && fdinfo_number(info, "flags", 8) & O_CLOEXEC;
+	if (info && fdinfo_find(info, "lock")) {
+		crcore_advise(err, "dump when the lock is not held");
+		return crcore_fail(err, -ENOTSUP, "the number %u under which something is registered is now a "
+		                   "file with a lock", t->number);
+	}
+	return 0;
+}
+
+static uint32_t ready(struct events *e, const Events__Target *t)
+{
+	const struct crcore_task *task = events_task(e, (pid_t)t->pid);
+	struct pollfd p = { .events = (short)READY };
+	cleanup_close int fd = -1;
+
+	if (task)
+		fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, t->fd, 0);
+	p.fd = fd;
+	return fd >= 0 && poll(&p, 1, 0) > 0 ? (uint32_t)p.revents & READY : 0;
+}
+
+static Events__Target *add_target(Events__Event *rec, const struct entry *entry)
+{
+	Events__Target *t = malloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	events__target__init(t);
+	t->number = entry->number;
+	t->events = entry->events;
+	t->data = entry->data;
+	rec->targets[rec->n_targets++] = t;
+	return t;
+}
+
+static int save_targets(struct events *e, const struct crcore_object *obj, Events__Event *rec,
+                        const struct entries *list, struct crcore_error *err)
+{
+	int fd, r = 0;
+	pid_t pid;
+
+	rec->targets = calloc(list->n + 1, sizeof(*rec->targets));
+	for (unsigned i = 0; !r && i < list->n; i++) {
+		Events__Target *t = rec->targets ? add_target(rec, &list->v[i]) : NULL;
+		if (!t)
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		r = locate(e, obj, &list->v[i], &pid, &fd, err);
+		if (r < 0)
+			return r;
+		t->pid = (uint32_t)pid;
+		t->fd = (uint32_t)fd;
+		r = look_at_number(t, err);
+		if (target_disabled(t))
+			t->ready = ready(e, t);
+	}
+	return r;
+}
+
+static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
+                struct crcore_error *err)
+{
+	const struct crcore_task *task = events_task(e, obj->pid);
+	struct entries list = { 0 };
+	struct epoll_params params = { 0 };
+	int r = read_entries(obj->fdinfo, &list);
+
+	rec->epoll = malloc(sizeof(*rec->epoll));
+	if (r < 0 || !rec->epoll || !task) {
+		free(list.v);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	events__epoll__init(rec->epoll);
+	rec->epoll->pid = (uint32_t)events_table(e, task);
+	rec->epoll->fd = (uint32_t)obj->fd;
+	if (ioctl(obj->local_fd, EPIOCGPARAMS, &params) == 0) {
+		rec->epoll->busy_poll_usecs = params.busy_poll_usecs;
+		rec->epoll->busy_poll_budget = params.busy_poll_budget;
+		rec->epoll->prefer_busy_poll = params.prefer_busy_poll;
+	}
+	r = save_targets(e, obj, rec, &list, err);
+	free(list.v);
+	return r;
+}
+
+static bool is(const Events__Event *rec)
+{
+	return rec->epoll != NULL;
+}
+
+const struct kind kind_epoll = {
+	.name = "[eventpoll]", .title = "epoll", .review = review, .save = save, .is = is,
+	.check = epoll_check, .create = epoll_make, .emit = epoll_emit,
+};

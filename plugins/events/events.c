@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "events": options, claim, records of a dump. See events.h, events.md. */
+#include "events.h"
+
+#include <linux/capability.h>
+
+/* Pidfds before epoll, which may watch them. */
+const struct kind *const event_kinds[] = {
+	&kind_eventfd, &kind_timerfd, &kind_signalfd, &kind_pidfd, &kind_epoll, &kind_inotify,
+	&kind_fanotify, &kind_userfaultfd, &kind_io_uring, NULL,
+};
+
+static int events_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                       struct crcore_error *err)
+{
+	struct events *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	e->host = host;
+	e->ctx = ctx;
+	e->drop_queued = host->option(ctx, "queued")->i == 1;
+	*ret_state = e;
+	return 0;
+}
+
+static void events_close(void *state)
+{
+	struct events *e = state;
+
+	for (unsigned i = 0; i < e->nmade; i++)
+		events__event__free_unpacked(e->made[i].rec, NULL);
+	free(e->made);
+	free(e->tables);
+	free(e);
+}
+
+static const struct kind *kind_of(const struct crcore_object *obj)
+{
+	static const char prefix[] = "anon_inode:";
+
+	if (strncmp(obj->link, prefix, sizeof(prefix) - 1) != 0)
+		return NULL;
+	for (unsigned i = 0; event_kinds[i]; i++)
+		if (!strcmp(obj->link + sizeof(prefix) - 1, event_kinds[i]->name))
+			return event_kinds[i];
+	return NULL;
+}
+
+static int events_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	const struct kind *kind = kind_of(obj);
+	int r = 0;
+
+	if (!kind)
+		return CRCORE_CLAIM_NONE;
+	if (obj->class_ == CRCORE_DESCRIPTION && obj->flags & O_ASYNC) {
+		crcore_advise(err, "switch O_ASYNC off before the dump");
+		r = crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
+	} else if (kind->claim) {
+		r = kind->claim(state, obj, err);
+	}
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", kind->title);
+	return r < 0 ? r : CRCORE_CLAIM_EXACT;
+}
+
+static int events_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	const struct kind *kind = kind_of(obj);
+	struct events *e = state;
+	int r = 0;
+
+	if (obj == e->host->object(e->ctx, 0)) { /* another look at the tree */
+		free(e->tables);
+		e->tables = NULL;
+		e->ntables = 0;
+	}
+	if (kind && kind->review)
+		r = kind->review(e, obj, err);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", kind->title);
+	return r;
+}
+
+static int put(struct events *e, const Events__Event *rec, struct crcore_error *err)
+{
+	size_t len = events__event__get_packed_size(rec);
+	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
+
+	if (!bytes)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	events__event__pack(rec, bytes);
+	return e->host->put_record(e->ctx, "event", bytes, len, err);
+}
+
+static int events_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	const struct kind *kind = kind_of(obj);
+	Events__Event *rec = malloc(sizeof(*rec));
+	int r;
+
+	if (!kind || !kind->save || !rec) {
+		free(rec);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	events__event__init(rec);
+	rec->id = obj->id;
+	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
+	r = kind->save(state, obj, rec, err);
+	if (!r)
+		r = put(state, rec, err);
+	events__event__free_unpacked(rec, NULL);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", kind->title);
+	return r;
+}
+
+static const char *const queued_choices[] = { "refuse", "drop", NULL };
+
+static const struct crcore_option options[] = {
+	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_choices,
+	  .help = "events of inotify that the program has not read yet, which cannot be saved: refuse, or "
+	          "drop them" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field event_fields[] = {
+	{ 10003, CRCORE_PATH, "path" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "event", .version = 1, .fields = event_fields },
+	{ .name = NULL },
+};
+
+static const char *const after_others[] = { "?files", "?tmpfiles", "?ttys", NULL };
+static const struct crcore_order order[] = {
+	{ .stage = "emit", .after = after_others },   /* what epoll watches is in its place */
+	{ .stage = "settle", .after = after_others }, /* watches see nothing of the restore */
+	{ NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_DAC_READ_SEARCH, "to find the files that inotify watches" },
+	{ CAP_WAKE_ALARM, "to make timers that wake the machine" },
+	{ CAP_CHECKPOINT_RESTORE, "to compare what epoll watches" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "events",
+	.version = "1",
+	.summary = "eventfd, timerfd, signalfd, epoll, pidfd and inotify",
+	.options = options,
+	.sections = sections,
+	.order = order,
+	.needs = needs,
+	.claims = "eventfd, timerfd, signalfd, epoll, pidfd, inotify (exact); refuses fanotify, "
+	          "userfaultfd, io_uring",
+	.open = events_open,
+	.close = events_close,
+	.claim = events_claim,
+	.review = events_review,
+	.save_object = events_save_object,
+	.load_record = events_load_record,
+	.check = events_check,
+	.create = events_create,
+	.emit = events_emit,
+	.settle = events_settle,
+};

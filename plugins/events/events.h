@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin "events": descriptors that tell a program that something has
+ * happened.
+ *
+ *   events.c    the plugin: options, claim, records of a dump
+ *   restore.c   restore: records to kinds
+ *   tree.c      who in the tree holds what: kcmp(2), /proc
+ *   eventfd.c, timerfd.c, signalfd.c, pidfd.c   one kind each
+ *   epoll.c     dump: what is registered, and where it is found
+ *   register.c  restore: the registrations, made by the tasks
+ *   inotify.c   dump: what is watched, by path
+ *   watch.c     restore: the watches, under their old numbers
+ *   refuse.c    kinds that nobody can bring back, and what to do about them
+ *
+ * Most are made in the coordinator. epoll registers a file under a descriptor
+ * number, and a signalfd for whoever registers it, so that is left to the task;
+ * a pidfd can be opened only once its process exists, so something stands in
+ * for it until then.
+ */
+#ifndef CRCORE_PLUGIN_EVENTS_H
+#define CRCORE_PLUGIN_EVENTS_H
+
+#include <crcore/plugin.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "events.pb-c.h"
+
+struct made;
+struct events;
+
+/* One kind of description. What a kind does not need is NULL. */
+struct kind {
+	const char *name; /* as the link has it behind "anon_inode:" */
+	const char *title; /* for people */
+	/* Dump; all may refuse. */
+	int (*claim)(struct events *, const struct crcore_object *, struct crcore_error *);
+	int (*review)(struct events *, const struct crcore_object *, struct crcore_error *);
+	int (*save)(struct events *, const struct crcore_object *, Events__Event *rec,
+	            struct crcore_error *);
+	/* Restore. is: the record is of this kind; check: it makes sense and can be done. */
+	bool (*is)(const Events__Event *);
+	int (*check)(struct events *, const Events__Event *, struct crcore_error *);
+	int (*create)(struct events *, const Events__Event *, struct crcore_error *);
+	int (*emit)(struct events *, const Events__Event *, const struct crcore_task *,
+	            struct crcore_program *, struct crcore_error *);
+	int (*settle)(struct events *, const Events__Event *, int fd, struct crcore_error *);
+};
+
+extern const struct kind kind_eventfd, kind_timerfd, kind_signalfd, kind_epoll, kind_pidfd,
+	kind_inotify, kind_fanotify, kind_userfaultfd, kind_io_uring;
+/* NULL-terminated; those with emit() in the order in which a task's program has them. */
+extern const struct kind *const event_kinds[];
+
+struct made {
+	Events__Event *rec;
+	const struct kind *kind;
+};
+
+struct events {
+	const struct crcore_host *host;
+	struct crcore_ctx *ctx;
+	bool drop_queued;    /* option queued */
+	struct made *made;   /* by id once checked */
+	unsigned nmade;
+	pid_t *tables;       /* by index of the task: who stands for its descriptor table, 0: unknown */
+	unsigned ntables;
+};
+
+/* restore.c */
+int events_load_record(void *state, const char *section, uint32_t version, const void *msg,
+                       size_t len, struct crcore_error *);
+int events_check(void *state, struct crcore_error *);
+int events_create(void *state, uint32_t id, struct crcore_error *);
+int events_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,
+                struct crcore_error *);
+int events_settle(void *state, struct crcore_error *);
+
+/* tree.c */
+/* The line of fdinfo that starts with "key:", behind it; NULL: there is none. */
+const char *fdinfo_find(const char *fdinfo, const char *key);
+/* A number of fdinfo, 0 if it is not there. */
+uint64_t fdinfo_number(const char *fdinfo, const char *key, int base);
+/* /proc/PID/fdinfo/FD, or that of crcore's own descriptor if pid is 0; free it. NULL: none. */
+char *fdinfo_read(pid_t pid, int fd);
+/* The task with this pid, NULL: none of the tree. */
+const struct crcore_task *events_task(const struct events *, pid_t pid);
+/* The first task that has the same descriptor table as t. */
+pid_t events_table(struct events *, const struct crcore_task *t);
+/* Calls fn for every descriptor of a task that leads to an inode, until one returns
+ * nonzero, which is returned. */
+int events_each_fd(pid_t pid, dev_t dev, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd),
+                   void *arg);
+
+/* epoll.c */
+bool target_disabled(const Events__Target *);
+/* register.c */
+int epoll_check(struct events *, const Events__Event *, struct crcore_error *);
+int epoll_make(struct events *, const Events__Event *, struct crcore_error *);
+int epoll_emit(struct events *, const Events__Event *, const struct crcore_task *,
+               struct crcore_program *, struct crcore_error *);
+/* watch.c */
+int watch_check(struct events *, const Events__Event *, struct crcore_error *);
+int watch_create(struct events *, const Events__Event *, struct crcore_error *);
+int watch_settle(struct events *, const Events__Event *, int fd, struct crcore_error *);
+
+#ifndef EPIOCSPARAMS /* since Linux 6.9 */
+struct epoll_params {
+	uint32_t busy_poll_usecs;
+	uint16_t busy_poll_budget;
+	uint8_t prefer_busy_poll, __pad;
+};
+#define EPIOCSPARAMS _IOW(0x8A, 0x01, struct epoll_params)
+#define EPIOCGPARAMS _IOR(0x8A, 0x02, struct epoll_params)
+#endif
+
+#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
+#define IMM(v) { .value = (uint64_t)(v) }
+#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
+#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
+
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_close __attribute__((cleanup(cleanup_close_)))
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dump: looking things up in /proc, and who of the tree holds what. */
+#include "events.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+
+const char *fdinfo_find(const char *fdinfo, const char *key)
+{
+	size_t len = strlen(key);
+
+	while (fdinfo && *fdinfo) {
+		if (!strncmp(fdinfo, key, len) && fdinfo[len] == ':')
+			return fdinfo + len + 1;
+		fdinfo = strchr(fdinfo, '\n');
+		fdinfo = fdinfo ? fdinfo + 1 : NULL;
+	}
+	return NULL;
+}
+
+uint64_t fdinfo_number(const char *fdinfo, const char *key, int base)
+{
+	const char *p = fdinfo_find(fdinfo, key);
+
+	return p ? strtoull(p, NULL, base) : 0;
+}
+
+char *fdinfo_read(pid_t pid, int fd)
+{
+	size_t size = 4096, len = 0;
+	char path[64], *text = malloc(size), *more;
+	cleanup_close int in = -1;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
+	else
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	in = open(path, O_RDONLY | O_CLOEXEC);
+	while (text && in >= 0) {
+		ssize_t n = read(in, text + len, size - 1 - len);
+		if (n <= 0) {
+			text[len] = '\0';
+			if (n == 0)
+				return text;
+			break;
+		}
+		len += (size_t)n;
+		if (len < size - 1)
+			continue;
+		more = realloc(text, size *= 2);
+		if (!more)
+			break;
+		text = more;
+	}
+	free(text);
+	return NULL;
+}
+
+const struct crcore_task *events_task(const struct events *e, pid_t pid)
+{
+	const struct crcore_task *task;
+
+	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
+		if (task->pid == pid)
+			return task;
+	return NULL;
+}
+
+pid_t events_table(struct events *e, const struct crcore_task *t)
+{
+	const struct crcore_task *first;
+	pid_t *more;
+
+	if (t->index >= e->ntables) {
+		more = realloc(e->tables, (t->index + 1) * sizeof(*more));
+		if (!more)
+			return t->pid;
+		e->tables = more;
+		memset(more + e->ntables, 0, (t->index + 1 - e->ntables) * sizeof(*more));
+		e->ntables = t->index + 1;
+	}
+	if (e->tables[t->index])
+		return e->tables[t->index];
+	for (uint32_t i = 0; (first = e->host->task(e->ctx, i)) && first != t; i++)
+		if (syscall(SYS_kcmp, first->pid, t->pid, KCMP_FILES, 0L, 0L) == 0)
+			break;
+	e->tables[t->index] = first ? first->pid : t->pid;
+	return e->tables[t->index];
+}
+
+int events_each_fd(pid_t pid, dev_t dev, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd), void *arg)
+{
+	char path[40];
+	struct dirent *d;
+	struct stat st;
+	int r = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && !r && (d = readdir(dir)))
+		if (isdigit((unsigned char)d->d_name[0]) && fstatat(dirfd(dir), d->d_name, &st, 0) == 0 &&
+		    st.st_ino == ino && st.st_dev == dev)
+			r = fn(arg, pid, atoi(d->d_name));
+	if (dir)
+		closedir(dir);
+	return r;
+}
