@@ -40,8 +40,8 @@ struct host_services {
 };
 
 enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_ASK, STAGE_HOLD, STAGE_SAVE,
-	     STAGE_LOAD, STAGE_CHECK, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE,
-	     STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
+	     STAGE_LOAD, STAGE_CHECK, STAGE_PREPARE, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT,
+	     STAGE_SETTLE, STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
 const char *stage_name(enum stage);
 bool stage_has_hook(const struct crcore_plugin *, enum stage);
 
@@ -80,7 +80,7 @@ int host_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, vo
               struct crcore_error *), void *arg, struct crcore_error *);
 
 /* The plain stages: calls hook(state, err) of each plugin that has it, in order.
- * stage is one of OBSERVE, HOLD, SAVE, CHECK, SETTLE, RELEASE. */
+ * stage is one of OBSERVE, HOLD, SAVE, CHECK, PREPARE, SETTLE, RELEASE. */
 int host_run(struct host *, enum stage, struct crcore_error *);
 int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);
 int host_emit(struct host *, const struct crcore_task *, uint32_t phase, struct crcore_program *,

@@ -22,6 +22,7 @@ static int (*plain_hook(const struct crcore_plugin *p, enum stage s))(void *, st
 	case STAGE_HOLD: return p->hold;
 	case STAGE_SAVE: return p->save;
 	case STAGE_CHECK: return p->check;
+	case STAGE_PREPARE: return p->prepare;
 	case STAGE_SETTLE: return p->settle;
 	case STAGE_RELEASE: return p->release;
 	default: return NULL;

@@ -26,7 +26,10 @@ static int plan(struct restore *r, struct crcore_error *err)
 
 static int create(struct restore *r, struct crcore_error *err)
 {
-	int ret = r->only_plan ? 0 : segments_create(r, err);
+	int ret = r->only_plan ? 0 : host_run(r->host, STAGE_PREPARE, err);
+
+	if (ret == 0 && !r->only_plan)
+		ret = segments_create(r, err);
 
 	if (ret == 0 && !r->only_plan)
 		ret = objects_create(r, err);

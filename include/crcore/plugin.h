@@ -24,7 +24,7 @@
  *   dump:    open -> [observe] -> claim* -> review* -> [freeze: no hooks; claim*
  *            and review* again] -> ask* -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
- *   restore: open -> load_record* -> check -> plan* -> create* -> emit*
+ *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> emit*
  *            -> settle -> release -> close
  *   check:   open -> [observe] -> claim* -> review* -> close  (nothing is changed)
  *   A failure at any point goes to the undo entries, in reverse order, and close.
@@ -344,6 +344,11 @@ struct crcore_plugin {
 	 * the task obj->pid. Before and after the freeze, also by `check`: must
 	 * not change anything. */
 	int (*review)(void *state, const struct crcore_object *obj, struct crcore_error *);
+
+	/* Restore, optional: once, when nothing was refused, before any object is
+	 * created and any task exists. For what must be there, outside the tree,
+	 * before all else, with an undo. Not called by `restore --plan`. */
+	int (*prepare)(void *state, struct crcore_error *);
 };
 
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION

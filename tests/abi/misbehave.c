@@ -176,6 +176,11 @@ static int do_check(void *state, struct crcore_error *err)
 	return act("check", err);
 }
 
+static int do_prepare(void *state, struct crcore_error *err)
+{
+	return act("prepare", err);
+}
+
 static int do_plan(void *state, uint32_t id, uint32_t *ret_needs, uint32_t max,
                    struct crcore_error *err)
 {
@@ -264,6 +269,7 @@ struct exported crcore_plugin = {
 		.settle = do_settle,
 		.release = do_release,
 		.review = do_review,
+		.prepare = do_prepare,
 	},
 };
 

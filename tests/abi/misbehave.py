@@ -17,7 +17,8 @@ WAYS = {
     "spin": "did not come back from stage",
 }
 DUMP_HOOKS = ["open", "observe", "claim", "review", "ask", "hold", "save_object", "save", "release"]
-RESTORE_HOOKS = ["open", "load_record", "check", "plan", "create", "emit", "settle", "release"]
+RESTORE_HOOKS = ["open", "load_record", "check", "prepare", "plan", "create", "emit",
+                 "settle", "release"]
 POLICY = """version: 1
 plugins:
   files: {{}}
