@@ -135,7 +135,7 @@ static void planner_end(struct planner *p)
 	layouts_free(&p->out);
 }
 
-/* Sets out of the way what was overwritten while it was wanted. False: there is nothing to improve. */
+/* Sets out of the way what was overwritten while it was wanted. False: that changed nothing. */
 static bool improve(struct planner *p)
 {
 	bool changed = false;
@@ -148,7 +148,7 @@ static bool improve(struct planner *p)
 		}
 		l->in_the_way = false;
 	}
-	return changed && p->filled > p->unique;
+	return changed;
 }
 
 static int plan(struct planner *p, uint64_t region_size, struct crcore_error *err)
@@ -158,9 +158,17 @@ static int plan(struct planner *p, uint64_t region_size, struct crcore_error *er
 	if ((r = layout_contents(p, err)) < 0 || (r = layout_lineages(p, err)) < 0 ||
 	    (r = find_hole(p, region_size, err)) < 0)
 		return r;
-	for (int try = 0; try < TRIES; try++)
-		if ((r = layout_wants(p, err)) < 0 || (r = layout_stage(p, err)) < 0 || !improve(p))
+	for (int try = 0; try < TRIES; try++) {
+		p->final = p->final || try == TRIES - 1;
+		if ((r = layout_wants(p, err)) < 0 || (r = layout_stage(p, err)) < 0 || p->final ||
+		    (p->filled == p->unique && !p->splits))
 			break;
+		if (!improve(p)) {
+			if (!p->splits)
+				break;
+			p->final = true;
+		}
+	}
 	return r;
 }
 

@@ -84,6 +84,8 @@ struct planner {
 	uint64_t scratch, scratch_end; /* free addresses, taken from below */
 	uint64_t nmapped;        /* staged mappings so far */
 	uint64_t filled, unique; /* pages that the plan reads, and that there are */
+	unsigned splits;         /* mappings that come back in parts */
+	bool final;              /* the last try: copy rather than split */
 	struct layouts out;
 };
 

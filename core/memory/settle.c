@@ -20,6 +20,20 @@ struct settle {
 
 /* ---- what is kept ------------------------------------------------------------------ */
 
+/* A mapping that would come back in parts is one that mremap can no longer
+ * resize: if its lineage cannot be had whole elsewhere, it is copied. */
+static bool is_whole(struct settle *s, const struct node *n, size_t first, uint64_t start, uint64_t end)
+{
+	const struct spans *pieces = &s->state->pieces;
+
+	if (first < pieces->n && pieces->v[first].tag == n->lineage &&
+	    pieces->v[first].start <= start && pieces->v[first].end >= end)
+		return true;
+	s->p->splits++;
+	s->p->lineages[n->lineage].in_the_way = true;
+	return false;
+}
+
 /* Of each node, the pieces of its lineage where it was staged: but only if
  * pages in them are the right ones. */
 static bool claim_node(struct settle *s, uint32_t node, const struct spans *right)
@@ -28,10 +42,13 @@ static bool claim_node(struct settle *s, uint32_t node, const struct spans *righ
 	const Crcore__Vma *v = s->pl->rec->vmas[n->vma];
 	uint64_t start = v->start - n->delta, end = v->end - n->delta;
 	const struct spans *pieces = &s->state->pieces;
+	size_t i = spans_find(pieces, start);
 
 	if (n->adrift || s->p->lineages[n->lineage].lost || !spans_overlap(right, start, end))
 		return true;
-	for (size_t i = spans_find(pieces, start); i < pieces->n && pieces->v[i].start < end; i++) {
+	if (!is_whole(s, n, i, start, end) && s->p->final)
+		return true;
+	for (; i < pieces->n && pieces->v[i].start < end; i++) {
 		struct span c = { pieces->v[i].start > start ? pieces->v[i].start : start,
 		                  pieces->v[i].end < end ? pieces->v[i].end : end, 0, node };
 		c.val = c.start + n->delta;

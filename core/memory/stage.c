@@ -330,6 +330,7 @@ int layout_stage(struct planner *p, struct crcore_error *err)
 
 	layouts_free(&p->out);
 	p->filled = 0;
+	p->splits = 0;
 	p->out.v = calloc(p->nordered + 1, sizeof(*p->out.v));
 	if (!p->out.v)
 		return layout_enomem(err);

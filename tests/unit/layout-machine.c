@@ -290,6 +290,26 @@ static bool compare(struct machine *m, unsigned mm, unsigned *first, uint64_t *l
 	return true;
 }
 
+/* Mappings that are of several parts now, though they were one. */
+static unsigned count_splits(struct machine *m, unsigned mm)
+{
+	const Crcore__Mm *rec = m->sim->mms[mm];
+	unsigned n = 0;
+
+	for (size_t i = 0; i < rec->n_vmas; i++) {
+		uint64_t first = rec->vmas[i]->start / PAGE, end = rec->vmas[i]->end / PAGE;
+		const struct cell *a = look(&m->mem[mm], first), *b;
+		for (uint64_t p = first + 1; p < end; p++, a = b) {
+			b = look(&m->mem[mm], p);
+			if (a->op != b->op || (a->vma && a->at + 1 != b->at)) {
+				n++;
+				break;
+			}
+		}
+	}
+	return n;
+}
+
 /* Pages that were different must not have become one. */
 static bool all_different(struct machine *m, const unsigned *first)
 {
@@ -305,19 +325,18 @@ static bool all_different(struct machine *m, const unsigned *first)
 	return ok;
 }
 
-const char *machine_run(const struct sim *s, const struct layouts *l, uint64_t *ret_lost,
-                        unsigned *ret_ops)
+const char *machine_run(const struct sim *s, const struct layouts *l, struct outcome *ret)
 {
 	struct machine m = { .sim = s, .layouts = l };
 	unsigned *first = calloc(s->next_id, sizeof(*first));
 
 	m.ident = calloc(1 << 20, sizeof(*m.ident));
-	*ret_lost = 0;
+	*ret = (struct outcome){ 0 };
 	build(&m, 0);
 	for (unsigned i = 0; i < s->nmms && !m.wrong; i++) {
-		if (m.made[i])
-			compare(&m, i, first, ret_lost);
-		else
+		if (m.made[i] && compare(&m, i, first, &ret->lost))
+			ret->splits += count_splits(&m, i);
+		else if (!m.wrong)
 			wrong(&m, "an address space was never made");
 	}
 	if (!m.wrong)
@@ -326,6 +345,6 @@ const char *machine_run(const struct sim *s, const struct layouts *l, uint64_t *
 		free(m.mem[i].v);
 	free(m.ident);
 	free(first);
-	*ret_ops = m.ops;
+	ret->ops = m.ops;
 	return m.wrong;
 }

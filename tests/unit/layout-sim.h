@@ -65,8 +65,12 @@ void sim_end(struct sim *);
 
 /* ---- the machine (layout-machine.c) -------------------------------------------------- */
 
-/* Carries out the layouts and compares. Returns NULL or what is wrong; *ret_lost:
- * pages that are copies though they were shared; *ret_ops: operations taken. */
-const char *machine_run(const struct sim *, const struct layouts *, uint64_t *ret_lost,
-                        unsigned *ret_ops);
+struct outcome {
+	uint64_t lost;    /* pages that are copies though they were shared */
+	unsigned splits;  /* mappings that are of several parts though they were one */
+	unsigned ops;     /* operations taken */
+};
+
+/* Carries out the layouts and compares. Returns NULL or what is wrong. */
+const char *machine_run(const struct sim *, const struct layouts *, struct outcome *ret);
 #endif

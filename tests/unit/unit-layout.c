@@ -9,8 +9,6 @@
 #include <cmocka.h>
 #include "layout-sim.h"
 
-struct outcome { uint64_t lost; unsigned ops; };
-
 static struct outcome run(struct sim *s)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
@@ -23,9 +21,10 @@ static struct outcome run(struct sim *s)
 			fail_msg("a record is refused: %s: %s", err.object, err.message);
 	if (layouts_plan(s->tasks, s->ntasks, NULL, s->mms, s->nmms, 1 << 20, &l, &err) < 0)
 		fail_msg("no plan: %s", err.message);
-	const char *wrong = machine_run(s, &l, &o.lost, &o.ops);
+	const char *wrong = machine_run(s, &l, &o);
 	if (wrong)
 		fail_msg("%s", wrong);
+	assert_int_equal(o.splits, 0);
 	assert_int_equal(o.lost > 0, l.lost > 0);
 	layouts_free(&l);
 	return o;
@@ -163,11 +162,13 @@ static unsigned count(const char *name, unsigned usual)
 	return v ? (unsigned)strtoul(v, NULL, 10) : usual;
 }
 
-static void random_histories(bool reparent, bool share_vm, uint64_t *ret_lost, unsigned *ret_with)
+static unsigned random_histories(bool reparent, bool share_vm, struct outcome *sum)
 {
 	unsigned n = count("CRCORE_LAYOUT_RUNS", 300), first = count("CRCORE_LAYOUT_FIRST", 0);
 
-	*ret_lost = *ret_with = 0;
+	unsigned with = 0;
+
+	*sum = (struct outcome){ 0 };
 	for (unsigned seed = first; seed < first + n; seed++) {
 		struct sim s;
 		sim_begin(&s, seed + 1);
@@ -177,42 +178,43 @@ static void random_histories(bool reparent, bool share_vm, uint64_t *ret_lost, u
 		for (unsigned i = 0; i < steps; i++)
 			sim_random_step(&s);
 		struct outcome o = run(&s);
-		if (o.lost && getenv("CRCORE_LAYOUT_TALK"))
-			print_message("seed %u: %llu lost\n", seed, (unsigned long long)o.lost);
-		*ret_lost += o.lost;
-		*ret_with += o.lost > 0;
+		if ((o.lost || o.splits) && getenv("CRCORE_LAYOUT_TALK"))
+			print_message("seed %u: %llu lost, %u split\n", seed, (unsigned long long)o.lost,
+			              o.splits);
+		sum->lost += o.lost;
+		sum->splits += o.splits;
+		with += o.lost > 0;
 		sim_end(&s);
 	}
+	return with;
 }
 
 static void random_trees(void **state)
 {
-	uint64_t lost;
-	unsigned with;
+	struct outcome sum;
 
 	(void)state;
-	random_histories(false, false, &lost, &with);
-	assert_int_equal(lost, 0);
+	random_histories(false, false, &sum);
+	assert_int_equal(sum.lost, 0);
+	assert_int_equal(sum.splits, 0);
 }
 
 static void random_trees_with_orphans(void **state)
 {
-	uint64_t lost;
-	unsigned with;
+	struct outcome sum;
+	unsigned with = random_histories(true, false, &sum);
 
 	(void)state;
-	random_histories(true, false, &lost, &with);
-	print_message("orphans: %llu pages lost in %u histories\n", (unsigned long long)lost, with);
+	print_message("orphans: %llu pages lost in %u histories\n", (unsigned long long)sum.lost, with);
 }
 
 static void random_trees_with_shared_memory(void **state)
 {
-	uint64_t lost;
-	unsigned with;
+	struct outcome sum;
+	unsigned with = random_histories(false, true, &sum);
 
 	(void)state;
-	random_histories(false, true, &lost, &with);
-	print_message("shared: %llu pages lost in %u histories\n", (unsigned long long)lost, with);
+	print_message("shared: %llu pages lost in %u histories\n", (unsigned long long)sum.lost, with);
 }
 
 int main(void)
