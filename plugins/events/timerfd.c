@@ -29,6 +29,14 @@ static uint64_t read_time(const char *fdinfo, const char *key)
 	return p && sscanf(p, " (%llu, %llu)", &s, &ns) == 2 ? s * SECOND + ns : 0;
 }
 
+/* The time of an alarm clock can be asked for only where there is hardware for it. */
+static clockid_t plain_clock(clockid_t clock)
+{
+	if (clock == CLOCK_REALTIME_ALARM)
+		return CLOCK_REALTIME;
+	return clock == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME : clock;
+}
+
 static int fill(const char *fdinfo, uint64_t now, Events__Timerfd *v)
 {
 	if (!fdinfo_find(fdinfo, "clockid") || !fdinfo_find(fdinfo, "ticks"))
@@ -61,7 +69,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	timerfd_gettime(obj->local_fd, &it);
 	fdinfo = fdinfo_read(0, obj->local_fd);
 	/* In this order it may expire late by the time of a system call, not early. */
-	clock_gettime((clockid_t)fdinfo_number(obj->fdinfo, "clockid", 10), &now);
+	clock_gettime(plain_clock((clockid_t)fdinfo_number(obj->fdinfo, "clockid", 10)), &now);
 	if (!fdinfo)
 		return crcore_fail(err, -EIO, "cannot read what /proc tells of it");
 	r = fill(fdinfo, (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec, rec->timerfd);

@@ -75,9 +75,11 @@ def mappings(pid):
 def fdinfo(pid, fd):
     keep = []
     for line in read(f"/proc/{pid}/fdinfo/{fd}").decode(errors="replace").splitlines():
-        if not line.startswith(("mnt_id:", "ino:", "scm_fds:")):
+        if line.startswith("tfd:"):  # epoll sorts them by address; anonymous inodes are new
+            line = line.partition(" ino:")[0]
+        if not line.startswith(("mnt_id:", "ino:", "scm_fds:", "eventfd-id:")):
             keep.append(" ".join(line.split()))
-    return keep
+    return sorted(keep)
 
 
 def descriptor(pid, fd):
