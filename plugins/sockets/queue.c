@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What waits to be received. Dump: SO_PEEK_OFF lets one peek behind what was
+ * peeked before; the socket's own offset is put back. Restore: the messages are
+ * sent again, with the credentials that they came with if the receiver wants
+ * to see those.
+ */
+#include "sockets.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#define ROOM (64 * 1024)
+#define CONTROL 512
+#define SCM_PIDFD_NUMBER 4
+
+struct reader {
+	struct sockets *s;
+	Sockets__Unix *rec;
+	int fd, blob;
+	char *buf;
+	size_t room;
+	uint64_t seen; /* bytes peeked: the offset of the next message */
+	int all;       /* bytes in it, as SIOCINQ says: of all messages, but of the first datagram */
+	size_t allocated;
+	unsigned empty; /* messages without a byte */
+};
+
+static int set_offset(int fd, int offset)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) < 0 ? -errno : 0;
+}
+
+/* Whatever came into our process by the way goes; descriptors of the sender are refused. */
+static int take_control(struct msghdr *h, Sockets__Message *m)
+{
+	int r = h->msg_flags & MSG_CTRUNC ? -ENOTSUP : 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		const int *fds = (const int *)CMSG_DATA(c);
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_PIDFD_NUMBER)
+			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++)
+				if (fds[i] >= 0)
+					close(fds[i]);
+		if (c->cmsg_type == SCM_RIGHTS)
+			r = -ENOTSUP;
+		if (c->cmsg_type == SCM_CREDENTIALS) {
+			struct ucred cred;
+			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+			m->has_cred = true;
+			m->pid = (uint32_t)cred.pid;
+			m->uid = cred.uid;
+			m->gid = cred.gid;
+		}
+	}
+	return r;
+}
+
+/* 1: there was one, 0: no more. */
+static int peek_message(struct reader *q, Sockets__Message *m, struct sockaddr_un *from)
+{
+	char control[CONTROL] __attribute__((aligned(8)));
+
+	for (;;) {
+		struct iovec io = { q->buf, q->room };
+		struct msghdr h = { .msg_name = from, .msg_namelen = sizeof(*from), .msg_iov = &io,
+			.msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+		ssize_t n = recvmsg(q->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+		int r;
+		if (n < 0)
+			return errno == EAGAIN || errno == ENOTCONN || errno == EINVAL ? 0 : -errno;
+		r = take_control(&h, m);
+		if (r < 0)
+			return r;
+		if ((size_t)n <= q->room) {
+			bool eof = !n && (q->rec->type == SOCK_STREAM || (q->rec->type == SOCK_SEQPACKET &&
+			                                                  q->rec->shutdown & 1));
+			m->length = (uint32_t)n;
+			m->from.len = h.msg_namelen > sizeof(sa_family_t) ? h.msg_namelen - sizeof(sa_family_t) : 0;
+			if (m->from.len && from->sun_path[0])
+				m->from.len = strnlen(from->sun_path, m->from.len);
+			return !eof;
+		}
+		free(q->buf);
+		q->room = (size_t)n;
+		q->buf = malloc(q->room);
+		if (!q->buf)
+			return -ENOMEM;
+		r = set_offset(q->fd, (int)q->seen);
+		if (r < 0)
+			return r;
+	}
+}
+
+static bool same_source(const Sockets__Message *a, const Sockets__Message *b)
+{
+	return a->has_cred == b->has_cred && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+}
+
+static int keep_message(struct reader *q, const Sockets__Message *m, const struct sockaddr_un *from)
+{
+	Sockets__Unix *rec = q->rec;
+	Sockets__Message *last = rec->n_queue ? rec->queue[rec->n_queue - 1] : NULL, *copy;
+	void *grown;
+
+	if (last && rec->type == SOCK_STREAM && same_source(last, m) && last->length < 1u << 30) {
+		last->length += m->length;
+		return 0;
+	}
+	if (rec->n_queue == q->allocated) {
+		q->allocated = q->allocated ? 2 * q->allocated : 16;
+		grown = realloc(rec->queue, q->allocated * sizeof(*rec->queue));
+		if (!grown)
+			return -ENOMEM;
+		rec->queue = grown;
+	}
+	copy = malloc(sizeof(*copy) + m->from.len);
+	if (!copy)
+		return -ENOMEM;
+	*copy = *m;
+	copy->from.data = (uint8_t *)(copy + 1);
+	memcpy(copy->from.data, from->sun_path, m->from.len);
+	rec->queue[rec->n_queue++] = copy;
+	return 0;
+}
+
+static int write_all(int fd, const char *buf, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, buf, len);
+		if (n < 0)
+			return -errno;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/*
+ * Past the last message a read would report, and take, a pending error; of a
+ * stream, or where one is pending, there is no look past the last byte.
+ */
+static bool more(const struct reader *q)
+{
+	bool exact = q->rec->type == SOCK_STREAM || (q->rec->type == SOCK_SEQPACKET && q->rec->reset);
+
+	return !exact || q->seen < (uint64_t)q->all;
+}
+
+static int read_all(struct reader *q)
+{
+	int r = 1;
+
+	while (r > 0 && more(q)) {
+		Sockets__Message m = SOCKETS__MESSAGE__INIT;
+		struct sockaddr_un from;
+		r = peek_message(q, &m, &from);
+		if (r <= 0)
+			break;
+		if (q->rec->type == SOCK_STREAM)
+			m.from.len = 0;
+		q->seen += m.length;
+		q->empty += !m.length;
+		if (q->seen > INT_MAX)
+			return -EFBIG;
+		r = keep_message(q, &m, &from);
+		if (!r)
+			r = write_all(q->blob, q->buf, m.length);
+		if (!r)
+			r = 1;
+	}
+	return r < 0 ? r : 0;
+}
+
+int queue_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_error *err)
+{
+	struct reader q = { .s = s, .rec = rec, .fd = fd, .room = ROOM };
+	socklen_t len = sizeof(rec->peek_offset);
+	int r, back;
+
+	q.blob = s->host->blob(s->ctx, "unix", err);
+	if (q.blob < 0)
+		return q.blob;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, &len) < 0 ||
+	    ioctl(fd, SIOCINQ, &q.all) < 0)
+		return crcore_fail(err, -errno, "cannot ask how much waits in it: %s", strerror(errno));
+	q.buf = malloc(q.room);
+	if (!q.buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	rec->blob = s->blob_end;
+	r = set_offset(fd, 0);
+	if (!r)
+		r = read_all(&q);
+	back = set_offset(fd, rec->peek_offset);
+	s->blob_end += q.seen;
+	free(q.buf);
+	if (r == -ENOTSUP) {
+		crcore_advise(err, "let the receiver take them before the dump");
+		return crcore_fail(err, r, "descriptors (SCM_RIGHTS) are in flight in it, which cannot be saved "
+		                   "yet");
+	}
+	if (q.empty) /* the kernel's doing: it remembers that they were peeked */
+		s->host->log(s->ctx, 1, "empty messages wait in a socket: if it is left running, a later dump "
+		             "will not see them");
+	r = r < 0 ? r : back;
+	return r < 0 ? crcore_fail(err, r, "cannot copy what waits in it: %s", strerror(-r)) : 0;
+}
+
+void queue_free(Sockets__Unix *rec)
+{
+	for (size_t i = 0; i < rec->n_queue; i++)
+		free(rec->queue[i]);
+	free(rec->queue);
+	rec->queue = NULL;
+	rec->n_queue = 0;
+}
+
+/* -- restore ------------------------------------------------------------------------- */
+
+static ssize_t send_one(int fd, const void *buf, size_t len, const struct name *to,
+                        const struct ucred *cred)
+{
+	char control[CMSG_SPACE(sizeof(*cred))] __attribute__((aligned(8))) = { 0 };
+	struct iovec io = { (void *)(uintptr_t)buf, len };
+	struct sockaddr_un addr;
+	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (to) {
+		h.msg_name = &addr;
+		h.msg_namelen = name_address(to->at, to->len, &addr);
+	}
+	if (cred) {
+		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_CREDENTIALS;
+		c->cmsg_len = CMSG_LEN(sizeof(*cred));
+		memcpy(CMSG_DATA(c), cred, sizeof(*cred));
+		h.msg_control = control;
+		h.msg_controllen = sizeof(control);
+	}
+	n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t send_as(struct sockets *s, int fd, const void *buf, size_t len, const struct name *to,
+                       const Sockets__Message *m)
+{
+	struct ucred cred = { (pid_t)m->pid, m->uid, m->gid };
+	ssize_t n = send_one(fd, buf, len, to, m->has_cred ? &cred : NULL);
+
+	if (n != -ESRCH && !(n == -EPERM && m->has_cred))
+		return n;
+	s->lost_creds++; /* the sender is gone: nobody can speak in its name */
+	cred.pid = getpid();
+	return send_one(fd, buf, len, to, &cred);
+}
+
+int queue_send(struct sockets *s, const struct made *m, unsigned i, int fd, const struct name *to,
+               off_t at, struct crcore_error *err)
+{
+	const Sockets__Message *msg = m->rec->queue[i];
+	bool stream = m->rec->type == SOCK_STREAM;
+	size_t left = msg->length, room = stream && left > ROOM ? ROOM : left;
+	cleanup_free char *buf = malloc(room ? room : 1);
+	int blob = s->host->blob(s->ctx, "unix", err);
+
+	if (blob < 0)
+		return blob;
+	if (!buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	do {
+		size_t want = left < room ? left : room;
+		ssize_t n = want ? pread(blob, buf, want, at) : 0;
+		if (n != (ssize_t)want)
+			return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
+		n = send_as(s, fd, buf, want, to, msg);
+		if (n == -EAGAIN)
+			crcore_advise(err, "raise /proc/sys/net/unix/max_dgram_qlen and net/core/wmem_max");
+		if (n < 0)
+			return crcore_fail(err, (int)n, "cannot send again what waited in it: %s", strerror((int)-n));
+		left -= (size_t)n;
+		at += n;
+	} while (left);
+	return 0;
+}

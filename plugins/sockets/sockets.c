@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "sockets": options, sections and what it claims. See sockets.h, sockets.md. */
+#include "sockets.h"
+
+#include <linux/capability.h>
+#include <sys/ioctl.h>
+
+static int sockets_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                        struct crcore_error *err)
+{
+	const struct crcore_value *outside = host->option(ctx, "external-unix");
+	struct sockets *s;
+
+	for (unsigned i = 0; outside->list && outside->list[i]; i += 2) {
+		const char *what = outside->list[i + 1];
+		if (strcmp(what, "refuse") && strcmp(what, "close") && strcmp(what, "reconnect"))
+			return crcore_fail(err, -EINVAL, "external-unix: %s: \"%s\" is none of refuse, close, "
+			                   "reconnect", outside->list[i], what);
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	s->host = host;
+	s->ctx = ctx;
+	s->outside = outside;
+	*ret_state = s;
+	return 0;
+}
+
+static void sockets_close(void *state)
+{
+	struct sockets *s = state;
+
+	graph_free(&s->graph);
+	for (unsigned i = 0; i < s->nmade; i++)
+		made_free(s->made[i]);
+	free(s->made);
+	free(s->known);
+	free(s);
+}
+
+/* -- claim --------------------------------------------------------------------- */
+
+static int refuse_family(int family, int type, struct crcore_error *err)
+{
+	bool inet = family == AF_INET || family == AF_INET6;
+
+	if (inet && type == SOCK_STREAM) {
+		crcore_advise(err, "load the plugin tcp, or close the connection before the dump");
+		return crcore_fail(err, -ENOTSUP, "TCP sockets need the plugin tcp, which is not loaded");
+	}
+	crcore_advise(err, "close it before the dump");
+	if (inet && (type == SOCK_DGRAM || type == SOCK_RAW))
+		return crcore_fail(err, -ENOTSUP, "%s sockets cannot be saved yet",
+		                   type == SOCK_DGRAM ? "UDP" : "raw IP");
+	if (family == AF_NETLINK || family == AF_PACKET)
+		return crcore_fail(err, -ENOTSUP, "%s sockets cannot be saved yet",
+		                   family == AF_PACKET ? "packet" : "netlink");
+	return crcore_fail(err, -ENOTSUP, "sockets of address family %d, type %d, cannot be saved", family,
+	                   type);
+}
+
+static int value_of(int fd, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
+}
+
+/* Descriptors in flight in its queue, or in those that wait to be accepted. */
+static unsigned in_flight(const struct crcore_object *obj)
+{
+	const char *line = strstr(obj->fdinfo, "scm_fds:");
+
+	return line ? (unsigned)strtoul(line + 8, NULL, 10) : 0;
+}
+
+static int check_filter(int fd, struct crcore_error *err)
+{
+	socklen_t len = 0;
+	int r = getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len);
+
+	if (r < 0 ? errno != EACCES : !len) /* EACCES: one that cannot be read */
+		return 0;
+	crcore_advise(err, "detach the filter before the dump");
+	return crcore_fail(err, -ENOTSUP, "a filter is attached to it, which cannot be saved yet");
+}
+
+static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
+{
+	if (obj->flags & O_ASYNC) {
+		crcore_advise(err, "switch O_ASYNC off before the dump");
+		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
+	}
+	if (in_flight(obj)) {
+		crcore_advise(err, "let the receiver take them before the dump");
+		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, which cannot "
+		                   "be saved yet", in_flight(obj));
+	}
+	return check_filter(obj->local_fd, err);
+}
+
+static int sockets_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	int family, r;
+
+	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISSOCK(obj->st.st_mode) || obj->flags & O_PATH)
+		return CRCORE_CLAIM_NONE;
+	family = value_of(obj->local_fd, SO_DOMAIN);
+	r = family == AF_UNIX ? check_unix(obj, err)
+	                      : refuse_family(family, value_of(obj->local_fd, SO_TYPE), err);
+	if (r < 0) {
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+		return r;
+	}
+	return CRCORE_CLAIM_EXACT;
+}
+
+static const struct crcore_option options[] = {
+	{ .name = "external-unix", .type = CRCORE_MAP,
+	  .help = "UNIX sockets whose peer is outside the tree, by a pattern of its path, \"@name\" or "
+	          "\"\" for none: refuse, close (as if the peer had closed) or reconnect" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field unix_fields[] = {
+	{ 6, CRCORE_PATH, "name" }, { 7, CRCORE_PATH, "dir" }, { 19, CRCORE_PATH, "peer_name" },
+	{ 20002, CRCORE_PATH, "from" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "unix", .version = 1, .fields = unix_fields },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_NET_ADMIN, "to see the file of a bound socket, and to give it large buffers" },
+	{ CAP_CHOWN, "to give a socket back the owner that it had" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "sockets",
+	.version = "1",
+	.summary = "UNIX sockets with what waits in them",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "UNIX sockets (exact)",
+	.open = sockets_open,
+	.close = sockets_close,
+	.claim = sockets_claim,
+	.review = sockets_review,
+	.save_object = sockets_save_object,
+	.load_record = sockets_load_record,
+	.check = sockets_check,
+	.create = sockets_create,
+	.settle = sockets_settle,
+	.release = sockets_release,
+};

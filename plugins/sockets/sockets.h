@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin "sockets": UNIX sockets of every type, with what waits in them.
+ *
+ *   sockets.c  the plugin: options, sections, claim; refuses what is no UNIX socket
+ *   diag.c     one query of sock_diag for all UNIX sockets of the network namespace
+ *   review.c   dump: who is connected to whom
+ *   outside.c  dump: what becomes of a socket whose peer is outside the tree
+ *   save.c     dump: records
+ *   queue.c    dump: what waits to be received; restore: sends it again
+ *   options.c  both: options of SOL_SOCKET
+ *   names.c    restore: binding to a name, and what is there already
+ *   load.c     restore: records, whether they make sense
+ *   build.c    restore: sockets and their names; hands them out
+ *   connect.c  restore: connections
+ *   finish.c   restore: queues, shutdowns, options, at last
+ *
+ * Nothing is ever received from a socket of the tree: messages are peeked, one
+ * after the other by SO_PEEK_OFF, which is put back.
+ */
+#ifndef CRCORE_PLUGIN_SOCKETS_H
+#define CRCORE_PLUGIN_SOCKETS_H
+
+#include <crcore/plugin.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "sockets.pb-c.h"
+
+enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT }; /* option external-unix */
+
+/* A name: what follows sun_family. Not terminated; abstract names begin with 0. */
+struct name {
+	uint8_t len;
+	char at[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+};
+#define NAME_MAX_LEN sizeof(((struct sockaddr_un *)0)->sun_path)
+
+/* One socket of the namespace, as sock_diag tells. */
+struct diag {
+	uint32_t ino, file_ino;
+	uint8_t type, state, shutdown;
+	bool has_peer, has_file;
+	uint32_t peer;            /* inode; 0 with has_peer: closed, or not accepted */
+	uint32_t rqueue, wqueue;  /* bytes; listening: waiting connections, backlog */
+	struct name name;
+	uint32_t *waiting;        /* listening: inodes of those who wait, 0: closed again */
+	unsigned nwaiting;
+};
+
+struct graph {
+	struct diag *v; /* sorted by inode */
+	unsigned n;
+};
+
+/* Dump: one socket of the tree. */
+struct known {
+	uint32_t ino;
+	const struct crcore_object *obj;
+	const struct diag *d;
+	Sockets__State state;
+	const struct crcore_object *peer;
+	uint32_t place;
+	struct name peer_name; /* RECONNECT */
+};
+
+/* Restore: one socket. */
+struct made {
+	Sockets__Unix *rec;
+	int fd;           /* until an object takes it, -1 */
+	int keep;         /* a duplicate until everything is done, -1 */
+	int other;        /* the closed peer, as long as it is needed, -1 */
+	bool exists, paired;
+	struct made *peer; /* by rec->peer */
+	struct sockets *s;
+	bool bound_file;  /* we made the file */
+	bool moved;       /* what was there before is now called aside */
+	char aside[PATH_MAX], path[PATH_MAX];
+};
+
+struct sockets {
+	const struct crcore_host *host;
+	struct crcore_ctx *ctx;
+	const struct crcore_value *outside;
+
+	struct graph graph;
+	struct known *known; /* sorted by inode */
+	unsigned nknown;
+	uint64_t blob_end;
+
+	struct made **made;  /* by id once checked */
+	unsigned nmade;
+	bool built, late, done;
+	unsigned lost_creds;
+};
+
+static inline bool stream_like(uint32_t type) { return type == SOCK_STREAM || type == SOCK_SEQPACKET; }
+static inline void close_fd(int *fd) { if (*fd >= 0) close(*fd); *fd = -1; }
+
+/* diag.c */
+int graph_take(struct graph *, struct crcore_error *);
+void graph_free(struct graph *);
+const struct diag *graph_find(const struct graph *, uint32_t ino);
+
+/* review.c */
+int sockets_review(void *state, const struct crcore_object *, struct crcore_error *);
+struct known *sockets_known(const struct sockets *, uint32_t ino);
+/* For people: a path, "@abstract", "(unnamed)". */
+const char *name_text(const struct name *, char ret[2 * sizeof(struct name)]);
+
+/* outside.c: decides about k, whose peer is outside (peer NULL: cannot be told). */
+int outside_decide(struct sockets *, struct known *, const struct diag *peer, struct crcore_error *);
+enum outside outside_policy(const struct sockets *, const struct name *peer, const struct name *own);
+
+/* save.c */
+int sockets_save_object(void *state, const struct crcore_object *, struct crcore_error *);
+
+/* queue.c */
+int queue_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
+void queue_free(Sockets__Unix *);
+/* Sends what waited in m: message i by fd. */
+int queue_send(struct sockets *, const struct made *m, unsigned i, int fd, const struct name *to,
+               off_t at, struct crcore_error *);
+
+/* options.c */
+int options_save(int fd, Sockets__Unix *, struct crcore_error *);
+void options_free(Sockets__Unix *);
+int options_set(int fd, const Sockets__Unix *, struct crcore_error *);
+int buffer_set(int fd, bool send, uint32_t bytes);
+
+/* names.c */
+socklen_t name_address(const char *at, size_t len, struct sockaddr_un *ret);
+int name_check(struct made *, struct crcore_error *);
+int name_bind(struct made *, int fd, struct crcore_error *);
+int name_connect(const struct made *, int fd); /* to the name of made */
+int name_settle(struct made *, struct crcore_error *); /* owner, mode; or takes the file away again */
+/* Effective ids that the kernel keeps as those of a peer; become(own) goes back. */
+void become(uint32_t uid, uint32_t gid);
+
+/* load.c */
+int sockets_load_record(void *state, const char *section, uint32_t version, const void *msg,
+                        size_t len, struct crcore_error *);
+int sockets_check(void *state, struct crcore_error *);
+struct made *sockets_made(const struct sockets *, uint32_t id);
+void made_free(struct made *);
+
+/* build.c */
+int sockets_create(void *state, uint32_t id, struct crcore_error *);
+int sockets_settle(void *state, struct crcore_error *);
+int sockets_release(void *state, struct crcore_error *);
+int made_socket(struct made *, struct crcore_error *);
+
+/* connect.c */
+int connect_all(struct sockets *, struct crcore_error *);
+int connect_datagrams(struct sockets *, struct crcore_error *);
+
+/* finish.c */
+int finish_all(struct sockets *, struct crcore_error *);
+
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
+#endif
