@@ -5,6 +5,7 @@ files that changed or vanished."""
 import ctypes
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -145,6 +146,19 @@ class Test:
             open(t.path("go"), "w").close()
             crtest.wait_gone(t.pid)
 
+    def no_room(self):
+        """A task that may map nothing more cannot be asked anything: it is left as it is."""
+        t = self.target()
+        before = snapshot.take(t.pid)
+        limits = resource.prlimit(t.pid, resource.RLIMIT_AS)
+        resource.prlimit(t.pid, resource.RLIMIT_AS, (1 << 20, limits[1]))
+        self.error([t.pid, "address space"], "dump", "-t", t.pid, "-D", self.image())
+        resource.prlimit(t.pid, resource.RLIMIT_AS, limits)
+        lines = snapshot.diff(before, snapshot.take(t.pid))
+        if lines:
+            raise Failure("the tree was changed:\n" + "\n".join(lines))
+        self.end(t)
+
     def grow(self, path):
         st = os.stat(path)
         with open(path, "a") as f:
@@ -160,7 +174,7 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.no_room, self.held_pid,
                      self.zombie_pid, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 # Kinds of kernel objects: plugins know them, the core does not.
-KINDS = set("""pipe fifo socket sock epoll inotify fanotify eventfd signalfd timerfd userfaultfd
+KINDS = set("""pipe fifo socket sock epoll inotify fanotify eventfd signalfd timerfd
     tcp udp netlink tty pty ptmx pts ghost cgroup freezer tmpfs semaphore mqueue msgqueue sysv
     iptables nftables nfqueue bpf uring gpu cuda kfd infiniband kmsg aio""".split())
 
@@ -18,6 +18,8 @@ ALLOWED = [
                          r"a socket pair"),
     # Names of error numbers and of functions of libc.
     ("core/", r"\bE(PIPE|NOTSOCK|NOTTY)\b|\bpipe2?\("),
+    # A scheduling policy.
+    ("core/", r"\bSCHED_(FIFO|RR)\b"),
     # A field of /proc/PID/stat, by its name in proc(5).
     ("core/task/", r"\btty_(nr|pgrp)\b"),
     # System calls that the kernel ends with EINTR although no signal came: by name, as facts
