@@ -39,7 +39,10 @@ static int list_sockets(struct sockets *s, struct crcore_error *err)
 {
 	const struct crcore_object *obj;
 	unsigned n = 0;
-	int r = graph_take(&s->graph, err);
+	int r;
+
+	race_forget(&s->later);
+	r = graph_take(&s->graph, err);
 
 	if (r < 0)
 		return r;
@@ -69,13 +72,20 @@ static const struct diag *find_listener(const struct graph *g, uint32_t ino, uin
 	return NULL;
 }
 
+static int judge_outside(struct sockets *s, struct known *k, uint32_t peer, struct crcore_error *err)
+{
+	int r = race_peer(s, peer, err);
+
+	return r < 0 ? r : outside_decide(s, k, graph_find(&s->graph, peer), err);
+}
+
 static int judge_waiting(struct sockets *s, struct known *k, const struct diag *listener,
                          struct crcore_error *err)
 {
 	const struct known *peer = sockets_known(s, listener->ino);
 
 	if (!peer)
-		return outside_decide(s, k, listener, err);
+		return judge_outside(s, k, listener->ino, err);
 	k->state = SOCKETS__STATE__WAITING;
 	k->peer = peer->obj;
 	if (!k->d->wqueue)
@@ -87,6 +97,8 @@ static int judge_waiting(struct sockets *s, struct known *k, const struct diag *
 
 static int judge_listening(struct sockets *s, struct known *k, struct crcore_error *err)
 {
+	int r;
+
 	k->state = SOCKETS__STATE__LISTENING;
 	for (unsigned i = 0; i < k->d->nwaiting; i++) {
 		const struct name none = { 0 };
@@ -94,6 +106,8 @@ static int judge_listening(struct sockets *s, struct known *k, struct crcore_err
 			continue;
 		if (outside_policy(s, &none, &k->d->name) == OUTSIDE_CLOSE)
 			continue;
+		if (k->d->waiting[i] && (r = race_peer(s, k->d->waiting[i], err)) < 0)
+			return r;
 		crcore_advise(err, "dump when it has been accepted, or have it closed: set external-unix of "
 		              "the plugin sockets to close for this path");
 		if (!k->d->waiting[i])
@@ -118,7 +132,7 @@ static int judge(struct sockets *s, struct known *k, struct crcore_error *err)
 	if (d->peer) {
 		peer = sockets_known(s, d->peer);
 		if (!peer || !peer->d)
-			return outside_decide(s, k, graph_find(&s->graph, d->peer), err);
+			return judge_outside(s, k, d->peer, err);
 		k->state = SOCKETS__STATE__CONNECTED;
 		k->peer = peer->obj;
 		if (stream_like(d->type) || peer->d->peer == d->ino || peer->d->name.len)
@@ -142,6 +156,8 @@ int sockets_review(void *state, const struct crcore_object *obj, struct crcore_e
 	if (obj == s->host->object(s->ctx, 0) && (r = list_sockets(s, err)) < 0)
 		return r;
 	k = sockets_known(s, (uint32_t)obj->st.st_ino);
+	if (k && !k->d && (r = race_own(s, k->ino, err)) < 0)
+		return r;
 	if (!k || !k->d) {
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 		crcore_advise(err, "run crcore in the network namespace of the task");

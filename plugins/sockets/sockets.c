@@ -32,6 +32,7 @@ static void sockets_close(void *state)
 	struct sockets *s = state;
 
 	graph_free(&s->graph);
+	race_forget(&s->later);
 	for (unsigned i = 0; i < s->nmade; i++)
 		made_free(s->made[i]);
 	free(s->made);

@@ -5,6 +5,7 @@
  *   sockets.c  the plugin: options, sections, claim; refuses what is no UNIX socket
  *   diag.c     one query of sock_diag for all UNIX sockets of the network namespace
  *   review.c   dump: who is connected to whom
+ *   race.c     dump: refusals while the tree runs are looked at twice
  *   outside.c  dump: what becomes of a socket whose peer is outside the tree
  *   save.c     dump: records
  *   queue.c    dump: what waits to be received; restore: sends it again
@@ -82,12 +83,21 @@ struct made {
 	char aside[PATH_MAX], path[PATH_MAX];
 };
 
+/* Dump: a second look, before a refusal. */
+struct later {
+	bool taken;
+	uint32_t *held; /* inodes that the tree holds, sorted */
+	unsigned n;
+	struct graph graph;
+};
+
 struct sockets {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
 	const struct crcore_value *outside;
 
 	struct graph graph;
+	struct later later;
 	struct known *known; /* sorted by inode */
 	unsigned nknown;
 	uint64_t blob_end;
@@ -111,6 +121,12 @@ int sockets_review(void *state, const struct crcore_object *, struct crcore_erro
 struct known *sockets_known(const struct sockets *, uint32_t ino);
 /* For people: a path, "@abstract", "(unnamed)". */
 const char *name_text(const struct name *, char ret[2 * sizeof(struct name)]);
+
+/* race.c: -EAGAIN if the tree changed since it was looked at, so that a refusal would be wrong:
+ * peer ino is outside the tree; own ino is in another namespace. */
+int race_peer(struct sockets *, uint32_t ino, struct crcore_error *);
+int race_own(struct sockets *, uint32_t ino, struct crcore_error *);
+void race_forget(struct later *);
 
 /* outside.c: decides about k, whose peer is outside (peer NULL: cannot be told). */
 int outside_decide(struct sockets *, struct known *, const struct diag *peer, struct crcore_error *);
