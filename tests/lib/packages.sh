@@ -3,7 +3,7 @@
 # needs no network, where they are all there. Sourced by ./quickstart and ./test.
 
 packages_build='gcc libc6-dev meson ninja-build pkg-config python3 protobuf-c-compiler
-	libprotobuf-c-dev libyaml-dev libcap-dev libxxhash-dev'
+	libprotobuf-c-dev libyaml-dev libcap-dev libxxhash-dev libarchive-dev'
 packages_test='clang g++ make libcmocka-dev util-linux procps tar gzip'
 
 need_packages()
