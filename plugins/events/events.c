@@ -19,7 +19,7 @@ static int events_open(const struct crcore_host *host, struct crcore_ctx *ctx, v
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	e->host = host;
 	e->ctx = ctx;
-	e->drop_queued = host->option(ctx, "queued")->i == 1;
+	e->queued = (enum queued)host->option(ctx, "queued")->i;
 	*ret_state = e;
 	return 0;
 }
@@ -116,12 +116,12 @@ static int events_save_object(void *state, const struct crcore_object *obj, stru
 	return r;
 }
 
-static const char *const queued_choices[] = { "refuse", "drop", NULL };
+static const char *const queued_choices[] = { "refuse", "overflow", "drop", NULL };
 
 static const struct crcore_option options[] = {
 	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_choices,
-	  .help = "events of inotify that the program has not read yet, which cannot be saved: refuse, or "
-	          "drop them" },
+	  .help = "events of inotify that the program has not read yet, which cannot be saved: refuse, tell "
+	          "the program at the restore that events were lost (overflow), or drop them silently" },
 	{ .name = NULL },
 };
 

@@ -11,6 +11,7 @@
  *   register.c  restore: the registrations, made by the tasks
  *   inotify.c   dump: what is watched, by path
  *   watch.c     restore: the watches, under their old numbers
+ *   overflow.c  restore: telling the program that events were lost
  *   refuse.c    kinds that nobody can bring back, and what to do about them
  *
  * Most are made in the coordinator. epoll registers a file under a descriptor
@@ -34,6 +35,8 @@
 
 struct made;
 struct events;
+
+enum queued { QUEUED_REFUSE, QUEUED_OVERFLOW, QUEUED_DROP };
 
 /* One kind of description. What a kind does not need is NULL. */
 struct kind {
@@ -66,7 +69,7 @@ struct made {
 struct events {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
-	bool drop_queued;    /* option queued */
+	enum queued queued;  /* option queued */
 	struct made *made;   /* by id once checked */
 	unsigned nmade;
 	pid_t *tables;       /* by index of the task: who stands for its descriptor table, 0: unknown */
@@ -105,6 +108,12 @@ int epoll_check(struct events *, const Events__Event *, struct crcore_error *);
 int epoll_make(struct events *, const Events__Event *, struct crcore_error *);
 int epoll_emit(struct events *, const Events__Event *, const struct crcore_task *,
                struct crcore_program *, struct crcore_error *);
+/* overflow.c */
+/* Puts an event into the queue that says that others were lost. path: of a file that
+ * nobody else knows. */
+int inotify_overflow(int fd, const char *path, struct crcore_error *);
+/* Empties the queue. */
+int inotify_drain(int fd);
 /* watch.c */
 int watch_check(struct events *, const Events__Event *, struct crcore_error *);
 int watch_create(struct events *, const Events__Event *, struct crcore_error *);

@@ -29,11 +29,12 @@ static int claim(struct events *e, const struct crcore_object *obj, struct crcor
 {
 	int waiting = 0;
 
-	if (e->drop_queued || ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
+	if (e->queued != QUEUED_REFUSE || ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
 		return 0;
 	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin events "
-	              "to drop");
-	return crcore_fail(err, -EBUSY, "%d bytes of events are not read yet and cannot be copied", waiting);
+	              "to overflow (it is told that some were lost) or drop");
+	/* As long as the tree runs it may still read them: the frozen tree decides. */
+	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied", waiting);
 }
 
 /* -- fdinfo ------------------------------------------------------------------------- */
@@ -236,9 +237,11 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	r = each_watch(obj, rec, err);
 	if (rec->n_watches)
 		qsort(rec->watches, rec->n_watches, sizeof(*rec->watches), by_wd);
-	if (ioctl(obj->local_fd, FIONREAD, &waiting) == 0 && waiting)
-		e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
-		             waiting, obj->fd, (int)obj->pid);
+	if (ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
+		return r;
+	rec->inotify->overflow = e->queued == QUEUED_OVERFLOW;
+	e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
+	             waiting, obj->fd, (int)obj->pid);
 	return r;
 }
 

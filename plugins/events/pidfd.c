@@ -17,27 +17,42 @@
 
 /* -- dump --------------------------------------------------------------------------- */
 
-static bool in_tree(const struct events *e, pid_t pid, bool thread)
+/* The process of the tree that a pid, or the number of a thread, belongs to. */
+static const struct crcore_task *owner(const struct events *e, pid_t pid)
 {
-	const struct crcore_task *task;
+	const struct crcore_task *task = events_task(e, pid);
 
-	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++) {
-		if (task->pid == pid)
-			return true;
-		for (uint32_t k = 0; thread && k < task->nthreads; k++)
-			if (task->tids[k] == pid)
-				return true;
+	for (uint32_t i = 0; !task && (task = e->host->task(e->ctx, i)); i++) {
+		uint32_t k;
+		for (k = 0; k < task->nthreads && task->tids[k] != pid; k++)
+			;
+		if (k < task->nthreads)
+			return task;
+		task = NULL;
 	}
-	return false;
+	return task;
+}
+
+/* Processes are there before any pidfd is opened, threads only those of who opens it. */
+static int review_thread(const struct crcore_object *obj, const struct crcore_task *task,
+                         struct crcore_error *err)
+{
+	if (obj->pid == task->pid)
+		return 0;
+	crcore_advise(err, "let the program close it");
+	return crcore_fail(err, -ENOTSUP, "it is of a thread of another process, %d", (int)task->pid);
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
 	const char *p = fdinfo_find(obj->fdinfo, "Pid");
 	pid_t pid = p ? (pid_t)atoi(p) : 0;
+	const struct crcore_task *task = pid > 0 ? owner(e, pid) : NULL;
 
-	if (pid > 0 && in_tree(e, pid, obj->flags & THREAD))
+	if (task && task->pid == pid)
 		return 0;
+	if (task)
+		return review_thread(obj, task, err);
 	if (pid < 0) {
 		crcore_advise(err, "let the program close it once it has seen the end of the process");
 		return crcore_fail(err, -ENOTSUP, "its process has ended and nobody can make one like it");

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <sys/inotify.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #define MASK (IN_ALL_EVENTS | IN_UNMOUNT | IN_EXCL_UNLINK | IN_ONESHOT)
@@ -63,21 +62,6 @@ int watch_create(struct events *e, const Events__Event *rec, struct crcore_error
 	return fd;
 }
 
-static int drain(int fd)
-{
-	char buf[16384] __attribute__((aligned(8)));
-	int waiting;
-
-	for (;;) {
-		if (ioctl(fd, FIONREAD, &waiting) < 0)
-			return -errno;
-		if (!waiting)
-			return 0;
-		if (read(fd, buf, sizeof(buf)) < 0)
-			return -errno;
-	}
-}
-
 /* Uses up the numbers from next to before end. */
 static int skip(int fd, uint32_t next, uint32_t end, const char *own)
 {
@@ -92,9 +76,9 @@ static int skip(int fd, uint32_t next, uint32_t end, const char *own)
 		if (inotify_rm_watch(fd, wd) < 0)
 			return -errno;
 		if (next % DRAIN_EVERY == 0)
-			r = drain(fd);
+			r = inotify_drain(fd);
 	}
-	return r ? r : drain(fd);
+	return r ? r : inotify_drain(fd);
 }
 
 /* All in one go where no number is missing, which is the rule. Else the numbers are used
@@ -127,9 +111,11 @@ int watch_settle(struct events *e, const Events__Event *rec, int fd, struct crco
 {
 	cleanup_close int own = memfd_create("crcore-watch", MFD_CLOEXEC);
 	char path[40];
+	int r;
 
 	if (own < 0)
 		return crcore_fail(err, -errno, "cannot make a file to use numbers up: %s", strerror(errno));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
-	return add_all(rec, fd, path, err);
+	r = add_all(rec, fd, path, err);
+	return !r && rec->inotify->overflow ? inotify_overflow(fd, path, err) : r;
 }

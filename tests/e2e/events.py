@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An asyncio program with subprocesses, inotify, eventfd and timerfd, checkpointed several
+times; and what holds events that cannot be brought back, which is refused by name."""
+import os
+import time
+import jobs
+import crtest
+from crtest import Failure
+
+HOLDER = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+kind = sys.argv[1]
+if kind == "fanotify":
+    fd = libc.fanotify_init(0, 0)
+elif kind == "userfaultfd":
+    fd = libc.syscall(323, 0)
+elif kind == "io_uring":
+    fd = libc.syscall(425, 4, ctypes.create_string_buffer(256))
+elif kind == "foreign pidfd":
+    fd = os.pidfd_open(os.getppid())
+elif kind == "dead pidfd":
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    fd = os.pidfd_open(child)
+    os.waitpid(child, 0)
+elif kind == "deleted watch":
+    keep = open("file", "w")
+    fd = libc.inotify_init1(0)
+    libc.inotify_add_watch(fd, b"file", 2)
+    os.unlink("file")
+elif kind == "queued events":
+    fd = libc.inotify_init1(0)
+    libc.inotify_add_watch(fd, b".", 0x100)
+    open("file", "w").close()
+if fd < 0:
+    sys.exit("not here")
+os.mknod("ready")
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+REFUSALS = {
+    "fanotify": "use inotify", "userfaultfd": "unregister", "io_uring": "without io_uring",
+    "foreign pidfd": "outside the tree", "dead pidfd": "has ended", "deleted watch": "deleted file",
+    "queued events": "not read yet",
+}
+
+
+class Patient(crtest.Crcore):
+    """Dumps again if inotify has an event that the program has not read yet."""
+
+    def dump(self, pid, images, *args, **kw):
+        for _ in range(50):
+            rc, out, err = self.run("dump", "-t", pid, "-D", images, *args, **kw)
+            if not rc:
+                return out
+            if "not read yet" not in err:
+                break
+            time.sleep(0.01)
+        raise Failure(f"crcore dump: status {rc}\n{err}{self.tail()}")
+
+
+def refuse(crcore, top):
+    for kind, words in REFUSALS.items():
+        work = os.path.join(top, kind.replace(" ", "-"))
+        t = crtest.Target([jobs.python(), "-c", HOLDER, kind], work, cwd=work)
+        crtest.wait_for(kind, crtest.LIMIT,
+                        lambda t=t: os.path.exists(t.path("ready")) or t.proc.poll() is not None)
+        if t.proc.poll() is not None:
+            print(f"{kind}: {t.read('stderr').strip()}")
+            continue
+        for verb in (("check", "-t", t.pid), ("dump", "-t", t.pid, "-D", work + ".image")):
+            rc, out, err = crcore.run(*verb, log=False)
+            if rc != 1 or words not in out + err or str(t.pid) not in out + err or \
+                    (verb[0] == "dump" and "fd " not in err):
+                raise Failure(f"{kind}: {verb[0]}: status {rc}, no {words!r} in:\n{out}{err}")
+        print(err.strip(), flush=True)
+        os.mknod(t.path("go"))
+        if t.wait():
+            raise Failure(f"{kind}: the target was harmed: {t.read('stderr')}")
+
+
+def main(crcore):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "events_job.py")
+    job = jobs.Job(crcore, [jobs.python(), "-W", "ignore", script, "result",
+                            "60" if jobs.SHORT else "200"],
+                   lambda work: {"result": jobs.sha256(os.path.join(work, "result"))})
+    job.crcore = Patient(crcore, job.top)
+    refuse(job.crcore, job.top)
+    job.undisturbed()
+    job.disturbed(2 if jobs.SHORT else 5)
+    job.left_running(2 if jobs.SHORT else 5)
+
+
+jobs.run(main)
