@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Restore: what is at the place of an entry now, and what the policy says to
- * that. A directory that exists is used as it is. A file that is provably the
- * one that was saved, untouched since, is no conflict: there is nothing to do.
+ * that. A directory that exists is used as it is. A file that is as it was saved
+ * is no conflict: there is nothing to do. That it is tells its change time, which
+ * the kernel sets at every change of data, metadata or names, and nobody else can.
  */
 #include "tmpfiles.h"
 
 static bool is_untouched(const struct member *e, const struct stat *st)
 {
-	return st->st_ino == e->st.st_ino && (st->st_mode & S_IFMT) == (e->st.st_mode & S_IFMT) &&
+	return (st->st_mode & S_IFMT) == (e->st.st_mode & S_IFMT) &&
 	       st->st_ctim.tv_sec == e->st.st_ctim.tv_sec &&
 	       st->st_ctim.tv_nsec == e->st.st_ctim.tv_nsec &&
 	       st->st_mtim.tv_sec == e->st.st_mtim.tv_sec &&

@@ -36,8 +36,7 @@ static int descend(struct pattern *p, int dir, const char *so_far, const char *r
 {
 	size_t len = strcspn(rest, "/");
 	cleanup_free char *want = strndup(rest, len);
-	struct dirent **names = NULL;
-	int r = 0;
+	char **names = NULL;
 
 	if (!want)
 		return crcore_fail(p->k->err, -ENOMEM, "out of memory");
@@ -45,15 +44,13 @@ static int descend(struct pattern *p, int dir, const char *so_far, const char *r
 	if (!want[strcspn(want, "*?[\\")])
 		return faccessat(dir, want, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? 0 :
 		       enter(p, dir, so_far, want, rest);
-	int n = scandirat(dir, ".", &names, NULL, alphasort);
-	for (int i = 0; i < n; i++) {
-		const char *name = names[i]->d_name;
-		if (r == 0 && strcmp(name, ".") && strcmp(name, "..") &&
-		    !fnmatch(want, name, FNM_PERIOD))
-			r = enter(p, dir, so_far, name, rest);
-		free(names[i]);
-	}
-	free(names);
+	int r = place_list(dir, &names);
+	if (r < 0)
+		return place_fail(so_far, r, "cannot list it", p->k->err);
+	for (char **name = names; *name && r == 0; name++)
+		if (!fnmatch(want, *name, FNM_PERIOD))
+			r = enter(p, dir, so_far, *name, rest);
+	names_free(names);
 	return r;
 }
 
@@ -74,9 +71,9 @@ static int match_one(struct taking *k, const char *text)
 	}
 	if (!clean[strcspn(clean, "*?[\\")])
 		return take_path(k, clean);
-	cleanup_close int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int root = place_open(k->t->root, ".", O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
 	if (root < 0)
-		return place_fail("/", -errno, "cannot open it", k->err);
+		return place_fail("/", root, "cannot open it", k->err);
 	int r = descend(&p, root, "", clean + 1);
 	if (r == 0 && !p.found)
 		k->t->host->log(k->t->ctx, k->a ? 1 : 2, "nothing matches %s", text);

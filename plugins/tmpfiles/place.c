@@ -44,6 +44,55 @@ int place_parent(const struct tmpfiles *t, const char *path, const char **ret_na
 	return place_open(t->root, dir, O_PATH | O_DIRECTORY, 0);
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void names_free(char **names)
+{
+	for (char **n = names; n && *n; n++)
+		free(*n);
+	free(names);
+}
+
+/* scandir() would open the directory again, and change its access time. */
+int place_list(int dir, char ***ret)
+{
+	char **v = NULL;
+	unsigned n = 0;
+	int own = fcntl(dir, F_DUPFD_CLOEXEC, 3);
+	cleanup_dir DIR *d = own < 0 ? NULL : fdopendir(own);
+	int r = d ? 0 : -errno;
+
+	if (!d && own >= 0)
+		close(own);
+	while (r == 0) {
+		errno = 0;
+		struct dirent *e = readdir(d);
+		if (e && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")))
+			continue;
+		if (!e && errno)
+			r = -errno;
+		else if (!GROW(v, n) || (e && !(v[n] = strdup(e->d_name))))
+			r = -ENOMEM;
+		else if (!e)
+			break;
+		else
+			n++;
+	}
+	if (r == 0) {
+		v[n] = NULL;
+		qsort(v, n, sizeof(*v), by_name);
+		*ret = v;
+		return 0;
+	}
+	while (n)
+		free(v[--n]);
+	free(v);
+	return r;
+}
+
 void place_link(int fd, char ret[40])
 {
 	snprintf(ret, 40, "/proc/self/fd/%d", fd);

@@ -188,26 +188,21 @@ static int take(struct taking *k, int parent, const char *name, const char *path
 
 static int take_all_in(struct taking *k, int fd, const char *path, unsigned depth)
 {
-	struct dirent **names = NULL;
+	char **names = NULL;
 	cleanup_close int dir = place_open(fd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
-	int n = dir < 0 ? -1 : scandirat(dir, ".", &names, NULL, alphasort), r = 0;
+	int r = dir < 0 ? dir : place_list(dir, &names);
 
-	if (n < 0)
-		return place_fail(path, dir < 0 ? dir : -errno, "cannot list it", k->err);
-	for (int i = 0; i < n; i++) {
-		const char *name = names[i]->d_name;
-		char *below = NULL;
+	if (r < 0)
+		return place_fail(path, r, "cannot list it", k->err);
+	for (char **name = names; *name && r == 0; name++) {
+		cleanup_free char *below = NULL;
 
-		if (r == 0 && strcmp(name, ".") && strcmp(name, "..")) {
-			if (asprintf(&below, "%s/%s", path, name) < 0)
-				r = no_memory(k);
-			else
-				r = take(k, dir, name, below, depth + 1);
-			free(below);
-		}
-		free(names[i]);
+		if (asprintf(&below, "%s/%s", path, *name) < 0)
+			r = no_memory(k);
+		else
+			r = take(k, dir, *name, below, depth + 1);
 	}
-	free(names);
+	names_free(names);
 	return r;
 }
 

@@ -84,6 +84,9 @@ bool place_valid(const char *path); /* absolute, normalised, not / */
 int place_open(int at, const char *rel, int flags, uint64_t resolve);
 /* O_PATH of the directory that path is in; *ret_name is its last component. */
 int place_parent(const struct tmpfiles *, const char *path, const char **ret_name);
+/* The names in an open directory, sorted, without . and ..; ends with NULL. */
+int place_list(int dir, char ***ret);
+void names_free(char **names);
 void place_link(int fd, char ret[40]); /* a path by which fd is reached: /proc/self/fd/N */
 int place_fail(const char *path, int code, const char *what, struct crcore_error *);
 
