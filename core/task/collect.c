@@ -120,6 +120,16 @@ static int read_comm(int proc, pid_t tid, char **ret, struct crcore_error *err)
 	return r;
 }
 
+/* A thread that slept again between the look and its stop (which is a sleep too) has
+ * not slept as long as was seen. */
+static void check_sleep(struct thread *t, const char *status)
+{
+	const char *v = proc_field(status, "voluntary_ctxt_switches");
+
+	if (!v || strtoull(v, NULL, 10) > t->sleeps + 1)
+		t->slept_ns = 0;
+}
+
 static int collect_thread(struct thread *t, struct crcore_error *err)
 {
 	cleanup_free char *status = NULL;
@@ -139,6 +149,7 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	    (r = refuse_seccomp(t, status, err)) < 0 || (r = save_creds(status, rec, err)) < 0 ||
 	    (r = save_sched(t->tid, rec, err)) < 0)
 		return r;
+	check_sleep(t, status);
 	return thread_save_state(t, err);
 }
 

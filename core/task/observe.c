@@ -2,16 +2,14 @@
 /*
  * What only shows before a thread is stopped: since when it waits, and in
  * which system call, if the kernel has restarted that once already. The kernel
- * does not give back the end of a relative timeout. It shows when a thread ran
- * last (se.exec_start of /proc/PID/sched, in the clock of the scheduler), which
- * for a thread that has slept since is when its wait began.
+ * does not give back the end of a relative timeout; slept.c tells how much of it
+ * has passed.
  *
  * All of this is a refinement: without it a wait starts over at the restore.
  */
-#include <fcntl.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include "core/task/arch/x86_64.h"
+#include "core/task/slept.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
@@ -20,6 +18,7 @@ struct observation {
 	int64_t nr;         /* the system call waited in */
 	uint64_t sp, ip;    /* to recognise the same wait again */
 	uint64_t slept_ns;
+	uint64_t sleeps;    /* how often it has gone to sleep so far */
 };
 
 struct observations {
@@ -31,22 +30,6 @@ static bool waits_by_clock(int64_t nr)
 {
 	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_poll ||
 	       nr == SYS_futex || nr == SYS_restart_syscall;
-}
-
-/* Nanoseconds of the scheduler's clock when the thread last ran; 0: unknown. */
-static uint64_t last_ran(int dir, const char *path)
-{
-	cleanup_free char *text = NULL;
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	unsigned long long ms = 0;
-	unsigned us = 0;
-
-	if (proc_read(dir, path, &text, NULL, &ignored) < 0)
-		return 0;
-	char *line = strstr(text, "se.exec_start");
-	if (!line || !(line = strchr(line, ':')) || sscanf(line + 1, "%llu.%6u", &ms, &us) != 2)
-		return 0;
-	return ms * 1000000u + us;
 }
 
 /* Tells by where in the kernel a thread sleeps what a restart_syscall continues. */
@@ -70,7 +53,8 @@ static int64_t restarted_call(int proc, pid_t tid, uint64_t first_arg)
 	return first_arg < PAGE ? SYS_clock_nanosleep : SYS_nanosleep;
 }
 
-static bool observe_thread(int proc, pid_t tid, uint64_t now, struct observation *ret)
+static bool observe_thread(int proc, pid_t tid, struct sched_clocks *clocks,
+                           struct observation *ret)
 {
 	cleanup_free char *text = NULL;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
@@ -85,30 +69,27 @@ static bool observe_thread(int proc, pid_t tid, uint64_t now, struct observation
 		return false;
 	if (nr == SYS_restart_syscall)
 		nr = restarted_call(proc, tid, arg[0]);
-	snprintf(path, sizeof(path), "task/%d/sched", tid);
-	uint64_t ran = last_ran(proc, path);
-	*ret = (struct observation){ tid, nr, sp, ip, ran && now > ran ? now - ran : 0 };
+	*ret = (struct observation){ tid, nr, sp, ip, 0, 0 };
+	ret->slept_ns = slept_ns(clocks, proc, tid, &ret->sleeps);
 	return true;
 }
 
 struct observations *observe_waits(const struct tree *tree)
 {
 	struct observations *o = calloc(1, sizeof(*o));
-	cleanup_close int self = open("/proc/thread-self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct sched_clocks *clocks = o ? sched_clocks_new() : NULL;
 
-	sched_yield(); /* brings our own exec_start up to date */
-	uint64_t now = last_ran(self, "sched");
-	for (unsigned i = 0; o && i < tree->ntasks; i++) {
+	for (unsigned i = 0; clocks && i < tree->ntasks; i++) {
 		const struct task *t = tree->tasks[i];
 		for (unsigned k = 0; k < t->nthreads; k++) {
 			struct observation one;
-			if (!observe_thread(t->proc, t->threads[k].tid, now, &one))
+			if (!observe_thread(t->proc, t->threads[k].tid, clocks, &one))
 				continue;
-			if (!GROW(o->v, o->n))
-				return o;
-			o->v[o->n++] = one;
+			if (GROW(o->v, o->n))
+				o->v[o->n++] = one;
 		}
 	}
+	sched_clocks_free(clocks);
 	return o;
 }
 
@@ -133,6 +114,7 @@ void observations_apply(const struct observations *o, struct tree *tree)
 			if (!one || one->sp != arch_sp(&t->regs) || one->ip != arch_ip(&t->regs))
 				continue;
 			t->slept_ns = one->slept_ns;
+			t->sleeps = one->sleeps;
 			t->restarted_nr = one->nr;
 		}
 }

@@ -21,6 +21,7 @@ struct thread {
 	struct user_regs_struct regs;  /* at the stop, untouched: what release puts back */
 	uint64_t sigmask;              /* at the stop */
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
+	uint64_t sleeps;               /* observe: how often it had gone to sleep by then */
 	int64_t restarted_nr;          /* observe: what a restart_syscall continues, -1: unknown */
 	prog *ask;                     /* its program, NULL: none */
 	struct asked *asked;           /* what of it is where (ask.c) */
@@ -107,6 +108,9 @@ void inject_close(struct inject *);
  * [addr,len) by an injected call at the vdso's (or any) syscall instruction. */
 int inject_syscall(pid_t tid, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
                    struct crcore_error *);
+/* The same for a thread that is traced with these PTRACE_O_* as well. */
+int inject_syscall_with(pid_t tid, long options, uint64_t syscall_insn, long nr,
+                        const uint64_t args[6], int64_t *ret, struct crcore_error *err);
 /* Address of a syscall instruction in the vdso at [start,end) of a task. */
 int find_syscall_insn(pid_t tid, uint64_t vdso_start, uint64_t vdso_end, uint64_t *ret,
                       struct crcore_error *);
