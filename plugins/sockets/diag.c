@@ -76,6 +76,7 @@ static int on_message(struct nl_msg *msg, void *arg)
 	}
 	if (fill(&g->v[g->n++], nlmsg_data(h), a) < 0)
 		t->failed = true;
+	g->waiting |= g->v[g->n - 1].nwaiting > 0;
 	return t->failed ? NL_STOP : NL_OK;
 }
 

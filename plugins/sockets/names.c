@@ -38,14 +38,13 @@ static const char *text(const struct made *m, char ret[2 * sizeof(struct name)])
 
 /* -- what is there --------------------------------------------------------------------- */
 
+/* By the inode alone: the device that sock_diag knows is another than that of stat on some. */
 static bool in_use(const struct made *m, const struct stat *st)
 {
 	const struct graph *g = &m->s->graph;
 
 	for (unsigned i = 0; i < g->n; i++)
-		if (g->v[i].has_file && g->v[i].file_ino == (uint32_t)st->st_ino &&
-		    g->v[i].name.len == m->rec->name.len &&
-		    !memcmp(g->v[i].name.at, m->rec->name.data, m->rec->name.len))
+		if (g->v[i].has_file && g->v[i].file_ino == (uint32_t)st->st_ino)
 			return true;
 	return false;
 }

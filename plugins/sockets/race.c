@@ -79,6 +79,14 @@ static int again(struct crcore_error *err)
 	return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
 }
 
+bool race_refused(const struct sockets *s, uint32_t ino)
+{
+	for (unsigned i = 0; i < s->nrefused; i++)
+		if (s->refused[i] == ino)
+			return true;
+	return false;
+}
+
 int race_peer(struct sockets *s, uint32_t ino, struct crcore_error *err)
 {
 	int r = look_again(s, err);

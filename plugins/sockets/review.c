@@ -63,7 +63,7 @@ static int list_sockets(struct sockets *s, struct crcore_error *err)
 /* The listening socket that has it in its backlog. */
 static const struct diag *find_listener(const struct graph *g, uint32_t ino, uint32_t *ret_place)
 {
-	for (unsigned i = 0; i < g->n; i++)
+	for (unsigned i = 0; g->waiting && i < g->n; i++)
 		for (unsigned w = 0; w < g->v[i].nwaiting; w++)
 			if (g->v[i].waiting[w] == ino) {
 				*ret_place = w;
@@ -74,8 +74,11 @@ static const struct diag *find_listener(const struct graph *g, uint32_t ino, uin
 
 static int judge_outside(struct sockets *s, struct known *k, uint32_t peer, struct crcore_error *err)
 {
-	int r = race_peer(s, peer, err);
+	int r;
 
+	if (race_refused(s, peer))
+		return 0;
+	r = race_peer(s, peer, err);
 	return r < 0 ? r : outside_decide(s, k, graph_find(&s->graph, peer), err);
 }
 
@@ -105,6 +108,8 @@ static int judge_listening(struct sockets *s, struct known *k, struct crcore_err
 		if (k->d->waiting[i] && sockets_known(s, k->d->waiting[i]))
 			continue;
 		if (outside_policy(s, &none, &k->d->name) == OUTSIDE_CLOSE)
+			continue;
+		if (k->d->waiting[i] && race_refused(s, k->d->waiting[i]))
 			continue;
 		if (k->d->waiting[i] && (r = race_peer(s, k->d->waiting[i], err)) < 0)
 			return r;

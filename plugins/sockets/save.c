@@ -32,9 +32,10 @@ static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX]
 		len -= strlen(DELETED);
 	if (n->at[0] == '/')
 		return 0;
-	while (tail && len > tail && memcmp(link + len - tail, n->at, tail) == 0 &&
+	if (tail && len > tail && memcmp(link + len - tail, n->at, tail) == 0 &&
 	       link[len - tail - 1] == '/' && strncmp(n->at, "..", 2) && strncmp(n->at, "./", 2)) {
-		snprintf(dir, PATH_MAX, "%.*s", (int)(len - tail), link);
+		len -= tail + 1;
+		snprintf(dir, PATH_MAX, "%.*s", (int)(len ? len : 1), link);
 		rec->dir = dir;
 		return 0;
 	}

@@ -36,6 +36,7 @@ static void sockets_close(void *state)
 	for (unsigned i = 0; i < s->nmade; i++)
 		made_free(s->made[i]);
 	free(s->made);
+	free(s->refused);
 	free(s->known);
 	free(s);
 }
@@ -102,6 +103,16 @@ static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
 	return check_filter(obj->local_fd, err);
 }
 
+static void remember(struct sockets *s, ino_t ino)
+{
+	void *more = realloc(s->refused, (s->nrefused + 1) * sizeof(*s->refused));
+
+	if (!more) /* then its peer is refused too, for the wrong reason */
+		return;
+	s->refused = more;
+	s->refused[s->nrefused++] = (uint32_t)ino;
+}
+
 static int sockets_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	int family, r;
@@ -112,6 +123,7 @@ static int sockets_claim(void *state, const struct crcore_object *obj, struct cr
 	r = family == AF_UNIX ? check_unix(obj, err)
 	                      : refuse_family(family, value_of(obj->local_fd, SO_TYPE), err);
 	if (r < 0) {
+		remember(state, obj->st.st_ino);
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 		return r;
 	}

@@ -56,6 +56,7 @@ struct diag {
 struct graph {
 	struct diag *v; /* sorted by inode */
 	unsigned n;
+	bool waiting;   /* there are connections that nobody has accepted */
 };
 
 /* Dump: one socket of the tree. */
@@ -98,6 +99,8 @@ struct sockets {
 
 	struct graph graph;
 	struct later later;
+	uint32_t *refused;   /* inodes that claim has refused: no peers outside */
+	unsigned nrefused;
 	struct known *known; /* sorted by inode */
 	unsigned nknown;
 	uint64_t blob_end;
@@ -126,6 +129,8 @@ const char *name_text(const struct name *, char ret[2 * sizeof(struct name)]);
  * peer ino is outside the tree; own ino is in another namespace. */
 int race_peer(struct sockets *, uint32_t ino, struct crcore_error *);
 int race_own(struct sockets *, uint32_t ino, struct crcore_error *);
+/* It is in the tree, and refused for a reason of its own. */
+bool race_refused(const struct sockets *, uint32_t ino);
 void race_forget(struct later *);
 
 /* outside.c: decides about k, whose peer is outside (peer NULL: cannot be told). */

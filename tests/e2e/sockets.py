@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that stream through UNIX sockets, checkpointed several times in the middle; and
-a socket whose peer is outside, by each value of external-unix."""
+a socket whose peer is outside, by each value of external-unix; what is refused, and a path
+that is in use."""
 import os
 import socket
 import time
@@ -39,6 +40,96 @@ class Patient(crtest.Crcore):
                 break
             time.sleep(0.02)
         raise Failure(f"crcore dump: status {rc}\n{err}{self.tail()}")
+
+
+HOLDER = """
+import array, os, socket, struct, sys, time
+kind = sys.argv[1]
+a, b = socket.socketpair()
+if kind == "flight":
+    socket.send_fds(a, [b"x"], [0, 1])
+elif kind == "urgent":
+    a.send(b"!", socket.MSG_OOB)
+elif kind == "filter":
+    code = array.array("Q", [0xffffffff00000006])  # take all of each message
+    a.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, code.buffer_info()[0]))
+elif kind in ("listening", "early data"):
+    a = socket.socket(socket.AF_UNIX)
+    a.bind("socket")
+    a.listen()
+    if kind == "early data":
+        b.close()
+        b = socket.socket(socket.AF_UNIX)
+        b.connect("socket")
+        b.send(b"early")
+elif kind == "tcp":
+    a = socket.create_server(("127.0.0.1", 0))
+elif kind == "udp":
+    a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+elif kind == "netlink":
+    a = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+REFUSALS = {
+    "flight": "2 descriptors (SCM_RIGHTS) are in flight", "urgent": "out-of-band",
+    "filter": "detach the filter", "early data": "nobody has accepted yet",
+    "tcp": "need the plugin tcp", "udp": "UDP sockets", "netlink": "netlink sockets",
+}
+
+
+class Holder:
+    def __init__(self, crcore_path, kind):
+        top = os.path.join(crtest.scratch(), "holder-" + kind.replace(" ", "-"))
+        self.work = os.path.join(top, "work")
+        os.makedirs(self.work)
+        self.image = os.path.join(top, "image")
+        self.crcore = crtest.Crcore(crcore_path, top)
+        self.target = crtest.Target([jobs.python(), "-c", HOLDER, kind], self.work, cwd=self.work)
+        crtest.wait_for("the holder", crtest.LIMIT,
+                        lambda: os.path.exists(os.path.join(self.work, "ready")))
+
+    def go(self):
+        open(os.path.join(self.work, "go"), "w").close()
+
+
+def refusals(crcore_path):
+    for kind, text in REFUSALS.items():
+        h = Holder(crcore_path, kind)
+        rc, _, err = h.crcore.run("dump", "-t", h.target.pid, "-D", h.image)
+        if not rc or text not in err:
+            raise Failure(f"{kind}: status {rc}, {err}")
+        h.go()
+        if h.target.wait(20):
+            raise Failure(f"{kind}: the program did not go on")
+    print("refused by name:", ", ".join(REFUSALS), flush=True)
+
+
+def occupied(crcore_path):
+    """The path of a socket of the image is that of a living socket: it stays as it is."""
+    h = Holder(crcore_path, "listening")
+    h.crcore.dump(h.target.pid, h.image)
+    h.target.killed()
+    path = os.path.join(h.work, "socket")
+    os.unlink(path)
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(path)
+    other.listen()
+    before = os.stat(path)
+    rc, _, err = h.crcore.run("restore", "-d", "-D", h.image)
+    if not rc or path not in err or "another socket is bound there" not in err:
+        raise Failure(f"a path in use: status {rc}, {err}")
+    if os.stat(path) != before:
+        raise Failure("a path in use was touched")
+    other.close()
+    h.crcore.restore_detached(h.image)
+    if os.stat(path).st_ino == before.st_ino or [x for x in os.listdir(h.work) if "crcore" in x]:
+        raise Failure(f"the stale file was not replaced: {os.listdir(h.work)}")
+    socket.socket(socket.AF_UNIX).connect(path)
+    h.go()
+    crtest.wait_gone(h.target.pid)
+    print("a path in use: refused; a stale file: replaced", flush=True)
 
 
 def results(folder):
@@ -106,6 +197,8 @@ def outside(crcore_path):
 
 
 def test(crcore_path):
+    refusals(crcore_path)
+    occupied(crcore_path)
     outside(crcore_path)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sockets_job.py")
     rounds = "60" if jobs.SHORT else "400"
