@@ -5,8 +5,11 @@
  *
  *   tree      which address space is copied from which, at which moments
  *   contents  which pages each has, as ranges of the page file
+ *   owners    which ranges of that several have
  *   lineage   which mappings were one once, and where each is staged
+ *   separate  two mappings of one address space are never staged at one place
  *   want      from the leaves up: what each must be born with
+ *   order     in which order its children are born
  *   stage     from the root down: what each makes before a child is born
  *   settle    what each does with all it has in the end
  *

@@ -99,8 +99,18 @@ static inline bool vma_is_special(const Crcore__Vma *v)
 int layout_tree(struct planner *, const struct layout_birth *, struct crcore_error *);
 /* contents.c: what pages each mm has. */
 int layout_contents(struct planner *, struct crcore_error *);
-/* lineage.c: segments, nodes, lineages. */
+/* owners.c: segments, cut as fine as anybody's ranges; those with one owner are left out. */
+int layout_owners(struct planner *, struct crcore_error *);
+/* First segment that ends behind ident. */
+size_t segment_at(const struct planner *, uint64_t ident);
+/* From here on only the owners of a segment matter. */
+void segments_join(struct planner *);
+/* lineage.c: nodes and lineages. */
 int layout_lineages(struct planner *, struct crcore_error *);
+/* Finds the extent and the flags of a lineage anew, after nodes came or went. */
+void lineage_measure(struct planner *, uint32_t lineage);
+/* separate.c: no mm has two nodes of one lineage that overlap. */
+int layout_separate(struct planner *, struct crcore_error *);
 /* Moves a lineage out of the way: to scratch space, or nowhere if there is none. */
 void lineage_relocate(struct planner *, struct lineage *);
 /* Staged address range of a node. */

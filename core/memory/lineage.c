@@ -11,113 +11,6 @@
 #include <sys/mman.h>
 #include "core/memory/layout_priv.h"
 
-/* ---- segments ------------------------------------------------------------------------ */
-
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Ascending bounds of all ranges of the page file that anybody has. */
-static uint64_t *find_cuts(const struct planner *p, size_t *ret_n)
-{
-	size_t n = 0, kept = 0;
-
-	for (unsigned i = 0; i < p->nordered; i++)
-		n += 2 * p->places[p->by_order[i]].contents.n;
-	uint64_t *cuts = malloc((n + 1) * sizeof(*cuts));
-	n = 0;
-	for (unsigned i = 0; cuts && i < p->nordered; i++) {
-		const struct spans *c = &p->places[p->by_order[i]].contents;
-		for (size_t k = 0; k < c->n; k++) {
-			cuts[n++] = c->v[k].val;
-			cuts[n++] = c->v[k].val + (c->v[k].end - c->v[k].start);
-		}
-	}
-	if (cuts && n)
-		qsort(cuts, n, sizeof(*cuts), by_value);
-	for (size_t i = 0; cuts && i < n; i++)
-		if (!kept || cuts[kept - 1] != cuts[i])
-			cuts[kept++] = cuts[i];
-	*ret_n = kept;
-	return cuts;
-}
-
-static size_t find_cut(const uint64_t *cuts, size_t n, uint64_t value)
-{
-	size_t a = 0, b = n;
-
-	while (a < b) {
-		size_t m = (a + b) / 2;
-		if (cuts[m] < value)
-			a = m + 1;
-		else
-			b = m;
-	}
-	return a;
-}
-
-/* From here on only the owners of a segment matter. */
-static void join_segments(struct planner *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 1; i < p->nsegments; i++) {
-		struct segment *last = &p->segments[n], *s = &p->segments[i];
-		if (last->end == s->start && last->low == s->low && last->high == s->high)
-			last->end = s->end;
-		else
-			p->segments[++n] = *s;
-	}
-	if (p->nsegments)
-		p->nsegments = n + 1;
-}
-
-static int find_segments(struct planner *p, struct crcore_error *err)
-{
-	size_t n;
-	cleanup_free uint64_t *cuts = find_cuts(p, &n);
-	cleanup_free struct segment *v = calloc(n + 1, sizeof(*v));
-
-	if (!cuts || !v)
-		return layout_enomem(err);
-	for (unsigned i = 0; i < p->nordered; i++) {
-		const struct spans *c = &p->places[p->by_order[i]].contents;
-		for (size_t k = 0; k < c->n; k++) {
-			uint64_t end = c->v[k].val + (c->v[k].end - c->v[k].start);
-			for (size_t j = find_cut(cuts, n, c->v[k].val); cuts[j] < end; j++) {
-				if (!v[j].end)
-					v[j] = (struct segment){ cuts[j], cuts[j + 1], i, i };
-				v[j].high = i;
-			}
-		}
-	}
-	for (size_t j = 0; j < n; j++) {
-		p->unique += (v[j].end - v[j].start) / PAGE;
-		if (v[j].low < v[j].high)
-			v[p->nsegments++] = v[j];
-	}
-	p->segments = STEAL(v);
-	return 0;
-}
-
-/* First segment that ends behind ident. */
-static size_t find_segment(const struct planner *p, uint64_t ident)
-{
-	size_t a = 0, b = p->nsegments;
-
-	while (a < b) {
-		size_t m = (a + b) / 2;
-		if (p->segments[m].end <= ident)
-			a = m + 1;
-		else
-			b = m;
-	}
-	return a;
-}
-
 /* ---- nodes ------------------------------------------------------------------------------ */
 
 static int add_node(struct planner *p, uint32_t place, uint32_t vma, struct crcore_error *err)
@@ -169,7 +62,7 @@ static int find_nodes(struct planner *p, uint32_t place, struct crcore_error *er
 	for (size_t k = 0; k < pl->contents.n; k++) {
 		struct span c = pl->contents.v[k];
 		uint64_t last = c.val + (c.end - c.start);
-		for (size_t j = find_segment(p, c.val);
+		for (size_t j = segment_at(p, c.val);
 		     r == 0 && j < p->nsegments && p->segments[j].start < last; j++) {
 			uint64_t from = p->segments[j].start > c.val ? p->segments[j].start : c.val;
 			uint64_t to = p->segments[j].end < last ? p->segments[j].end : last;
@@ -249,7 +142,7 @@ static int unite_all(struct planner *p, struct crcore_error *err)
 		const struct spans *s = &p->places[p->by_order[i]].shared;
 		for (size_t k = 0; k < s->n; k++) {
 			uint64_t end = s->v[k].val + (s->v[k].end - s->v[k].start);
-			for (size_t j = find_segment(p, s->v[k].val);
+			for (size_t j = segment_at(p, s->v[k].val);
 			     j < p->nsegments && p->segments[j].start < end; j++) {
 				/* modulo 2^64: the range may begin within the segment */
 				uint64_t addr = s->v[k].start + (p->segments[j].start - s->v[k].val);
@@ -305,30 +198,48 @@ struct span node_extent(const struct planner *p, const struct node *n)
 #define LOW 0x10000ULL
 #define HIGH 0x7ffffffff000ULL
 
-static void make_lineage(struct planner *p, const struct member *v, size_t n)
+/* The node finds its place in the lineage, or none. */
+static void admit(struct planner *p, struct lineage *l, uint32_t node)
 {
 	const uint64_t huge = 1ull << MADV_HUGEPAGE | 1ull << MADV_NOHUGEPAGE;
+	struct node *x = &p->nodes[node];
+	struct span e = node_extent(p, x);
+
+	if (e.start < LOW || e.end > HIGH || e.start >= e.end) {
+		x->adrift = true; /* wherever the others are, this one does not fit */
+		return;
+	}
+	l->start = e.start < l->start ? e.start : l->start;
+	l->end = e.end > l->end ? e.end : l->end;
+	if (l->plain == NONE || ((vma_of(p, &p->nodes[l->plain])->advice & huge) &&
+	                         !(vma_of(p, x)->advice & huge)))
+		l->plain = node;
+	l->nnodes++;
+	l->lost = false;
+}
+
+void lineage_measure(struct planner *p, uint32_t lineage)
+{
+	struct lineage *l = &p->lineages[lineage];
+
+	*l = (struct lineage){ .start = UINT64_MAX, .plain = NONE, .lost = true };
+	for (uint32_t i = 0; i < p->nnodes; i++)
+		if (p->nodes[i].lineage == lineage && !p->nodes[i].adrift)
+			admit(p, l, i);
+}
+
+static void make_lineage(struct planner *p, const struct member *v, size_t n)
+{
 	struct lineage *l = &p->lineages[p->nlineages];
 	uint64_t usual = usual_delta(v, n);
 
-	*l = (struct lineage){ .start = UINT64_MAX, .plain = NONE };
+	*l = (struct lineage){ .start = UINT64_MAX, .plain = NONE, .lost = true };
 	for (size_t i = 0; i < n; i++) {
 		struct node *x = &p->nodes[v[i].node];
 		x->delta = v[i].delta - usual;
 		x->lineage = p->nlineages;
-		struct span e = node_extent(p, x);
-		if (e.start < LOW || e.end > HIGH || e.start >= e.end) {
-			x->adrift = true; /* wherever the others are, this one does not fit */
-			continue;
-		}
-		l->start = e.start < l->start ? e.start : l->start;
-		l->end = e.end > l->end ? e.end : l->end;
-		if (l->plain == NONE || ((vma_of(p, &p->nodes[l->plain])->advice & huge) &&
-		                         !(vma_of(p, x)->advice & huge)))
-			l->plain = v[i].node;
-		l->nnodes++;
+		admit(p, l, v[i].node);
 	}
-	l->lost = l->plain == NONE;
 	p->nlineages++;
 }
 
@@ -373,12 +284,14 @@ void lineage_relocate(struct planner *p, struct lineage *l)
 
 int layout_lineages(struct planner *p, struct crcore_error *err)
 {
-	int r = find_segments(p, err);
+	int r = layout_owners(p, err);
 
 	for (unsigned i = 0; r == 0 && i < p->nordered; i++)
 		r = find_nodes(p, p->by_order[i], err);
 	if (r == 0)
 		r = unite_all(p, err);
-	join_segments(p);
-	return r < 0 ? r : make_lineages(p, err);
+	segments_join(p);
+	if (r == 0)
+		r = make_lineages(p, err);
+	return r < 0 ? r : layout_separate(p, err);
 }

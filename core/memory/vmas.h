@@ -40,7 +40,7 @@ enum vma_sort { VMA_PLAIN, VMA_FILE };
 int vma_parse(const char **at, const char *end, struct vma_text *ret);
 
 /* Fills rec from an entry; refuses, by name, what cannot be saved. shmem_dev:
- * the device number of the kernel's own tmpfs. Returns enum vma_sort. */
+ * the device number of the kernel's file system for shared memory. Returns enum vma_sort. */
 int vma_classify(const struct vma_text *, uint64_t shmem_dev, Crcore__Vma *rec,
                  struct crcore_error *);
 #endif

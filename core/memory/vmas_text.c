@@ -190,7 +190,7 @@ static int check_flags(const struct vma_text *v, bool file, struct crcore_error 
 		return refuse(v, err, "the kernel does not tell the flags of mappings",
 		              "needs a kernel with CONFIG_PROC_PAGE_MONITOR");
 	if (v->flags & VMF_UFFD)
-		return refuse(v, err, "registered with userfaultfd: another task serves its pages",
+		return refuse(v, err, "another task serves its pages on demand",
 		              "end the program that watches this memory");
 	if (v->flags & VMF_SHADOW_STACK)
 		return refuse(v, err, "a shadow stack", "start the program with shadow stacks off");

@@ -9,27 +9,13 @@
 
 /* ---- pages ------------------------------------------------------------------------------ */
 
-static size_t find_segment(const struct planner *p, uint64_t ident)
-{
-	size_t a = 0, b = p->nsegments;
-
-	while (a < b) {
-		size_t m = (a + b) / 2;
-		if (p->segments[m].end <= ident)
-			a = m + 1;
-		else
-			b = m;
-	}
-	return a;
-}
-
 /* Appends what of x is owned by anybody that is not pl or below it. */
 static bool add_foreign(const struct planner *p, const struct place *pl, struct span x,
                         struct spans *ret)
 {
 	uint64_t last = x.val + (x.end - x.start);
 
-	for (size_t j = find_segment(p, x.val); j < p->nsegments && p->segments[j].start < last; j++) {
+	for (size_t j = segment_at(p, x.val); j < p->nsegments && p->segments[j].start < last; j++) {
 		const struct segment *s = &p->segments[j];
 		uint64_t from = s->start > x.val ? s->start : x.val, to = s->end < last ? s->end : last;
 		struct span part = { x.start + (from - x.val), x.start + (to - x.val), from, x.tag };

@@ -145,13 +145,13 @@ static bool has_children(const struct sim *s, const struct sim_proc *p)
 }
 
 /* The mapping that a page is in, as the kernel would keep it. */
-static unsigned mapping_end(struct sim_proc *p, unsigned page)
+static unsigned mapping_end(const struct sim *s, struct sim_proc *p, unsigned page)
 {
 	unsigned e = page + 1;
 
 	while (e < SIM_PAGES && sim_at(p, e)->mapped && sim_at(p, e)->kind == sim_at(p, page)->kind &&
 	       sim_at(p, e)->prot == sim_at(p, page)->prot &&
-	       sim_at(p, e)->map == sim_at(p, page)->map &&
+	       (s->merge || sim_at(p, e)->map == sim_at(p, page)->map) &&
 	       sim_at(p, e)->pgoff == sim_at(p, page)->pgoff + (e - page))
 		e++;
 	return e;
@@ -159,7 +159,7 @@ static unsigned mapping_end(struct sim_proc *p, unsigned page)
 
 static void random_move(struct sim *s, struct sim_proc *p, unsigned page)
 {
-	unsigned n = mapping_end(p, page) - page;
+	unsigned n = mapping_end(s, p, page) - page;
 	unsigned to;
 
 	n = 1 + sim_random(s, n);
@@ -271,7 +271,7 @@ static void add_space(struct sim *s, const struct sim_space *sp, struct seen *se
 	for (unsigned i = 0, e; i < SIM_PAGES; i = e) {
 		e = i + 1;
 		if (sp->p[i].mapped)
-			add_vma(m, sp, i, e = mapping_end(&view, i));
+			add_vma(m, sp, i, e = mapping_end(s, &view, i));
 	}
 	for (unsigned i = 0; i < SIM_PAGES; i++) {
 		uint32_t id = sp->p[i].id;

@@ -21,7 +21,7 @@ struct sim_page {
 	bool mapped, guard;
 	enum sim_kind kind;
 	unsigned prot;
-	uint32_t map;       /* which mmap made it: no others are ever joined */
+	uint32_t map;       /* which mmap made it */
 	uint32_t pgoff;     /* what the page was mapped as first: kept by moves */
 	uint32_t id;        /* which physical page; 0: none of its own */
 };
@@ -40,6 +40,7 @@ struct sim {
 	struct sim_proc procs[SIM_PROCS];
 	unsigned nprocs, next_id, next_map, next_seq;
 	bool reparent;      /* also those with children may exit */
+	bool merge;         /* neighbours may become one mapping */
 	bool share_vm;      /* some children share the memory of their parent */
 	/* records */
 	Crcore__Task *tasks[SIM_PROCS]; unsigned ntasks;

@@ -133,6 +133,27 @@ static void same_place_other_mapping(void **state)
 	sim_end(&s);
 }
 
+/* A part is moved away and the hole mapped anew: all is one mapping again, and the
+ * moved part and the new one claim the same place of it. */
+static void hole_is_filled(void **state)
+{
+	struct sim s;
+
+	(void)state;
+	sim_begin(&s, 8);
+	s.merge = true;
+	sim_map(&s, &s.procs[0], 10, 30, SIM_ANON);
+	sim_write(&s, &s.procs[0], 10, 30);
+	sim_fork(&s, &s.procs[0], false);
+	sim_move(&s.procs[0], 20, 60, 5);
+	sim_map(&s, &s.procs[0], 20, 5, SIM_ANON);
+	sim_write(&s, &s.procs[0], 20, 5);
+	for (unsigned i = 0; i < 4; i++)
+		sim_fork(&s, &s.procs[0], false);
+	assert_true(run(&s).lost <= 5); /* of the first child alone */
+	sim_end(&s);
+}
+
 /* The one between has gone: its children hang below the root, born after it wrote. */
 static void dead_between(void **state)
 {
@@ -162,7 +183,9 @@ static unsigned count(const char *name, unsigned usual)
 	return v ? (unsigned)strtoul(v, NULL, 10) : usual;
 }
 
-static unsigned random_histories(bool reparent, bool share_vm, struct outcome *sum)
+enum { MERGE = 1, REPARENT = 2, SHARE_VM = 4 };
+
+static unsigned random_histories(int how, struct outcome *sum)
 {
 	unsigned n = count("CRCORE_LAYOUT_RUNS", 300), first = count("CRCORE_LAYOUT_FIRST", 0);
 
@@ -172,8 +195,9 @@ static unsigned random_histories(bool reparent, bool share_vm, struct outcome *s
 	for (unsigned seed = first; seed < first + n; seed++) {
 		struct sim s;
 		sim_begin(&s, seed + 1);
-		s.reparent = reparent;
-		s.share_vm = share_vm;
+		s.merge = how & MERGE;
+		s.reparent = how & REPARENT;
+		s.share_vm = how & SHARE_VM;
 		unsigned steps = 10 + sim_random(&s, 250);
 		for (unsigned i = 0; i < steps; i++)
 			sim_random_step(&s);
@@ -194,15 +218,24 @@ static void random_trees(void **state)
 	struct outcome sum;
 
 	(void)state;
-	random_histories(false, false, &sum);
+	random_histories(0, &sum);
 	assert_int_equal(sum.lost, 0);
 	assert_int_equal(sum.splits, 0);
+}
+
+static void random_trees_that_merge(void **state)
+{
+	struct outcome sum;
+	unsigned with = random_histories(MERGE, &sum);
+
+	(void)state;
+	print_message("merging: %llu pages lost in %u histories\n", (unsigned long long)sum.lost, with);
 }
 
 static void random_trees_with_orphans(void **state)
 {
 	struct outcome sum;
-	unsigned with = random_histories(true, false, &sum);
+	unsigned with = random_histories(REPARENT, &sum);
 
 	(void)state;
 	print_message("orphans: %llu pages lost in %u histories\n", (unsigned long long)sum.lost, with);
@@ -211,7 +244,7 @@ static void random_trees_with_orphans(void **state)
 static void random_trees_with_shared_memory(void **state)
 {
 	struct outcome sum;
-	unsigned with = random_histories(false, true, &sum);
+	unsigned with = random_histories(SHARE_VM, &sum);
 
 	(void)state;
 	print_message("shared: %llu pages lost in %u histories\n", (unsigned long long)sum.lost, with);
@@ -226,8 +259,10 @@ int main(void)
 		cmocka_unit_test(parent_goes_on_writing),
 		cmocka_unit_test(children_swap_mappings),
 		cmocka_unit_test(same_place_other_mapping),
+		cmocka_unit_test(hole_is_filled),
 		cmocka_unit_test(dead_between),
 		cmocka_unit_test(random_trees),
+		cmocka_unit_test(random_trees_that_merge),
 		cmocka_unit_test(random_trees_with_orphans),
 		cmocka_unit_test(random_trees_with_shared_memory),
 	};
