@@ -16,8 +16,6 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
-#define MAX_VALUE 16
-
 static const int numbers[] = {
 	SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK,
 	SO_PRIORITY, SO_LINGER, SO_PASSCRED, SO_RCVLOWAT, 66 /* SO_RCVTIMEO_NEW */,
@@ -26,6 +24,7 @@ static const int numbers[] = {
 	SO_WIFI_STATUS, SO_NOFCS, SO_SELECT_ERR_QUEUE, 75 /* SO_RCVMARK */, SO_PASSPIDFD, SO_PASSRIGHTS,
 };
 #define NUMBERS (sizeof(numbers) / sizeof(*numbers))
+_Static_assert(NUMBERS <= MAX_OPTIONS, "MAX_OPTIONS");
 
 static uint32_t word(int fd, int option)
 {
@@ -49,20 +48,34 @@ static int add(Sockets__Unix *rec, int number, const void *value, size_t len)
 	return 0;
 }
 
-int options_save(int fd, Sockets__Unix *rec, struct crcore_error *err)
+/* What a new socket of the type has. */
+static int ask_usual(struct usual *u, uint32_t type)
 {
-	cleanup_fd int fresh = socket(AF_UNIX, (int)rec->type | SOCK_CLOEXEC, 0);
-	int r = 0;
+	cleanup_fd int fresh = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
+
+	if (fresh < 0)
+		return -errno;
+	for (unsigned i = 0; i < NUMBERS; i++) {
+		socklen_t len = MAX_VALUE;
+		u->has[i] = getsockopt(fresh, SOL_SOCKET, numbers[i], u->value[i], &len) == 0;
+	}
+	u->asked = true;
+	return 0;
+}
+
+int options_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_error *err)
+{
+	struct usual *u = &s->usual[rec->type == SOCK_STREAM ? 0 : rec->type == SOCK_DGRAM ? 1 : 2];
+	int r = u->asked ? 0 : ask_usual(u, rec->type);
 
 	rec->options = calloc(NUMBERS, sizeof(*rec->options));
-	if (fresh < 0 || !rec->options)
-		return crcore_fail(err, fresh < 0 ? -errno : -ENOMEM, "cannot make a socket to compare with");
+	if (r < 0 || !rec->options)
+		return crcore_fail(err, r < 0 ? r : -ENOMEM, "cannot make a socket to compare with");
 	for (unsigned i = 0; !r && i < NUMBERS; i++) {
-		char value[MAX_VALUE] = { 0 }, usual[MAX_VALUE] = { 0 };
-		socklen_t len = MAX_VALUE, usual_len = MAX_VALUE;
-		if (getsockopt(fd, SOL_SOCKET, numbers[i], value, &len) < 0 ||
-		    getsockopt(fresh, SOL_SOCKET, numbers[i], usual, &usual_len) < 0 ||
-		    !memcmp(value, usual, MAX_VALUE))
+		char value[MAX_VALUE] = { 0 };
+		socklen_t len = MAX_VALUE;
+		if (!u->has[i] || getsockopt(fd, SOL_SOCKET, numbers[i], value, &len) < 0 ||
+		    !memcmp(value, u->value[i], MAX_VALUE))
 			continue;
 		r = add(rec, numbers[i], value, len);
 	}

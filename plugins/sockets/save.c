@@ -152,7 +152,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	if (!r)
 		r = check_pending(obj->local_fd, &rec, err);
 	if (!r)
-		r = options_save(obj->local_fd, &rec, err);
+		r = options_save(s, obj->local_fd, &rec, err);
 	if (!r && k->state != SOCKETS__STATE__LISTENING)
 		r = queue_save(s, obj->local_fd, &rec, err);
 	if (!r)

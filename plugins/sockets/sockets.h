@@ -92,6 +92,14 @@ struct later {
 	struct graph graph;
 };
 
+/* Dump: options of a new socket of some type. */
+#define MAX_OPTIONS 32
+#define MAX_VALUE 16
+struct usual {
+	bool asked, has[MAX_OPTIONS];
+	char value[MAX_OPTIONS][MAX_VALUE];
+};
+
 struct sockets {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
@@ -103,6 +111,7 @@ struct sockets {
 	unsigned nrefused;
 	struct known *known; /* sorted by inode */
 	unsigned nknown;
+	struct usual usual[3]; /* stream, datagram, seqpacket */
 	uint64_t blob_end;
 
 	struct made **made;  /* by id once checked */
@@ -148,7 +157,7 @@ int queue_send(struct sockets *, const struct made *m, unsigned i, int fd, const
                off_t at, struct crcore_error *);
 
 /* options.c */
-int options_save(int fd, Sockets__Unix *, struct crcore_error *);
+int options_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
 void options_free(Sockets__Unix *);
 int options_set(int fd, const Sockets__Unix *, struct crcore_error *);
 int buffer_set(int fd, bool send, uint32_t bytes);
