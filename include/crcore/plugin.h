@@ -237,7 +237,7 @@ struct crcore_host {
 	int64_t (*result)(const struct crcore_program *, uint32_t op);
 	const void *(*answer)(const struct crcore_program *, uint32_t ref);
 
-	/* Restore, create stage: a descriptor of another object, made first if
+	/* Restore, create and settle stages: a descriptor of an object, made first if
 	 * it must be (declare it in plan() to get the order right). Borrowed. */
 	int (*need)(struct crcore_ctx *, uint32_t object_id, struct crcore_error *);
 	/* Restore, emit: appends operations after which *ret_op's result is a

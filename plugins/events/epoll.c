@@ -81,8 +81,7 @@ struct search {
 	int error;
 };
 
-/* 1: descriptor fd of pid is what is registered; 0: it is not, or there is none. */
-static int is_target(struct search *s, pid_t pid, int fd)
+static int compare(struct search *s, pid_t pid, int fd)
 {
 	struct kcmp_epoll_slot slot = { (uint32_t)s->obj->fd, s->entry->number, s->entry->turn };
 	long r = syscall(SYS_kcmp, pid, s->obj->pid, KCMP_EPOLL_TFD, (long)fd, &slot);
@@ -92,6 +91,23 @@ static int is_target(struct search *s, pid_t pid, int fd)
 	if (r < 0 && errno != EBADF && errno != ESRCH)
 		s->error = errno == ENOENT ? EAGAIN : errno;
 	return r == 0 || s->error;
+}
+
+/* 1: descriptor fd of pid is what is registered; 0: it is not, or there is none. A socket
+ * is one description, so its inode tells; kcmp(2) takes the longer the more is registered. */
+static int is_target(struct search *s, pid_t pid, int fd)
+{
+	dev_t dev = makedev(s->entry->sdev >> 20, s->entry->sdev & 0xfffff);
+	char path[48];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+	if (stat(path, &st) < 0 || st.st_ino != s->entry->ino || st.st_dev != dev)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return compare(s, pid, fd);
+	s->fd = fd;
+	return 1;
 }
 
 static int try_fd(void *arg, pid_t pid, int fd)
@@ -123,6 +139,8 @@ static int locate(struct events *e, const struct crcore_object *obj, const struc
 	struct search s = { .obj = obj, .entry = entry };
 	const struct crcore_task *task = find(e, &s);
 
+	if (!task && !s.error)
+		compare(&s, obj->pid, obj->fd); /* whether it is still registered at all */
 	if (s.error == EAGAIN)
 		return crcore_fail(err, -EAGAIN, "what is registered changes");
 	if (s.error == EOPNOTSUPP || s.error == EINVAL || s.error == EPERM) {
