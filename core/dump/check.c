@@ -103,7 +103,7 @@ static int look(struct command *cmd, struct host *host, struct survey *s, struct
 {
 	int r = -EAGAIN;
 
-	for (int tries = 0; tries < 5 && (r == -EAGAIN || r == -ESRCH); tries++) {
+	for (int tries = 0; tries < 5 && survey_changed(r); tries++) {
 		struct crcore_error once = CRCORE_ERROR_INIT;
 		survey_free(s);
 		blockers_free(b);

@@ -98,8 +98,10 @@ static int read_table(struct table *table, struct task *t, Crcore__Files *files,
 	int fd = openat(t->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
-	if (!dir)
-		return crcore_fail(err, -errno, "cannot list descriptors: %s", strerror(errno));
+	if (!dir) {
+		int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
+		return crcore_fail(err, -e, "cannot list descriptors: %s", strerror(e));
+	}
 	for (struct dirent *e; r == 0 && (e = readdir(dir));)
 		if (isdigit((unsigned char)e->d_name[0]))
 			r = add_descriptor(table, t, atoi(e->d_name), files, err);

@@ -96,7 +96,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look(&live, d->cmd, d->host, &blockers, &changed)) == 0)
 		r = refuse(&blockers, d->cmd->pid, err);
-	else if (changed.code == -EAGAIN || changed.code == -ESRCH)
+	else if (survey_changed(changed.code))
 		r = 0; /* it changed under the look: the frozen tree decides */
 	else if (changed.code)
 		*err = changed;

@@ -66,6 +66,8 @@ int survey_take(struct survey *, struct host *, struct blockers *, struct crcore
 int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
                 struct crcore_error *);
 void survey_free(struct survey *);
+/* Does this result mean that the tree changed under the look? Not a blocker, then. */
+bool survey_changed(int r);
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 int task_check_place(const struct task *, struct crcore_error *);

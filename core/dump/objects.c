@@ -126,7 +126,7 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
 		return r;
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
 		r = step(s->objects.v[i], host, err);
-		if (r < 0 && r != -EAGAIN && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
+		if (r < 0 && !survey_changed(r) && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
 			blockers_take(blockers, err);
 			r = 0;
 		}

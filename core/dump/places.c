@@ -14,8 +14,10 @@ static int check_namespaces(const struct task *t, struct crcore_error *err)
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	char theirs[64], ours[64], path[300];
 
-	if (!dir)
-		return crcore_fail(err, -errno, "cannot look at its namespaces: %s", strerror(errno));
+	if (!dir) {
+		int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
+		return crcore_fail(err, -e, "cannot look at its namespaces: %s", strerror(e));
+	}
 	for (struct dirent *e; (e = readdir(dir));) {
 		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children"))
 			continue;

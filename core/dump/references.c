@@ -146,7 +146,7 @@ static int keep_on(struct references *r, struct task *t, int e, struct crcore_er
 	if (e >= 0)
 		return 0;
 	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
-	if (!r->blockers || e == -EAGAIN || e == -ENOMEM)
+	if (!r->blockers || survey_changed(e) || e == -ENOMEM)
 		return e;
 	blockers_take(r->blockers, err);
 	return 0;

@@ -22,11 +22,16 @@ void blockers_free(struct blockers *b)
 	*b = (struct blockers){ 0 };
 }
 
+bool survey_changed(int r)
+{
+	return r == -EAGAIN || r == -ESRCH;
+}
+
 static int check_places(struct survey *s, struct blockers *blockers, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {
 		int r = task_check_place(s->tree.tasks[i], err);
-		if (r < 0 && !blockers)
+		if (r < 0 && (!blockers || survey_changed(r)))
 			return r;
 		if (r < 0)
 			blockers_take(blockers, err);

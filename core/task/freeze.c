@@ -9,11 +9,10 @@
  * delivered: should the tracer die, the kernel lets it go on as if nothing had
  * been (ptrace(2), "Stopped states").
  */
-#include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
+#include "core/task/seize.h"
 #include "core/task/stops.h"
 #include "core/task/task.h"
 #include "core/task/tree.h"
@@ -24,63 +23,14 @@
 #define PTRACE_EVENT_STOP 128
 #endif
 
+#define PATIENCE 100 /* rounds of a millisecond */
+
 struct freezing {
 	struct tree *tree;
 	uint64_t deadline;
+	unsigned waiting;   /* threads that have not stopped yet */
+	bool news, ended;   /* some thread has reported something; some have ended */
 };
-
-static int thread_failed(const struct thread *t, int code, const char *what,
-                         struct crcore_error *err)
-{
-	crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
-	return crcore_fail(err, code, "cannot %s thread %d: %s", what, t->tid, strerror(-code));
-}
-
-/* ---- seizing ---------------------------------------------------------------------- */
-
-static int refuse_traced(const struct thread *t, struct crcore_error *err)
-{
-	cleanup_free char *status = NULL;
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	const char *by = NULL;
-
-	if (proc_read(t->task->proc, "status", &status, NULL, &ignored) == 0)
-		by = proc_field(status, "TracerPid");
-	crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
-	if (by && atoi(by)) {
-		crcore_advise(err, "end the tracer (a debugger, strace) or let it detach first");
-		return crcore_fail(err, -EBUSY, "it is traced by process %d", atoi(by));
-	}
-	crcore_advise(err, "run crcore with CAP_SYS_PTRACE");
-	return crcore_fail(err, -EPERM, "not allowed to seize thread %d", t->tid);
-}
-
-static bool thread_is_dead(const struct thread *t)
-{
-	char name[32];
-	cleanup_free char *text = NULL;
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-
-	snprintf(name, sizeof(name), "task/%d/stat", t->tid);
-	if (proc_read(t->task->proc, name, &text, NULL, &ignored) < 0)
-		return true;
-	char *p = strrchr(text, ')');
-	return !p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X';
-}
-
-/* 1: seized and asked to stop, 0: it has ended. */
-static int seize(struct thread *t, struct crcore_error *err)
-{
-	if (ptrace(PTRACE_SEIZE, t->tid, NULL, NULL) < 0) {
-		if (errno == ESRCH || thread_is_dead(t))
-			return 0;
-		return errno == EPERM ? refuse_traced(t, err) : thread_failed(t, -errno, "seize", err);
-	}
-	t->seized = true;
-	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0 && errno != ESRCH)
-		return thread_failed(t, -errno, "interrupt", err);
-	return 1;
-}
 
 /* ---- stops ------------------------------------------------------------------------ */
 
@@ -114,88 +64,89 @@ static int take_stop(struct thread *t, int status, struct crcore_error *err)
 	return 0;
 }
 
-/* Looks once at every thread of the task that has not stopped yet. */
-static int poll_task(struct task *t, unsigned *ret_waiting, bool *ret_news,
-                     struct crcore_error *err)
+/*
+ * A thread that is gone without having reported its end has called exec: it is
+ * the first thread now, in the place of the one that we knew as that.
+ */
+static void look_at_leader(struct freezing *f, struct thread *gone)
 {
-	for (unsigned i = 0; i < t->nthreads; i++) {
-		struct thread *th = &t->threads[i];
-		int status;
-		if (th->stopped || !th->seized)
-			continue;
-		pid_t pid = waitpid(th->tid, &status, __WALL | WNOHANG);
-		if (pid < 0 && errno != ECHILD)
-			return thread_failed(th, -errno, "wait for", err);
-		if (pid == 0) {
-			(*ret_waiting)++;
-			continue;
-		}
-		*ret_news = true;
-		if (pid < 0 || !WIFSTOPPED(status)) {
-			th->seized = false; /* it has ended */
-			continue;
-		}
-		int r = take_stop(th, status, err);
-		if (r < 0)
-			return r;
-		if (!th->stopped)
-			(*ret_waiting)++;
+	struct thread *leader = gone->task->threads;
+
+	if (gone != leader && leader->seized && leader->stopped) {
+		leader->stopped = false;
+		f->waiting++;
 	}
-	return 0;
+}
+
+static int poll_thread(struct freezing *f, struct thread *t, struct crcore_error *err)
+{
+	struct crcore_error why = CRCORE_ERROR_INIT;
+	int status, r;
+	pid_t pid = waitpid(t->tid, &status, __WALL | WNOHANG);
+
+	if (pid < 0 && errno != ECHILD)
+		return thread_failed(t, -errno, "wait for", err);
+	if (pid == 0) {
+		f->waiting += !t->stopped;
+		return 0;
+	}
+	f->news = true;
+	t->stopped = false;
+	if (pid < 0 || !WIFSTOPPED(status)) {
+		t->seized = false; /* it has ended */
+		f->ended = true;
+		if (pid < 0)
+			look_at_leader(f, t);
+		return 0;
+	}
+	if ((r = take_stop(t, status, &why)) == -ESRCH)
+		t->stopped = false; /* killed, which will be reported too */
+	else if (r < 0)
+		*err = why;
+	f->waiting += !t->stopped;
+	return r == -ESRCH ? 0 : r;
 }
 
 /*
- * A leader that has ended says so only when all other threads are reaped, those
- * too that had stopped before they were killed. patient: some may yet be on
- * their way out; else it is the leader alone that ended, see drop_ended().
+ * Looks once at every thread of the tasks from first on that has not stopped
+ * yet; all: also at those that had, which may have been killed since by an exec
+ * or the end of a thread that runs. Those wait until we have taken note.
  */
-static void reap_ended(struct task *t, bool patient)
+static int poll_threads(struct freezing *f, unsigned first, bool all, struct crcore_error *err)
 {
-	bool others = false;
+	int r = 0;
 
-	if (!t->nthreads || !t->threads[0].seized || t->threads[0].stopped ||
-	    !stop_is_dead(t->threads[0].tid))
-		return;
-	for (unsigned i = t->nthreads; i-- > 0;) {
-		struct thread *th = &t->threads[i];
-		int status = 0;
-		if (th->seized && waitpid(th->tid, &status, __WALL | WNOHANG) != 0 &&
-		    !WIFSTOPPED(status))
-			th->seized = th->stopped = false;
-		others = others || (i && th->seized);
+	f->waiting = 0;
+	f->news = false;
+	for (unsigned i = first; r == 0 && i < f->tree->ntasks; i++) {
+		struct task *t = f->tree->tasks[i];
+		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
+			if (t->threads[k].seized && (all || !t->threads[k].stopped))
+				r = poll_thread(f, &t->threads[k], err);
 	}
-	if (others && !patient)
-		t->threads[0].seized = false;
+	return r;
 }
 
-/* The child that a thread in vfork(2) waits for: it runs in the same memory. */
-static pid_t vfork_child(const struct thread *t)
+/* The request is lost if the thread was just about to call exec. */
+static void ask_again(struct freezing *f, unsigned first)
 {
-	cleanup_free pid_t *pids = NULL;
-	unsigned n = 0;
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-
-	if (proc_children(t->task->proc, t->tid, &pids, &n, &ignored) < 0)
-		return 0;
-	for (unsigned i = 0; i < n; i++)
-		if (syscall(SYS_kcmp, t->task->abi.pid, pids[i], KCMP_VM, 0, 0) == 0)
-			return pids[i];
-	return 0;
+	for (unsigned i = first; i < f->tree->ntasks; i++)
+		for (unsigned k = 0; k < f->tree->tasks[i]->nthreads; k++) {
+			struct thread *t = &f->tree->tasks[i]->threads[k];
+			if (t->seized && !t->stopped)
+				stop_ask(t->tid);
+		}
 }
 
-static int refuse_thread(const struct thread *t, struct crcore_error *err)
+/* A leader that ended alone reports nothing as long as others live: see drop_ended(). */
+static void give_up_leaders(struct freezing *f, unsigned first)
 {
-	pid_t child = vfork_child(t);
-
-	crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
-	if (child) {
-		crcore_advise(err, "try again when process %d has called exec or ended", child);
-		return crcore_fail(err, -ETIMEDOUT, "thread %d waits in vfork for process %d", t->tid,
-		                   child);
+	for (unsigned i = first; i < f->tree->ntasks; i++) {
+		struct task *t = f->tree->tasks[i];
+		if (t->nthreads > 1 && t->threads[0].seized && !t->threads[0].stopped &&
+		    stop_is_dead(t->threads[0].tid))
+			t->threads[0].seized = false;
 	}
-	crcore_advise(err, "it waits in the kernel for a device or a file server; see "
-	              "/proc/%d/task/%d/stack, or raise dump.timeout", t->task->abi.pid, t->tid);
-	return crcore_fail(err, -ETIMEDOUT, "thread %d does not stop", t->tid);
 }
 
 static int refuse_unstoppable(const struct freezing *f, unsigned first, struct crcore_error *err)
@@ -204,7 +155,7 @@ static int refuse_unstoppable(const struct freezing *f, unsigned first, struct c
 		const struct task *t = f->tree->tasks[i];
 		for (unsigned k = 0; k < t->nthreads; k++)
 			if (t->threads[k].seized && !t->threads[k].stopped)
-				return refuse_thread(&t->threads[k], err);
+				return thread_refuse(&t->threads[k], err);
 	}
 	return crcore_fail(err, -ETIMEDOUT, "the tree does not stop");
 }
@@ -214,28 +165,26 @@ static int await_stops(struct freezing *f, unsigned first, struct crcore_error *
 {
 	useconds_t pause = 0;
 	unsigned rounds = 0;
+	bool all = false;
+	int r;
 
 	for (;;) {
-		unsigned waiting = 0;
-		bool news = false;
-		for (unsigned i = first; i < f->tree->ntasks; i++) {
-			int r = poll_task(f->tree->tasks[i], &waiting, &news, err);
-			if (r < 0)
-				return r;
-		}
-		if (!waiting)
+		if ((r = poll_threads(f, first, all, err)) < 0)
+			return r;
+		if (!f->waiting && !f->news && all)
 			return 0;
+		all = !f->waiting || pause > 1000;
+		if (!f->waiting)
+			continue;
 		if (now_ns() > f->deadline)
 			return refuse_unstoppable(f, first, err);
-		int r = worker_check(err);
-		if (r < 0)
+		if ((r = worker_check(err)) < 0)
 			return r;
-		if (pause > 1000) {
-			for (unsigned i = first; i < f->tree->ntasks; i++)
-				reap_ended(f->tree->tasks[i], rounds < 100);
-			rounds++;
-		}
-		pause = news ? 0 : pause ? (pause < 1000 ? 2 * pause : pause) : 20;
+		if (pause > 1000 && ++rounds % 8 == 0)
+			ask_again(f, first);
+		if (rounds > PATIENCE)
+			give_up_leaders(f, first);
+		pause = f->news ? 0 : pause ? (pause < 1000 ? 2 * pause : pause) : 20;
 		usleep(pause);
 	}
 }
@@ -254,7 +203,7 @@ static int seize_task(struct task *t, unsigned *ret_new, struct crcore_error *er
 		return 0; /* it has ended and was reaped: drop_ended() */
 	for (unsigned i = 0; r >= 0 && i < t->nthreads; i++)
 		if (!t->threads[i].seized) {
-			r = seize(&t->threads[i], &gone);
+			r = thread_seize(&t->threads[i], &gone);
 			*ret_new += r == 1;
 		}
 	if (r < 0)
@@ -274,29 +223,29 @@ static int drop_ended(struct task *t, struct crcore_error *err)
 		}
 	if (n == t->nthreads && n)
 		return 0;
-	bool leader = n && t->threads[0].tid == t->abi.pid;
 	t->nthreads = t->abi.nthreads = n;
-	if (n && !leader) {
-		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
-		return crcore_fail(err, -ENOTSUP, "its first thread has ended while others run");
-	}
-	return 0;
+	return n && t->threads[0].tid != t->abi.pid ? task_refuse_leaderless(t, err) : 0;
 }
 
 static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *err)
 {
-	unsigned new_threads, last = f->tree->ntasks;
+	unsigned new_threads, leaderless, tries = 0, last = f->tree->ntasks;
 	int r;
 
 	do {
-		new_threads = 0;
+		new_threads = leaderless = 0;
+		f->ended = false;
 		for (unsigned i = first; i < last; i++)
 			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
 			    (r = seize_task(f->tree->tasks[i], &new_threads, err)) < 0)
 				return r;
 		if ((r = await_stops(f, first, err)) < 0)
 			return r;
-	} while (new_threads);
+		for (unsigned i = first; i < last; i++)
+			leaderless += f->tree->tasks[i]->leaderless;
+		if (leaderless) /* a thread that calls exec is about to be its leader */
+			usleep(1000);
+	} while (new_threads || f->ended || (leaderless && tries++ < PATIENCE));
 	for (unsigned i = first; i < last; i++)
 		if ((r = drop_ended(f->tree->tasks[i], err)) < 0)
 			return r;
@@ -369,7 +318,7 @@ static int freeze_all(struct freezing *f, struct crcore_error *err)
 
 int tree_freeze(pid_t root, uint64_t timeout_ns, struct tree *ret, struct crcore_error *err)
 {
-	struct freezing f = { ret, now_ns() + timeout_ns };
+	struct freezing f = { .tree = ret, .deadline = now_ns() + timeout_ns };
 	struct task *t;
 	int r = task_open(root, NULL, &t, err);
 

@@ -25,19 +25,28 @@ int proc_open(pid_t pid, struct crcore_error *err)
 	return crcore_fail(err, -e, "cannot open %s: %s", path, strerror(e));
 }
 
+/* A file of a task that is gone is missing like one that the kernel never had. */
+static int cannot(int proc, const char *what, const char *name, struct crcore_error *err)
+{
+	int e = errno;
+
+	if (e == ENOENT && faccessat(proc, "stat", F_OK, 0) < 0)
+		e = ESRCH;
+	return crcore_fail(err, -e, "cannot %s /proc/PID/%s: %s", what, name, strerror(e));
+}
+
 int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *err)
 {
 	cleanup_close int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return crcore_fail(err, -errno, "cannot open /proc/PID/%s: %s", name, strerror(errno));
+		return cannot(proc, "open", name, err);
 
 	size_t cap = 4096, len = 0;
 	cleanup_free char *buf = malloc(cap);
 	while (buf) {
 		ssize_t n = read(fd, buf + len, cap - len - 1);
 		if (n < 0)
-			return crcore_fail(err, -errno, "cannot read /proc/PID/%s: %s", name,
-			                   strerror(errno));
+			return cannot(proc, "read", name, err);
 		if (n == 0)
 			break;
 		len += (size_t)n;
@@ -122,7 +131,7 @@ int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
 	struct proc_stat st;
 	int fd = openat(proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return crcore_fail(err, -errno, "cannot list threads: %s", strerror(errno));
+		return cannot(proc, "list", "task", err);
 	cleanup_dir DIR *d = fdopendir(fd);
 	if (!d) {
 		close(fd);

@@ -37,6 +37,7 @@ struct task {
 	int pidfd;
 	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
 	char state;                    /* letter of /proc/PID/stat */
+	bool leaderless;               /* its first thread has ended, others have not */
 	struct mm *mm;                 /* NULL: zombie */
 	Crcore__Sighand *sighand;      /* borrowed from the dump; maybe shared; NULL: zombie */
 	Crcore__Task *rec;

@@ -12,6 +12,8 @@
 
 #define PF_KTHREAD 0x00200000u /* include/linux/sched.h in the kernel */
 
+#define EXEC_TRIES 200 /* 1 ms each */
+
 static int no_memory(struct crcore_error *err)
 {
 	return crcore_fail(err, -ENOMEM, "out of memory");
@@ -68,8 +70,8 @@ static int refuse_self(pid_t pid, struct crcore_error *err)
 	return crcore_fail(err, -EINVAL, "crcore itself is part of the tree");
 }
 
-/* A pid that /proc knows but pidfd_open(2) does not: it has ended since, or is no leader. */
-static int refuse_no_leader(const struct task *t, struct crcore_error *err)
+/* The process that the thread belongs to, 0: it has ended. */
+static pid_t leader_of(const struct task *t)
 {
 	cleanup_free char *status = NULL;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
@@ -77,11 +79,29 @@ static int refuse_no_leader(const struct task *t, struct crcore_error *err)
 
 	if (proc_read(t->proc, "status", &status, NULL, &ignored) == 0)
 		leader = proc_field(status, "Tgid");
-	crcore_fail_at(err, t->abi.pid, -1, "task %d", t->abi.pid);
-	if (!leader || atoi(leader) == t->abi.pid)
+	return leader ? atoi(leader) : 0;
+}
+
+static int open_pidfd(struct task *t, struct crcore_error *err)
+{
+	pid_t pid = t->abi.pid, leader = pid;
+
+	/* One that calls exec while others run has no leader for a moment. */
+	for (int i = 0; leader == pid && i < EXEC_TRIES; i++) {
+		t->pidfd = t->abi.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (t->pidfd >= 0)
+			return 0;
+		if (errno == EMFILE || errno == ENFILE)
+			return crcore_fail(err, -errno, "cannot open it: %s", strerror(errno));
+		if (i)
+			usleep(1000);
+		leader = leader_of(t);
+	}
+	crcore_fail_at(err, pid, -1, "task %d", pid);
+	if (!leader || leader == pid)
 		return crcore_fail(err, -ESRCH, "it has ended");
-	crcore_advise(err, "name the process: -t %d", atoi(leader));
-	return crcore_fail(err, -EINVAL, "it is a thread of process %d", atoi(leader));
+	crcore_advise(err, "name the process: -t %d", leader);
+	return crcore_fail(err, -EINVAL, "it is a thread of process %d", leader);
 }
 
 static int refuse_kernel_thread(const struct task *t, struct crcore_error *err)
@@ -103,19 +123,16 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 	t->abi.size = sizeof(t->abi);
 	t->abi.pid = pid;
 	t->parent = parent;
-	t->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	t->pidfd = t->abi.pidfd = -1;
 	t->proc = proc_open(pid, err);
-	t->abi.pidfd = t->pidfd;
 	t->rec = malloc(sizeof(*t->rec));
 	if (t->rec)
 		crcore__task__init(t->rec);
 	if (t->proc < 0)
 		r = t->proc;
-	else if (t->pidfd < 0)
-		r = refuse_no_leader(t, err);
 	else if (!t->rec)
 		r = no_memory(err);
-	else
+	else if ((r = open_pidfd(t, err)) == 0)
 		r = task_refresh(t, err);
 	if (r < 0) {
 		task_free(t);
@@ -130,6 +147,11 @@ int task_refresh(struct task *t, struct crcore_error *err)
 	struct proc_stat st;
 	int r = proc_stat(t->proc, &st, err);
 
+	/* Dead and gone, or in the middle of giving its place to a thread that calls exec. */
+	for (int i = 0; r == 0 && st.state == 'X' && i < EXEC_TRIES; i++) {
+		usleep(1000);
+		r = proc_stat(t->proc, &st, err);
+	}
 	if (r < 0)
 		return r;
 	t->abi.ppid = st.ppid;
@@ -143,14 +165,29 @@ int task_refresh(struct task *t, struct crcore_error *err)
 		return crcore_fail(err, -ESRCH, "it has ended");
 	if (st.flags & PF_KTHREAD)
 		return refuse_kernel_thread(t, err);
-	if (st.state != 'Z')
-		return 0;
-	t->abi.state = CRCORE_TASK_ZOMBIE;
-	if (st.num_threads <= 1)
-		return 0;
+	t->leaderless = st.state == 'Z' && st.num_threads > 1;
+	if (st.state == 'Z' && !t->leaderless)
+		t->abi.state = CRCORE_TASK_ZOMBIE;
+	return 0;
+}
+
+int task_refuse_leaderless(const struct task *t, struct crcore_error *err)
+{
 	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	crcore_advise(err, "let its first thread live on");
 	return crcore_fail(err, -ENOTSUP, "its first thread has ended while others run");
+}
+
+/* Of a first thread that has ended another may be about to take the place (execve(2)). */
+static int await_leader(struct task *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && t->leaderless && i < EXEC_TRIES; i++) {
+		usleep(1000);
+		r = task_refresh(t, err);
+	}
+	return r == 0 && t->leaderless ? task_refuse_leaderless(t, err) : r;
 }
 
 int task_threads(struct task *t, struct crcore_error *err)
@@ -239,7 +276,8 @@ int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)
 		r = tree_add(ret, t, err);
 	for (unsigned i = 0; r == 0 && i < ret->ntasks; i++) {
 		struct crcore_error gone = CRCORE_ERROR_INIT;
-		r = task_threads(ret->tasks[i], &gone);
+		if ((r = await_leader(ret->tasks[i], &gone)) == 0)
+			r = task_threads(ret->tasks[i], &gone);
 		if (r == 0)
 			r = tree_add_children(ret, ret->tasks[i], err);
 		else if (i > 0 && (r == -ESRCH || r == -ENOENT))

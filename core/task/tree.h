@@ -10,6 +10,8 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 void task_free(struct task *); /* NULL is fine */
 /* Reads state, ids and name again. */
 int task_refresh(struct task *, struct crcore_error *);
+/* Fills the error for a task without its first thread. -ENOTSUP. */
+int task_refuse_leaderless(const struct task *, struct crcore_error *);
 /* Lists the threads again; those known keep their state. */
 int task_threads(struct task *, struct crcore_error *);
 int tree_add(struct tree *, struct task *, struct crcore_error *);
