@@ -6,8 +6,10 @@
  * with all signals blocked, without libc, without data of its own, and with the
  * thread pointer, FPU and vector registers of the application. Hence the rules:
  *  - no globals, no relocations (the build checks both);
- *  - no wait with a timeout: that would overwrite the kernel's note of how the
- *    application's interrupted call goes on (restart_syscall(2));
+ *  - no wait with a timeout on dump: that would overwrite the kernel's note of how
+ *    the application's interrupted call goes on (restart_syscall(2)). On restore there
+ *    is none yet, and waiters look up once a second: the one waiter that the kernel
+ *    wakes when the coordinator dies may itself be killed before it wakes the others;
  *  - everything in the region may be changed by the coordinator while we wait.
  */
 #include <asm/unistd.h>
@@ -18,7 +20,8 @@
 #include "arch/x86_64.h"
 
 enum {
-	E_AGAIN = 11, E_INTR = 4, E_IO = 5, E_CANCELED = 125,
+	E_AGAIN = 11, E_INTR = 4, E_IO = 5, E_CANCELED = 125, E_TIMEDOUT = 110,
+	CLOCK_MONOTONIC = 1,
 	OWNER_DIED = 0x40000000,           /* FUTEX_OWNER_DIED */
 	WAKE = 1, WAIT = 0, SIZE_32 = 2,   /* FUTEX_WAKE, FUTEX_WAIT, FUTEX2_SIZE_U32 */
 	ALL = 0x7fffffff,
@@ -46,15 +49,23 @@ static void wake(uint32_t *word)
 }
 
 /* Waits until one of the words is no longer as it was seen. May return early. */
-static void wait_words(uint32_t *const *word, const uint32_t *seen, uint32_t n)
+static void wait_words(const struct program *p, uint32_t *const *word, const uint32_t *seen,
+                       uint32_t n)
 {
 	struct waitv v[3];
+	struct { int64_t s, ns; } until;
+	uint64_t timeout = 0;
 	int64_t r;
 
 	for (uint32_t i = 0; i < n; i++)
 		v[i] = (struct waitv){ seen[i], (uintptr_t)word[i], SIZE_32, 0 };
-	r = CALL(NR_FUTEX_WAITV, (uintptr_t)v, n, 0, 0);
-	if (r < 0 && r != -E_AGAIN && r != -E_INTR) /* not known here: orphans then wait on */
+	if (p->orphan == ORPHAN_EXIT) {
+		CALL(__NR_clock_gettime, CLOCK_MONOTONIC, (uintptr_t)&until, 0, 0);
+		until.s++;
+		timeout = (uintptr_t)&until;
+	}
+	r = arch_call(NR_FUTEX_WAITV, (uintptr_t)v, n, 0, timeout, CLOCK_MONOTONIC, 0);
+	if (r < 0 && r != -E_AGAIN && r != -E_INTR && r != -E_TIMEDOUT) /* not known here: orphans wait on */
 		CALL(__NR_futex, (uintptr_t)word[0], WAIT, seen[0], 0);
 }
 
@@ -124,7 +135,7 @@ static int64_t wait_at_least(struct program *p, struct region *r, uint32_t *at, 
 			return 0;
 		if (seen[1])
 			return -E_CANCELED;
-		wait_words(word, seen, 3);
+		wait_words(p, word, seen, 3);
 	}
 }
 
@@ -229,6 +240,6 @@ _Noreturn void interpret(struct program *p)
 		if (seen[0] == PROGRAM_RUN)
 			run(p, r);
 		else
-			wait_words(word, seen, 2);
+			wait_words(p, word, seen, 2);
 	}
 }

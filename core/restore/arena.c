@@ -9,7 +9,9 @@
  * are written afterwards: so the hole is large by a wide margin, and the memfd
  * has pages only where something was written.
  */
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include "core/restore/restore.h"
 #include "core/task/inject.h"
 #include "parasite/blob.h"
@@ -62,12 +64,25 @@ int arena_open(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
+/* Tells all stubs that nobody coordinates them any more. */
+void arena_abandon(struct arena *a)
+{
+	struct region *region = arena_region(a);
+
+	if (!a->alive)
+		return;
+	a->alive = false;
+	a->abandoned = true;
+	__atomic_or_fetch(&region->life[0], FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &region->life[0], FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
 void arena_close(struct arena *a)
 {
 	if (a->alive)
 		life_release(arena_region(a));
 	a->alive = false;
-	if (a->local)
+	if (a->local && !a->abandoned) /* else the word must stay as it is */
 		munmap(a->local, a->limit);
 	if (a->memfd >= 0)
 		close(a->memfd);

@@ -3,7 +3,8 @@
  * Taking a half-built tree back. The stubs' own operations say whom they have
  * cloned; a clone that was just under way when its creator was killed shows by
  * its number, which was free before, and by its parent. Only such tasks are
- * killed, never one that merely has a pid of ours.
+ * killed, never one that merely has a pid of ours; should one be missed, it ends
+ * itself, because the region says that it was abandoned.
  */
 #include <signal.h>
 #include <sys/syscall.h>
@@ -42,6 +43,7 @@ void restore_kill(struct restore *r)
 
 	if (!r->root_asked || !r->stubs)
 		return;
+	arena_abandon(&r->arena);
 	/* Killed tasks clone no more: when nobody is left, nobody comes. */
 	for (unsigned round = 0; round < ROUNDS && alive; round++) {
 		alive = 0;

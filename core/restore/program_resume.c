@@ -45,6 +45,6 @@ void thread_resume(struct stub *s, prog *p, unsigned thread)
 	} else {
 		args[timeout_arg(m->nr)] = DATA(prog_data(p, &left, sizeof(left)));
 	}
-	barrier_wait(s, p, BUILT);
+	OP(p, "wait until it may wait", OP_WAIT, EXPECT_ANY, 0, IMM(s->r->resume_word), IMM(1));
 	s->resume_op[thread] = prog_call(p, "continue wait", m->nr, args, EXPECT_ANY, 0);
 }

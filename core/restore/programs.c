@@ -131,6 +131,7 @@ static int words(struct restore *r, struct crcore_error *err)
 	for (enum barrier b = 0; b < NBARRIERS; b++)
 		r->go[b] = arena_word(a);
 	r->round_word = arena_word(a);
+	r->resume_word = arena_word(a);
 	r->round_ready = calloc(n ? n : 1, sizeof(*r->round_ready));
 	r->round_done = calloc(n ? n : 1, sizeof(*r->round_done));
 	if (!r->round_ready || !r->round_done)

@@ -32,6 +32,7 @@ struct arena {
 	uint64_t size;        /* of the hole there: region and parking place */
 	uint64_t limit, used; /* of the region, bytes */
 	bool alive;           /* its life word is ours */
+	bool abandoned;       /* ... and says that we have given up */
 	uint64_t park;        /* address where vvar and vdso wait for their place */
 };
 
@@ -100,6 +101,7 @@ struct restore {
 	struct stub *stubs;          /* parallel to births.v */
 	uint64_t go[NBARRIERS];      /* addresses of words */
 	uint64_t round_word, *round_ready, *round_done;
+	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
 };
@@ -132,6 +134,7 @@ int segment_fd(struct restore *, uint32_t id);
 int arena_size(struct restore *);
 int arena_open(struct restore *, struct crcore_error *);
 void arena_close(struct arena *);
+void arena_abandon(struct arena *);
 uint64_t arena_word(struct arena *); /* address of a fresh zeroed word; 0: full */
 uint64_t arena_put(struct arena *, const void *bytes, size_t len); /* address of a copy; 0: full */
 struct region *arena_region(const struct arena *);

@@ -9,6 +9,7 @@
  * very call: if it is not there yet it is let run a little further.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -65,10 +66,26 @@ static int seize(struct stub *s, unsigned thread, struct crcore_error *err)
 {
 	pid_t tid = tid_of(s, thread);
 
-	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL) < 0 ||
-	    ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
-		return lost(s, tid, -errno, "cannot seize it", err);
-	return 0;
+	return ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL) < 0
+	       ? lost(s, tid, -errno, "cannot seize it", err) : 0;
+}
+
+/* Only now may threads go on with interrupted waits: in there they do not notice
+ * the death of the worker, but the kernel kills them with it. */
+static void let_resume(struct restore *r)
+{
+	uint32_t *word = arena_local(&r->arena, r->resume_word);
+
+	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+static int interrupt(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	pid_t tid = tid_of(s, thread);
+	int r = stop_ask(tid);
+
+	return r < 0 ? lost(s, tid, r, "cannot be stopped", err) : 0;
 }
 
 /* Is it where its program ends? */
@@ -172,10 +189,10 @@ static int leave_region(struct stub *s, unsigned thread, struct crcore_error *er
 	if (thread || !s->mm)
 		return 0;
 	if ((r = find_insn(s, &insn, err)) == 0)
-		r = inject_syscall((pid_t)s->rec->pid, insn, SYS_munmap, args, &result, err);
+		r = inject_syscall_with((pid_t)s->rec->pid, PTRACE_O_EXITKILL, insn, SYS_munmap, args,
+		                        &result, err);
 	if (r == 0 && result < 0)
 		r = crcore_fail(err, (int)result, "cannot unmap the region: %s", strerror((int)-result));
-	ptrace(PTRACE_SETOPTIONS, (pid_t)s->rec->pid, NULL, PTRACE_O_EXITKILL);
 	return r;
 }
 
@@ -253,7 +270,10 @@ int restore_settle(struct restore *r, struct crcore_error *err)
 {
 	int ret;
 
-	if ((ret = each_thread(r, seize, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
+	if ((ret = each_thread(r, seize, err)) < 0)
+		return ret;
+	let_resume(r);
+	if ((ret = each_thread(r, interrupt, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
 	    (ret = each_thread(r, leave_region, err)) < 0 || (ret = each_thread(r, load_state, err)) < 0 ||
 	    (ret = each_thread(r, set_oom_score, err)) < 0 ||
 	    (ret = host_run(r->host, STAGE_SETTLE, err)) < 0)

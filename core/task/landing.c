@@ -173,11 +173,12 @@ static int run_to_call(pid_t tid, uint64_t deadline)
 	}
 }
 
-static int set_options(pid_t tid)
+static int set_options(pid_t tid, long options)
 {
+	options |= PTRACE_O_TRACESYSGOOD;
 	/* Without its filter, where we may: it must be able to do what we ask. */
-	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) &&
-	    ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD))
+	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) &&
+	    ptrace(PTRACE_SETOPTIONS, tid, NULL, options))
 		return -errno;
 	return 0;
 }
@@ -204,12 +205,12 @@ static int make_call(pid_t tid, const arch_regs *regs, int64_t *ret, struct crco
 	return 0;
 }
 
-static int call_at(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], uint64_t undo,
-                   int64_t *ret, struct crcore_error *err)
+static int call_at(pid_t tid, long options, uint64_t insn, long nr, const uint64_t args[6],
+                   uint64_t undo, int64_t *ret, struct crcore_error *err)
 {
 	uint64_t mask, all = ALL_SIGNALS;
 	arch_regs before, regs;
-	int r = set_options(tid);
+	int r = set_options(tid, options);
 
 	if (r < 0 || ptrace(PTRACE_GETREGS, tid, NULL, &before) < 0 ||
 	    ptrace(PTRACE_GETSIGMASK, tid, sizeof(mask), &mask) < 0)
@@ -303,7 +304,7 @@ int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t ar
 {
 	const struct landing clean = { { 0 } };
 	uint64_t slot, at = prepare_slot(in, t, &slot);
-	int r = call_at(t->tid, at, nr, args, undo, ret, err);
+	int r = call_at(t->tid, 0, at, nr, args, undo, ret, err);
 
 	if (slot)
 		write_landing(t, slot, &clean);
@@ -313,5 +314,11 @@ int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t ar
 int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], int64_t *ret,
                    struct crcore_error *err)
 {
-	return call_at(tid, insn, nr, args, 0, ret, err);
+	return call_at(tid, 0, insn, nr, args, 0, ret, err);
+}
+
+int inject_syscall_with(pid_t tid, long options, uint64_t insn, long nr, const uint64_t args[6],
+                        int64_t *ret, struct crcore_error *err)
+{
+	return call_at(tid, options, insn, nr, args, 0, ret, err);
 }
