@@ -5,6 +5,7 @@
  * These cannot be mapped anew, only moved: until their place is free they are
  * parked behind the region, in every task, since all are copies of the first.
  */
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "core/restore/restore.h"
@@ -31,7 +32,11 @@ void first_begin(struct stub *s)
 	struct restore *r = s->r;
 	const unsigned keep = (unsigned)r->coordinator_fd;
 	const uint64_t end = r->arena.remote + r->arena.limit;
+	const stack_t none = { .ss_flags = SS_DISABLE };
 
+	/* Main may have one (a sanitizer's, say), and children inherit it. */
+	CALL(s->p, "drop signal stack", SYS_sigaltstack, EXPECT_EQUAL, 0,
+	     DATA(prog_data(s->p, &none, sizeof(none))), IMM(0));
 	if (keep > 0)
 		CALL(s->p, "close descriptors", SYS_close_range, EXPECT_EQUAL, 0, IMM(0), IMM(keep - 1),
 		     IMM(0));
