@@ -29,7 +29,8 @@ struct freezing {
 	struct tree *tree;
 	uint64_t deadline;
 	unsigned waiting;   /* threads that have not stopped yet */
-	bool news, ended;   /* some thread has reported something; some have ended */
+	bool news;          /* some thread has reported something */
+	bool again;         /* some have ended, or could not be seized: list them again */
 };
 
 /* ---- stops ------------------------------------------------------------------------ */
@@ -94,7 +95,7 @@ static int poll_thread(struct freezing *f, struct thread *t, struct crcore_error
 	t->stopped = false;
 	if (pid < 0 || !WIFSTOPPED(status)) {
 		t->seized = false; /* it has ended */
-		f->ended = true;
+		f->again = true;
 		if (pid < 0)
 			look_at_leader(f, t);
 		return 0;
@@ -191,8 +192,30 @@ static int await_stops(struct freezing *f, unsigned first, struct crcore_error *
 
 /* ---- waves ------------------------------------------------------------------------- */
 
-/* Lists the threads and seizes those that are not yet. *ret_new: how many. */
-static int seize_task(struct task *t, unsigned *ret_new, struct crcore_error *err)
+/* Seizes the threads that are not yet. *ret_new: how many. */
+static int seize_threads(struct freezing *f, struct task *t, unsigned *ret_new,
+                         struct crcore_error *err)
+{
+	struct seize_timer timer;
+	int r = 0;
+
+	if (t->nthreads > 1)
+		seize_start(&timer);
+	for (unsigned i = 0; r >= 0 && i < t->nthreads; i++)
+		if (!t->threads[i].seized) {
+			r = thread_seize(&t->threads[i], err);
+			*ret_new += r == 1;
+		}
+	if (t->nthreads > 1)
+		seize_stop(&timer);
+	if (r == -EAGAIN)
+		f->again = true;
+	return r == -EAGAIN || r > 0 ? 0 : r;
+}
+
+/* Lists the threads and seizes those that are not yet. */
+static int seize_task(struct freezing *f, struct task *t, unsigned *ret_new,
+                      struct crcore_error *err)
 {
 	struct crcore_error gone = CRCORE_ERROR_INIT;
 	int r = task_refresh(t, &gone);
@@ -201,14 +224,11 @@ static int seize_task(struct task *t, unsigned *ret_new, struct crcore_error *er
 		r = task_threads(t, &gone);
 	if (r == -ESRCH || r == -ENOENT)
 		return 0; /* it has ended and was reaped: drop_ended() */
-	for (unsigned i = 0; r >= 0 && i < t->nthreads; i++)
-		if (!t->threads[i].seized) {
-			r = thread_seize(&t->threads[i], &gone);
-			*ret_new += r == 1;
-		}
+	if (r == 0)
+		r = seize_threads(f, t, ret_new, &gone);
 	if (r < 0)
 		*err = gone;
-	return r < 0 ? r : 0;
+	return r;
 }
 
 /* Drops threads that ended. The leader's end with others alive is refused. */
@@ -227,25 +247,47 @@ static int drop_ended(struct task *t, struct crcore_error *err)
 	return n && t->threads[0].tid != t->abi.pid ? task_refuse_leaderless(t, err) : 0;
 }
 
+/* Does a thread that calls exec take over this task right now? */
+static bool is_between_leaders(struct task *t)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	if (t->leaderless || t->abi.state == CRCORE_TASK_ZOMBIE)
+		return t->leaderless;
+	for (unsigned i = 0; i < t->nthreads; i++)
+		if (t->threads[i].seized)
+			return false;
+	return task_refresh(t, &ignored) == 0 && t->abi.state != CRCORE_TASK_ZOMBIE;
+}
+
+static unsigned count_between_leaders(struct freezing *f, unsigned first, unsigned last)
+{
+	unsigned n = 0;
+
+	for (unsigned i = first; i < last; i++)
+		n += is_between_leaders(f->tree->tasks[i]);
+	return n;
+}
+
 static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *err)
 {
-	unsigned new_threads, leaderless, tries = 0, last = f->tree->ntasks;
+	unsigned new_threads, between, tries = 0, last = f->tree->ntasks;
 	int r;
 
 	do {
-		new_threads = leaderless = 0;
-		f->ended = false;
+		new_threads = 0;
+		f->again = false;
 		for (unsigned i = first; i < last; i++)
 			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-			    (r = seize_task(f->tree->tasks[i], &new_threads, err)) < 0)
+			    (r = seize_task(f, f->tree->tasks[i], &new_threads, err)) < 0)
 				return r;
-		if ((r = await_stops(f, first, err)) < 0)
+		if ((r = await_stops(f, first, err)) < 0 || (r = worker_check(err)) < 0)
 			return r;
-		for (unsigned i = first; i < last; i++)
-			leaderless += f->tree->tasks[i]->leaderless;
-		if (leaderless) /* a thread that calls exec is about to be its leader */
+		if (now_ns() > f->deadline)
+			return refuse_unstoppable(f, first, err);
+		if ((between = count_between_leaders(f, first, last)))
 			usleep(1000);
-	} while (new_threads || f->ended || (leaderless && tries++ < PATIENCE));
+	} while (new_threads || f->again || (between && tries++ < PATIENCE));
 	for (unsigned i = first; i < last; i++)
 		if ((r = drop_ended(f->tree->tasks[i], err)) < 0)
 			return r;

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See seize.h. */
+/*
+ * See seize.h.
+ *
+ * PTRACE_SEIZE waits for a thread of the same process that is in exec, which
+ * waits for the end of the others, which waits for their tracer, us. So with
+ * more than one thread it runs under a timer whose handler leaves the call.
+ */
 #include <linux/kcmp.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include "core/task/seize.h"
 #include "core/util/util.h"
 
-#define EXEC_TRIES 20 /* 1 ms each */
+#define EXEC_TRIES 20      /* 1 ms each */
+#define SEIZE_SLICE 10000  /* us */
 
 int thread_failed(const struct thread *t, int code, const char *what,
                   struct crcore_error *err)
@@ -54,19 +64,68 @@ static bool thread_is_dead(const struct thread *t)
 	return !p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X';
 }
 
+/* The call that the handler may leave; it has no other way to know. */
+static _Thread_local sigjmp_buf *volatile leave;
+
+static void on_timer(int signo)
+{
+	if (leave)
+		siglongjmp(*leave, 1);
+}
+
+void seize_start(struct seize_timer *s)
+{
+	const struct sigaction sa = { .sa_handler = on_timer };
+	const struct itimerval t = { { 0, SEIZE_SLICE }, { 0, SEIZE_SLICE } };
+	sigset_t alarm;
+
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigaction(SIGALRM, &sa, &s->action);
+	sigprocmask(SIG_UNBLOCK, &alarm, &s->mask);
+	setitimer(ITIMER_REAL, &t, NULL);
+}
+
+void seize_stop(struct seize_timer *s)
+{
+	const struct itimerval off = { 0 };
+
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigprocmask(SIG_SETMASK, &s->mask, NULL);
+	sigaction(SIGALRM, &s->action, NULL);
+}
+
+/* 0, or a negative errno; -EINTR: left by the timer. */
+static int try_seize(pid_t tid)
+{
+	sigjmp_buf here;
+	int r = -EINTR;
+
+	if (!sigsetjmp(here, 1)) {
+		leave = &here;
+		r = ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0 ? -errno : 0;
+	}
+	leave = NULL;
+	return r;
+}
+
 int thread_seize(struct thread *t, struct crcore_error *err)
 {
-	for (int tries = 0; ptrace(PTRACE_SEIZE, t->tid, NULL, NULL) < 0; tries++) {
-		int e = errno;
-		if (e == ESRCH || thread_is_dead(t))
+	int r;
+
+	for (int tries = 0; (r = try_seize(t->tid)) < 0; tries++) {
+		if (r == -ESRCH || thread_is_dead(t))
 			return 0;
-		if (e != EPERM)
-			return thread_failed(t, -e, "seize", err);
-		/* One that calls exec while others run becomes the leader. We may know it by its
-		 * old number, and for a moment it cannot be seized. */
 		pid_t by = tracer_of(t);
+		/* Left as it succeeded, or known by its old number: one that calls exec
+		 * while others run becomes the leader. */
 		if (by == getpid())
 			break;
+		if (r == -EINTR)
+			return -EAGAIN;
+		if (r != -EPERM)
+			return thread_failed(t, r, "seize", err);
+		/* For a moment it cannot be seized. */
 		if (tries == EXEC_TRIES || by)
 			return refuse_traced(t, err);
 		usleep(1000);

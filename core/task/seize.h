@@ -6,10 +6,19 @@
 #ifndef CRCORE_TASK_SEIZE_H
 #define CRCORE_TASK_SEIZE_H
 
+#include <signal.h>
 #include "core/task/task.h"
 
-/* 1: seized and asked to stop, 0: it has ended. */
+/* 1: seized and asked to stop, 0: it has ended, -EAGAIN: it cannot be seized before
+ * the ends of threads that we have were waited for (only between seize_start and
+ * seize_stop, which use SIGALRM). */
 int thread_seize(struct thread *, struct crcore_error *);
+struct seize_timer {
+	struct sigaction action;
+	sigset_t mask;
+};
+void seize_start(struct seize_timer *);
+void seize_stop(struct seize_timer *);
 /* Fills the error for a step with the thread that failed. Returns code. */
 int thread_failed(const struct thread *, int code, const char *what, struct crcore_error *);
 /* Fills the error for one that does not stop, with what it waits for. -ETIMEDOUT. */
