@@ -115,6 +115,10 @@ int main(int argc, char **argv)
 	received = get(datagrams[0], SO_RCVBUF);
 	pid = kind_fork(child, NULL);
 	close(stream[1]);
+	/* The child has its word in the queue and sleeps in read. */
+	while (recv(stream[0], buf, 5, MSG_PEEK | MSG_WAITALL) != 5)
+		;
+	kind_until_state(pid, pid, 'S');
 	kind_ready();
 
 	CHECK_EQ(get(packets[1], SO_PEEK_OFF), 3);
