@@ -7,29 +7,31 @@
 #include "core/dump/dump.h"
 #include "core/util/util.h"
 
-/* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
-static int check_namespaces(const struct task *t, struct crcore_error *err)
-{
-	int fd = openat(t->proc, "ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	char theirs[64], ours[64], path[300];
+static const char *const namespaces[PLACES] = {
+	"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts",
+};
 
-	if (!dir) {
-		int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
-		return crcore_fail(err, -e, "cannot look at its namespaces: %s", strerror(e));
-	}
-	for (struct dirent *e; (e = readdir(dir));) {
-		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children"))
-			continue;
-		ssize_t n = readlinkat(fd, e->d_name, theirs, sizeof(theirs) - 1);
-		snprintf(path, sizeof(path), "/proc/self/ns/%s", e->d_name);
-		ssize_t m = readlink(path, ours, sizeof(ours) - 1);
-		if (n < 0 || m < 0 || (n == m && !memcmp(theirs, ours, (size_t)n)))
+/* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
+static int check_namespaces(const struct task *t, struct places *ours, struct crcore_error *err)
+{
+	char theirs[PLACE_MAX], path[40];
+
+	for (unsigned i = 0; i < PLACES; i++) {
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", namespaces[i]);
+		if (!ours->link[i][0] && readlink(path, ours->link[i], PLACE_MAX - 1) < 0)
+			continue; /* the kernel has no such thing */
+		ssize_t n = readlinkat(t->proc, path + strlen("/proc/self/"), theirs, PLACE_MAX - 1);
+		if (n < 0) {
+			int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
+			return crcore_fail(err, -e, "cannot look at its namespaces: %s", strerror(e));
+		}
+		theirs[n] = '\0';
+		if (!strcmp(theirs, ours->link[i]))
 			continue;
 		crcore_advise(err, "run crcore in the same namespaces: nsenter -a -t %d crcore ...",
 		              t->abi.pid);
 		return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore",
-		                   e->d_name);
+		                   namespaces[i]);
 	}
 	return 0;
 }
@@ -54,12 +56,12 @@ static int check_status(const struct task *t, struct crcore_error *err)
 	return 0;
 }
 
-int task_check_place(const struct task *t, struct crcore_error *err)
+int task_check_place(const struct task *t, struct places *ours, struct crcore_error *err)
 {
 	int r = 0;
 
 	if (t->abi.state != CRCORE_TASK_ZOMBIE && (r = check_status(t, err)) == 0)
-		r = check_namespaces(t, err);
+		r = check_namespaces(t, ours, err);
 	if (r < 0)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	return r;

@@ -12,6 +12,17 @@ struct references {
 	struct survey *s;
 	struct blockers *blockers;
 	unsigned first;        /* objects from here on are references */
+	struct seen *seen;     /* mapped files, as the memory map shows them */
+	unsigned nseen;
+};
+
+/* Most mappings are of files that were met shortly before: found by what the
+ * memory map says of them, they need not be looked at again. */
+#define LOOK_BACK 64
+struct seen {
+	uint64_t dev, ino;
+	uint32_t flags;
+	int id;
 };
 
 /* Access that a mapping needs when it is made again: as the file was opened,
@@ -86,11 +97,41 @@ static int refer(struct references *r, struct task *t, const char *path, uint32_
 	return (int)known->abi.id;
 }
 
+static struct object *find_seen(const struct references *r, const struct mapped_file *f,
+                                uint32_t flags)
+{
+	unsigned stop = r->nseen > LOOK_BACK ? r->nseen - LOOK_BACK : 0;
+
+	for (unsigned i = r->nseen; i-- > stop;) {
+		const struct seen *s = &r->seen[i];
+		if (s->ino != f->ino || s->dev != f->dev || s->flags != flags)
+			continue;
+		struct object *o = r->s->objects.v[s->id - 1];
+		if (!strcmp(o->link, f->link))
+			return o;
+	}
+	return NULL;
+}
+
 static int refer_mapping(void *arg, struct mm *mm, const struct mapped_file *f,
                          struct crcore_error *err)
 {
-	return refer(arg, mm->task, f->map_file, CRCORE_USE_MAPPING,
-	             mapping_access(mm->task, f->vma, f->map_file), f->vma, err);
+	struct references *r = arg;
+	uint32_t flags = mapping_access(mm->task, f->vma, f->map_file);
+	struct object *o = find_seen(r, f, flags);
+	int id;
+
+	if (o) {
+		o->abi.holders++;
+		return (int)o->abi.id;
+	}
+	id = refer(r, mm->task, f->map_file, CRCORE_USE_MAPPING, flags, f->vma, err);
+	if (id >= 0) {
+		if (!GROW(r->seen, r->nseen))
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		r->seen[r->nseen++] = (struct seen){ f->dev, f->ino, flags, id };
+	}
+	return id;
 }
 
 static int read_umask(const struct task *t, uint32_t *ret, struct crcore_error *err)
@@ -154,7 +195,7 @@ static int keep_on(struct references *r, struct task *t, int e, struct crcore_er
 
 int survey_references(struct survey *s, struct blockers *blockers, struct crcore_error *err)
 {
-	struct references r = { s, blockers, s->objects.n };
+	struct references r = { .s = s, .blockers = blockers, .first = s->objects.n };
 	int e = 0;
 
 	for (unsigned i = 0; e == 0 && i < s->tree.ntasks; i++) {
@@ -165,5 +206,6 @@ int survey_references(struct survey *s, struct blockers *blockers, struct crcore
 		if (e == 0 && t->mm && t->mm->task == t)
 			e = keep_on(&r, t, refer_mm(&r, t->mm, err), err);
 	}
+	free(r.seen);
 	return e;
 }

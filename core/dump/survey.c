@@ -29,8 +29,10 @@ bool survey_changed(int r)
 
 static int check_places(struct survey *s, struct blockers *blockers, struct crcore_error *err)
 {
+	struct places ours = { 0 };
+
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {
-		int r = task_check_place(s->tree.tasks[i], err);
+		int r = task_check_place(s->tree.tasks[i], &ours, err);
 		if (r < 0 && (!blockers || survey_changed(r)))
 			return r;
 		if (r < 0)

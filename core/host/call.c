@@ -159,9 +159,14 @@ static int make_timer(struct limit *l, pid_t tid, struct crcore_error *err)
 
 int limit_start(struct host *h, struct crcore_error *err)
 {
-	pid_t tid = (pid_t)syscall(SYS_gettid);
+	pid_t tid;
 	sigset_t set;
 
+	if (h->limit && h->limit->depth) { /* of a series: it costs no system call */
+		h->limit->depth++;
+		return 0;
+	}
+	tid = (pid_t)syscall(SYS_gettid);
 	if (!h->limit) {
 		h->limit = calloc(1, sizeof(*h->limit));
 		if (!h->limit)
@@ -170,8 +175,9 @@ int limit_start(struct host *h, struct crcore_error *err)
 	}
 	int rc = h->limit->tid == tid ? 0 : make_timer(h->limit, tid, err);
 
-	if (rc < 0 || h->limit->depth++)
+	if (rc < 0)
 		return rc;
+	h->limit->depth = 1;
 	sigemptyset(&set);
 	sigaddset(&set, LIMIT_SIGNAL);
 	sigprocmask(SIG_UNBLOCK, &set, &h->limit->mask);

@@ -124,12 +124,11 @@ static int by_pid(const void *a, const void *b)
 }
 
 /* All thread ids, the leader's (the smallest is not always it) first. */
-int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
+int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
 {
 	cleanup_free pid_t *v = NULL;
 	unsigned n = 0;
-	struct proc_stat st;
-	int fd = openat(proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r, fd = openat(proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return cannot(proc, "list", "task", err);
 	cleanup_dir DIR *d = fdopendir(fd);
@@ -137,9 +136,6 @@ int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
 		close(fd);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	int r = proc_stat(proc, &st, err);
-	if (r < 0)
-		return r;
 	for (struct dirent *e; (e = readdir(d));)
 		if (isdigit((unsigned char)e->d_name[0]) &&
 		    (r = pid_add(&v, &n, atoi(e->d_name), err)) < 0)
@@ -148,9 +144,9 @@ int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
 		return crcore_fail(err, -ESRCH, "no such process");
 	qsort(v, n, sizeof(*v), by_pid);
 	for (unsigned i = 1; i < n; i++)
-		if (v[i] == st.pid) {
+		if (v[i] == pid) {
 			memmove(v + 1, v, i * sizeof(*v));
-			v[0] = st.pid;
+			v[0] = pid;
 		}
 	*ret = STEAL(v);
 	*ret_n = n;

@@ -71,7 +71,7 @@ int proc_open(pid_t pid, struct crcore_error *);                 /* /proc/PID, O
 /* Reads a whole proc file into a grown, NUL-terminated buffer. Caller frees. */
 int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);
 int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *);
-int proc_tids(int proc, pid_t **ret, unsigned *ret_n, struct crcore_error *);
+int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
 int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
 /* Value of "Key:\t..." in the text of status, NULL if absent. */
 const char *proc_field(const char *status, const char *key);

@@ -194,7 +194,7 @@ int task_threads(struct task *t, struct crcore_error *err)
 {
 	pid_t *tids;
 	unsigned n;
-	int r = t->abi.state == CRCORE_TASK_ZOMBIE ? 0 : proc_tids(t->proc, &tids, &n, err);
+	int r = t->abi.state == CRCORE_TASK_ZOMBIE ? 0 : proc_tids(t->proc, t->abi.pid, &tids, &n, err);
 
 	if (r < 0 || t->abi.state == CRCORE_TASK_ZOMBIE)
 		return r;
