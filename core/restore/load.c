@@ -190,6 +190,7 @@ void restore_unload(struct restore *r)
 	arena_close(&r->arena);
 	layouts_free(&r->layouts);
 	free(r->layout_task);
+	free(r->numbers);
 	births_free(&r->births);
 	objects_close(r);
 	free(r->objects);

@@ -152,22 +152,28 @@ int pids_check(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
-/* Helpers whose number does not matter get one from the upper end, where the
- * kernel, which counts upwards, is not likely to be soon. */
+/* Helpers and loaders, whose number does not matter, get one from the upper end,
+ * where the kernel, which counts upwards, is not likely to be soon. */
+pid_t pids_free(struct restore *r)
+{
+	pid_t at = r->free_below - 1;
+
+	while (at > 1 && (bsearch(&at, r->numbers, r->nnumbers, sizeof(at), by_number) ||
+	                  (!r->only_plan && is_taken(at))))
+		at--;
+	return r->free_below = at;
+}
+
 int pids_choose(struct restore *r, struct crcore_error *err)
 {
 	struct numbers s = { 0 };
-	int ret = r->births.nrounds ? collect(r, &s, err) : 0;
-	pid_t at = pid_max() - 1;
+	int ret = collect(r, &s, err);
 
-	for (unsigned i = 0; i < r->births.n && ret == 0; i++) {
-		if (r->births.v[i].pid)
-			continue;
-		while (at > 1 && (bsearch(&at, s.v, s.n, sizeof(at), by_number) ||
-		                  (!r->only_plan && is_taken(at))))
-			at--;
-		r->births.v[i].pid = at--;
-	}
-	free(s.v);
+	r->numbers = s.v;
+	r->nnumbers = s.n;
+	r->free_below = pid_max();
+	for (unsigned i = 0; i < r->births.n && ret == 0; i++)
+		if (!r->births.v[i].pid)
+			r->births.v[i].pid = pids_free(r);
 	return ret;
 }

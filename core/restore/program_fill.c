@@ -4,16 +4,23 @@
  * in the page file go into one preadv(), whatever mappings they are in: so many
  * small mappings cost little. A call reads at most 1 GiB (the kernel: 2 GiB
  * less a page) in at most 1024 pieces.
+ *
+ * Much is read by several threads: loaders, which exit when they are done. They
+ * are threads because those share the address space and end without a trace.
  */
+#include <linux/sched.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include "core/restore/restore.h"
 
 #define CALL_MAX (1ULL << 30)
 #define PIECES_MAX 1024
+#define LOADER_MIN (64ULL << 20) /* bytes that are worth a thread */
+#define LOADERS_MAX 8
 
 struct batch {
-	struct stub *s;
+	prog *p;
 	uint32_t fd;          /* operation that fetched the page file */
 	struct iovec v[PIECES_MAX];
 	unsigned n;
@@ -23,8 +30,8 @@ struct batch {
 static void flush(struct batch *b)
 {
 	if (b->n)
-		CALL(b->s->p, "read pages", SYS_preadv, EXPECT_EQUAL, (int64_t)b->len, RESULT(b->fd),
-		     DATA(prog_data(b->s->p, b->v, b->n * sizeof(*b->v))), IMM(b->n), IMM(b->offset),
+		CALL(b->p, "read pages", SYS_preadv, EXPECT_EQUAL, (int64_t)b->len, RESULT(b->fd),
+		     DATA(prog_data(b->p, b->v, b->n * sizeof(*b->v))), IMM(b->n), IMM(b->offset),
 		     IMM(0));
 	b->n = 0;
 	b->len = 0;
@@ -48,23 +55,83 @@ static void add(struct batch *b, uint64_t addr, uint64_t len, uint64_t offset)
 	b->len += len;
 }
 
-void fills_build(struct stub *s, const struct layout_fill *f, unsigned n)
+/* The part [from, to) of all bytes, counted over the fills. */
+static void read_part(struct restore *r, prog *p, const struct layout_fill *f, unsigned n,
+                      uint64_t from, uint64_t to)
 {
-	struct batch b = { .s = s };
+	struct batch b = { .p = p, .fd = fetch_fd(r, p, "fetch page file", r->pages_fd) };
+	uint64_t at = 0;
 
-	if (!n)
-		return;
-	b.fd = fetch_fd(s->r, s->p, "fetch page file", s->r->pages_fd);
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t addr = f[i].addr, left = f[i].pages * PAGE, offset = f[i].file_offset;
-		while (left) {
-			uint64_t room = CALL_MAX - (b.len % CALL_MAX), len = left < room ? left : room;
-			add(&b, addr, len, offset);
-			addr += len;
-			offset += len;
-			left -= len;
+	for (unsigned i = 0; i < n && at < to; at += f[i].pages * PAGE, i++) {
+		uint64_t skip = from > at ? from - at : 0, end = to - at;
+		if (end > f[i].pages * PAGE)
+			end = f[i].pages * PAGE;
+		while (skip < end) {
+			uint64_t room = CALL_MAX - (b.len % CALL_MAX);
+			uint64_t len = end - skip < room ? end - skip : room;
+			add(&b, f[i].addr + skip, len, f[i].file_offset + skip);
+			skip += len;
 		}
 	}
 	flush(&b);
-	close_fd(s->p, b.fd);
+	close_fd(p, b.fd);
+}
+
+/* A thread that reads one part, tells it by a word, and exits. */
+static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint64_t from,
+                  uint64_t to, uint64_t word, struct crcore_error *err)
+{
+	struct restore *r = s->r;
+	pid_t tid = pids_free(r);
+	struct clone_args args = {
+		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+		.set_tid = arena_put(&r->arena, &tid, sizeof(tid)),
+		.set_tid_size = 1,
+	};
+	uint64_t at;
+	prog *p = GROW(s->loaders, s->nloaders) ? prog_new() : NULL;
+
+	if (!p)
+		return births_no_memory(err);
+	s->loaders[s->nloaders++] = p;
+	read_part(r, p, f, n, from, to);
+	OP(p, "report to leader", OP_POST, EXPECT_ANY, 0, IMM(word), IMM(1));
+	CALL(p, "exit thread", SYS_exit, EXPECT_ANY, 0, IMM(0));
+	int ret = arena_place(&r->arena, p, &at, err);
+	OP(s->p, "clone loader", OP_SPAWN, EXPECT_EQUAL, tid,
+	   DATA(prog_data(s->p, &args, sizeof(args))), IMM(sizeof(args)), IMM(at));
+	return ret;
+}
+
+static unsigned parts_of(uint64_t total)
+{
+	cpu_set_t set;
+	uint64_t n = total / LOADER_MIN, cpus = 1;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		cpus = (uint64_t)CPU_COUNT(&set);
+	if (n > cpus)
+		n = cpus;
+	return n > LOADERS_MAX ? LOADERS_MAX : n ? (unsigned)n : 1;
+}
+
+int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
+{
+	uint64_t total = 0, word = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		total += f[i].pages * PAGE;
+	if (!total)
+		return 0;
+	const unsigned parts = parts_of(total);
+	const uint64_t size = ALIGN_UP(total / parts, PAGE);
+	if (parts > 1)
+		word = arena_word(&s->r->arena);
+	for (unsigned k = 1; k < parts && ret == 0; k++)
+		ret = loader(s, f, n, k * size, k + 1 == parts ? total : (k + 1) * size, word, err);
+	read_part(s->r, s->p, f, n, 0, parts > 1 ? size : total);
+	if (parts > 1)
+		OP(s->p, "wait for loaders", OP_WAIT, EXPECT_ANY, 0, IMM(word), IMM(parts - 1));
+	return ret;
 }

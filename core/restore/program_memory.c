@@ -157,9 +157,7 @@ int memory_step(struct stub *s, const struct layout *l, unsigned step, struct cr
 	}
 	struct layout_step t = l->steps[step];
 	int r = map_all(s, l->stage + map_at, t.nmaps, NULL, 0, err);
-	if (r == 0)
-		fills_build(s, l->stage_fills + fill_at, t.nfills);
-	return r;
+	return r < 0 ? r : fills_build(s, l->stage_fills + fill_at, t.nfills, err);
 }
 
 static void arrange(struct stub *s, const struct layout *l)
@@ -202,7 +200,8 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
-	fills_build(s, l->fills, l->nfills);
+	if ((r = fills_build(s, l->fills, l->nfills, err)) < 0)
+		return r;
 	advise_ranges(s, "guard", l->guards, l->nguards, MADV_GUARD_INSTALL);
 	mappings_finish(s, l);
 	specials_unpark(s);

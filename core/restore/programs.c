@@ -177,6 +177,8 @@ static void number(struct restore *r)
 		prog_local(s->p)->id = id++;
 		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++)
 			prog_local(s->threads[k - 1])->id = id++;
+		for (unsigned k = 0; k < s->nloaders; k++)
+			prog_local(s->loaders[k])->id = id++;
 	}
 }
 
@@ -214,6 +216,9 @@ void programs_free(struct restore *r)
 		struct stub *s = &r->stubs[i];
 		for (size_t k = 1; s->threads && s->rec && k < s->rec->n_threads; k++)
 			prog_free(s->threads[k - 1]);
+		for (unsigned k = 0; k < s->nloaders; k++)
+			prog_free(s->loaders[k]);
+		free(s->loaders);
 		free(s->threads);
 		free(s->threads_at);
 		free(s->resume_op);

@@ -65,6 +65,8 @@ struct stub {
 	uint64_t stop_word;       /* ... tells that it may be stopped */
 	struct sharing { unsigned n; uint64_t word; } share[NSHARES]; /* those that share with it */
 	struct stub *owner[NSHARES]; /* itself, or whose thing it shares */
+	prog **loaders;           /* threads that only read pages and exit */
+	unsigned nloaders;
 	uint32_t *resume_op;      /* per thread: the call that is to be interrupted, or UINT32_MAX */
 };
 
@@ -102,6 +104,9 @@ struct restore {
 	uint64_t go[NBARRIERS];      /* addresses of words */
 	uint64_t round_word, *round_ready, *round_done;
 	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
+	pid_t *numbers;              /* all pids and tids of the tree, ascending */
+	unsigned nnumbers;
+	pid_t free_below;            /* where to look for a free number next */
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
 };
@@ -119,6 +124,7 @@ bool has_capability(uint32_t cap);
 /* pids.c */
 int pids_check(struct restore *, struct crcore_error *);
 int pids_choose(struct restore *, struct crcore_error *); /* free numbers for helpers */
+pid_t pids_free(struct restore *);                        /* one more */
 void pids_explain(struct restore *, pid_t pid, struct crcore_error *); /* who has it? */
 
 /* objects.c */
@@ -156,7 +162,7 @@ void specials_unpark(struct stub *);
 const struct layout *layout_of(const struct stub *);               /* program_memory.c */
 int memory_step(struct stub *, const struct layout *, unsigned step, struct crcore_error *);
 int memory_build(struct stub *, struct crcore_error *);
-void fills_build(struct stub *, const struct layout_fill *, unsigned n);  /* program_fill.c */
+int fills_build(struct stub *, const struct layout_fill *, unsigned n, struct crcore_error *);
 int mm_map_build(struct stub *, struct crcore_error *);            /* program_mm.c */
 void mappings_finish(struct stub *, const struct layout *);
 int files_build(struct stub *, struct crcore_error *);             /* program_files.c */

@@ -57,21 +57,32 @@ static void await_failed(prog *p)
 	}
 }
 
+static prog *program_with(const struct stub *s, uint32_t id)
+{
+	size_t threads = s->threads ? s->rec->n_threads - 1 : 0;
+
+	if (prog_local(s->p)->id == id)
+		return s->p;
+	for (size_t k = 0; k < threads; k++)
+		if (prog_local(s->threads[k])->id == id)
+			return s->threads[k];
+	for (unsigned k = 0; k < s->nloaders; k++)
+		if (prog_local(s->loaders[k])->id == id)
+			return s->loaders[k];
+	return NULL;
+}
+
 static int report_failure(struct restore *r, uint32_t id, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < r->births.n; i++) {
-		struct stub *s = &r->stubs[i];
-		size_t threads = s->threads ? s->rec->n_threads : 1;
-		for (unsigned k = 0; k < threads; k++) {
-			prog *p = k ? s->threads[k - 1] : s->p;
-			if (prog_local(p)->id != id)
-				continue;
-			await_failed(p);
-			int ret = prog_failure(p, r->births.v[i].pid, err);
-			if (err->code == -EEXIST)
-				crcore_advise(err, "a process took one of its pids meanwhile; try again");
-			return ret;
-		}
+		prog *p = program_with(&r->stubs[i], id);
+		if (!p)
+			continue;
+		await_failed(p);
+		int ret = prog_failure(p, r->births.v[i].pid, err);
+		if (err->code == -EEXIST)
+			crcore_advise(err, "a process took one of its pids meanwhile; try again");
+		return ret;
 	}
 	return crcore_fail(err, -EIO, "a task failed, and nobody knows which");
 }
