@@ -70,9 +70,9 @@ void survey_free(struct survey *);
 bool survey_changed(int r);
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
-#define PLACES 8
-#define PLACE_MAX 64
-struct places { char link[PLACES][PLACE_MAX]; }; /* where we are ourselves; begins empty */
+#define PLACES 16
+struct place { char name[40], link[64]; };
+struct places { struct place v[PLACES]; unsigned n; }; /* where we are ourselves; begins empty */
 int task_check_place(const struct task *, struct places *ours, struct crcore_error *);
 /* A root whose session or group is led by somebody outside needs dump.shell-job. */
 int tree_check_session(const struct tree *, bool shell_job, struct crcore_error *);

@@ -7,33 +7,47 @@
 #include "core/dump/dump.h"
 #include "core/util/util.h"
 
-static const char *const namespaces[PLACES] = {
-	"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts",
-};
+/* Our own namespaces, each by its name and what it leads to. */
+static int read_ours(struct places *ours, struct crcore_error *err)
+{
+	int fd = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir)
+		return crcore_fail(err, -errno, "cannot look at our namespaces: %s", strerror(errno));
+	for (struct dirent *e; (e = readdir(dir)) && ours->n < PLACES;) {
+		struct place *p = &ours->v[ours->n];
+		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children") ||
+		    readlinkat(fd, e->d_name, p->link, sizeof(p->link) - 1) < 0)
+			continue;
+		snprintf(p->name, sizeof(p->name), "ns/%.30s", e->d_name);
+		ours->n++;
+	}
+	return 0;
+}
 
 /* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
 static int check_namespaces(const struct task *t, struct places *ours, struct crcore_error *err)
 {
-	char theirs[PLACE_MAX], path[40];
+	char theirs[sizeof(ours->v[0].link)];
+	int r = ours->n ? 0 : read_ours(ours, err);
 
-	for (unsigned i = 0; i < PLACES; i++) {
-		snprintf(path, sizeof(path), "/proc/self/ns/%s", namespaces[i]);
-		if (!ours->link[i][0] && readlink(path, ours->link[i], PLACE_MAX - 1) < 0)
-			continue; /* the kernel has no such thing */
-		ssize_t n = readlinkat(t->proc, path + strlen("/proc/self/"), theirs, PLACE_MAX - 1);
+	for (unsigned i = 0; r == 0 && i < ours->n; i++) {
+		const struct place *p = &ours->v[i];
+		ssize_t n = readlinkat(t->proc, p->name, theirs, sizeof(theirs) - 1);
 		if (n < 0) {
 			int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
 			return crcore_fail(err, -e, "cannot look at its namespaces: %s", strerror(e));
 		}
 		theirs[n] = '\0';
-		if (!strcmp(theirs, ours->link[i]))
+		if (!strcmp(theirs, p->link))
 			continue;
 		crcore_advise(err, "run crcore in the same namespaces: nsenter -a -t %d crcore ...",
 		              t->abi.pid);
 		return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore",
-		                   namespaces[i]);
+		                   p->name + strlen("ns/"));
 	}
-	return 0;
+	return r;
 }
 
 static int check_status(const struct task *t, struct crcore_error *err)
