@@ -62,6 +62,16 @@ class Job:
     def alive(self, pid):
         return crtest.start_time(pid) != 0
 
+    def dump(self, pid, image, *args):
+        """False if the job had ended by itself before the dump could begin."""
+        try:
+            self.crcore.dump(pid, image, *args)
+        except Failure:
+            if self.alive(pid):
+                raise
+            return False
+        return True
+
     def disturbed(self, times, seed=1):
         """Dumps and restores `times` times at random moments spread over the job."""
         rng = random.Random(seed)
@@ -73,7 +83,8 @@ class Job:
                 break
             image = self.image()
             start = time.monotonic()
-            self.crcore.dump(pid, image)
+            if not self.dump(pid, image):
+                break
             middle = time.monotonic()
             if mine:
                 target.killed()
@@ -97,7 +108,8 @@ class Job:
             if target.proc.poll() is not None:
                 break
             image = self.image()
-            self.crcore.dump(target.pid, image, "-R")
+            if not self.dump(target.pid, image, "-R"):
+                break
             shutil.rmtree(image)
         status = target.wait(self.limit)
         if status:
