@@ -85,8 +85,8 @@ static int due_handler(const struct frame *f, struct action *ret)
 	return 0;
 }
 
-/* An interrupted system call goes on, or ends, as the kernel would have it. */
-static void settle_call(struct frame *f)
+/* An interrupted system call goes on, or ends, as the kernel would have it; bare: goes on. */
+static void settle_call(struct frame *f, int bare)
 {
 	struct action a;
 	int64_t r = arch_frame_result(f);
@@ -94,7 +94,7 @@ static void settle_call(struct frame *f)
 
 	if (r != -RESTART_SYS && r != -RESTART_NOINTR && r != -RESTART_NOHAND && r != -RESTART_BLOCK)
 		return;
-	handled = r != -RESTART_NOINTR && due_handler(f, &a);
+	handled = !bare && r != -RESTART_NOINTR && due_handler(f, &a);
 	if (handled && !(r == -RESTART_SYS && (a.flags & RESTART_FLAG)))
 		arch_frame_set_result(f, -E_INTR);
 	else
@@ -110,9 +110,9 @@ static _Noreturn void leave(struct program *p, struct region *r)
 {
 	__atomic_store_n(&p->state, PROGRAM_LEFT, __ATOMIC_RELEASE);
 	wake(&r->life[0]);
-	if (p->orphan == ORPHAN_RETURN) {
+	if (p->orphan != ORPHAN_EXIT) {
 		struct frame *f = (struct frame *)(uintptr_t)p->frame;
-		settle_call(f);
+		settle_call(f, p->orphan == ORPHAN_RETURN_BARE);
 		return_to_application(f);
 	}
 	for (;;)

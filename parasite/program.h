@@ -63,7 +63,9 @@ enum program_state {
 	PROGRAM_LEFT = 4,   /* orphaned, on its way out */
 };
 
-enum orphan_action { ORPHAN_RETURN = 0, ORPHAN_EXIT = 1 };
+/* ORPHAN_RETURN_BARE: with the fewest system calls, for a filter of them applies
+ * to the task again as soon as its tracer is dead. */
+enum orphan_action { ORPHAN_RETURN = 0, ORPHAN_EXIT = 1, ORPHAN_RETURN_BARE = 2 };
 
 struct program {
 	uint32_t state;     /* enum program_state; a futex */
@@ -72,7 +74,7 @@ struct program {
 	uint32_t failed_op;
 	uint64_t ops;       /* address of struct op[nops] */
 	uint64_t stack_top; /* 16-byte aligned */
-	uint64_t frame;     /* ORPHAN_RETURN: address of a struct frame (arch/), the application's
+	uint64_t frame;     /* ORPHAN_RETURN*: address of a struct frame (arch/), the application's
 	                     * registers and signal mask; 0 with ORPHAN_EXIT */
 	uint64_t region;    /* address of struct region */
 	uint32_t id;        /* number for messages: index of the program in the region */

@@ -73,7 +73,8 @@ bool survey_changed(int r);
 #define PLACES 16
 struct place { char name[40], link[64]; };
 struct places { struct place v[PLACES]; unsigned n; }; /* where we are ourselves; begins empty */
-int task_check_place(const struct task *, struct places *ours, struct crcore_error *);
+/* filters: a plugin keeps what seccomp allows a thread. */
+int task_check_place(const struct task *, struct places *ours, bool filters, struct crcore_error *);
 /* A root whose session or group is led by somebody outside needs dump.shell-job. */
 int tree_check_session(const struct tree *, bool shell_job, struct crcore_error *);
 

@@ -50,7 +50,7 @@ static int check_namespaces(const struct task *t, struct places *ours, struct cr
 	return r;
 }
 
-static int check_status(const struct task *t, struct crcore_error *err)
+static int check_status(const struct task *t, bool filters, struct crcore_error *err)
 {
 	cleanup_free char *status = NULL;
 	int r = proc_read(t->proc, "status", &status, NULL, err);
@@ -63,18 +63,20 @@ static int check_status(const struct task *t, struct crcore_error *err)
 		crcore_advise(err, "end the tracer (a debugger, strace) or let it detach first");
 		return crcore_fail(err, -EBUSY, "it is traced by process %d", by);
 	}
-	if (seccomp && *seccomp != '0') {
-		crcore_advise(err, "start the program without a system call filter");
-		return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which cannot be saved yet");
+	if (!filters && seccomp && *seccomp != '0') {
+		crcore_advise(err, "load a plugin that keeps it: --plugins=+seccomp");
+		return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which no plugin that is loaded "
+		                   "keeps");
 	}
 	return 0;
 }
 
-int task_check_place(const struct task *t, struct places *ours, struct crcore_error *err)
+int task_check_place(const struct task *t, struct places *ours, bool filters,
+                     struct crcore_error *err)
 {
 	int r = 0;
 
-	if (t->abi.state != CRCORE_TASK_ZOMBIE && (r = check_status(t, err)) == 0)
+	if (t->abi.state != CRCORE_TASK_ZOMBIE && (r = check_status(t, filters, err)) == 0)
 		r = check_namespaces(t, ours, err);
 	if (r < 0)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);

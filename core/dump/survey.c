@@ -27,12 +27,14 @@ bool survey_changed(int r)
 	return r == -EAGAIN || r == -ESRCH;
 }
 
-static int check_places(struct survey *s, struct blockers *blockers, struct crcore_error *err)
+static int check_places(struct survey *s, struct host *host, struct blockers *blockers,
+                        struct crcore_error *err)
 {
+	const bool filters = host_keeps(host, "seccomp");
 	struct places ours = { 0 };
 
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {
-		int r = task_check_place(s->tree.tasks[i], &ours, err);
+		int r = task_check_place(s->tree.tasks[i], &ours, filters, err);
 		if (r < 0 && (!blockers || survey_changed(r)))
 			return r;
 		if (r < 0)
@@ -46,7 +48,7 @@ int survey_take(struct survey *s, struct host *host, struct blockers *blockers,
 {
 	int r;
 
-	if ((r = worker_check(err)) < 0 || (r = check_places(s, blockers, err)) < 0 ||
+	if ((r = worker_check(err)) < 0 || (r = check_places(s, host, blockers, err)) < 0 ||
 	    (r = survey_sharing(s, err)) < 0)
 		return r;
 	return survey_objects(s, host, blockers, err);

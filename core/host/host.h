@@ -65,6 +65,8 @@ int host_load(struct policy *, struct host **ret, struct crcore_error *);
 int host_look(struct policy *, struct host **ret, struct crcore_error *);
 void host_free(struct host *); /* runs close; NULL is fine */
 struct crcore_ctx *host_find(struct host *, const char *name);
+/* Does some plugin say that it keeps this of tasks? (struct crcore_plugin, keeps) */
+bool host_keeps(const struct host *, const char *what);
 
 /* Plugins in the order of a stage, computed from before/after and the policy.
  * Owned by the host. Computed and checked for every stage at load. */
@@ -85,6 +87,8 @@ int host_run(struct host *, enum stage, struct crcore_error *);
 int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);
 int host_emit(struct host *, const struct crcore_task *, uint32_t phase, struct crcore_program *,
               struct crcore_error *);
+int host_emit_thread(struct host *, const struct crcore_task *, uint32_t thread,
+                     struct crcore_program *, struct crcore_error *);
 
 /* Offers obj to all; *ret_ctx gets the winner. -ENOTSUP if nobody claims it,
  * -EEXIST on a tie: err names the object and the plugins. A claim that

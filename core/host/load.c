@@ -246,6 +246,15 @@ void host_free(struct host *h)
 	free(h);
 }
 
+bool host_keeps(const struct host *h, const char *what)
+{
+	for (unsigned i = 0; i < h->nplugins; i++)
+		for (const char *const *k = h->plugins[i]->p.keeps; k && *k; k++)
+			if (!strcmp(*k, what))
+				return true;
+	return false;
+}
+
 struct crcore_ctx *host_find(struct host *h, const char *name)
 {
 	for (unsigned i = 0; i < h->nplugins; i++)

@@ -11,7 +11,7 @@ struct hook_args {
 	int (*hook)(void *state, struct crcore_error *);
 	const struct crcore_task *task;
 	struct crcore_program *program;
-	uint32_t phase;
+	uint32_t phase, thread;
 };
 
 /* The hooks with no argument but the state. */
@@ -40,7 +40,7 @@ bool stage_has_hook(const struct crcore_plugin *p, enum stage s)
 	case STAGE_LOAD: return p->load_record;
 	case STAGE_PLAN: return p->plan;
 	case STAGE_CREATE: return p->create;
-	case STAGE_EMIT: return p->emit;
+	case STAGE_EMIT: return p->emit || p->emit_thread;
 	default: return plain_hook(p, s);
 	}
 }
@@ -63,7 +63,14 @@ static int call_emit(struct crcore_ctx *ctx, void *arg, struct crcore_error *err
 {
 	struct hook_args *a = arg;
 
-	return ctx->p.emit(ctx->state, a->task, a->phase, a->program, err);
+	return ctx->p.emit ? ctx->p.emit(ctx->state, a->task, a->phase, a->program, err) : 0;
+}
+
+static int call_emit_thread(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return ctx->p.emit_thread ? ctx->p.emit_thread(ctx->state, a->task, a->thread, a->program, err) : 0;
 }
 
 /* A failure ends the stage, but for release: that is everybody's last chance. */
@@ -116,4 +123,12 @@ int host_emit(struct host *h, const struct crcore_task *task, uint32_t phase,
 	struct hook_args a = { .task = task, .program = program, .phase = phase };
 
 	return run_all(h, STAGE_EMIT, &a, call_emit, err);
+}
+
+int host_emit_thread(struct host *h, const struct crcore_task *task, uint32_t thread,
+                     struct crcore_program *program, struct crcore_error *err)
+{
+	struct hook_args a = { .task = task, .program = program, .thread = thread };
+
+	return run_all(h, STAGE_EMIT, &a, call_emit_thread, err);
 }

@@ -122,6 +122,14 @@ static uint32_t service_call(struct crcore_program *p, const char *label, uint32
 	return op;
 }
 
+static void service_pointer(struct crcore_program *p, uint32_t at, uint64_t at_offset, uint32_t to,
+                            uint64_t to_offset)
+{
+	service_enter();
+	prog_pointer(p, at, at_offset, to, to_offset);
+	service_leave();
+}
+
 static int service_need(struct crcore_ctx *ctx, uint32_t id, struct crcore_error *err)
 {
 	const struct host_services *s = &ctx->host->services;
@@ -163,4 +171,5 @@ const struct crcore_host host_table = {
 	.answer = prog_answer,
 	.need = service_need,
 	.fetch = service_fetch,
+	.pointer = service_pointer,
 };

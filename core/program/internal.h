@@ -19,12 +19,15 @@ struct prog_op {
 };
 
 struct prog_ref { size_t offset, len; };
+struct prog_pointer { uint32_t at, to; uint64_t at_offset, to_offset; };
 
 struct crcore_program {
 	struct prog_op *ops;
 	uint32_t nops;
 	struct prog_ref *refs;
 	uint32_t nrefs;
+	struct prog_pointer *pointers; /* addresses of data in data */
+	uint32_t npointers;
 	uint8_t *data;
 	size_t data_len, data_cap;
 	int broken;    /* errno of the first append that failed */

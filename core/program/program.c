@@ -22,6 +22,7 @@ void prog_free(prog *p)
 		return;
 	free(p->ops);
 	free(p->refs);
+	free(p->pointers);
 	free(p->data);
 	free(p);
 }
@@ -121,9 +122,28 @@ void prog_patch_data(prog *p, uint32_t ref, size_t offset, const void *bytes, si
 		broken(p, -EINVAL);
 }
 
+void prog_pointer(prog *p, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t to_offset)
+{
+	if (p->broken)
+		return;
+	if (at >= p->nrefs || to >= p->nrefs || p->refs[at].len < sizeof(uint64_t) ||
+	    at_offset > p->refs[at].len - sizeof(uint64_t) || to_offset > p->refs[to].len)
+		broken(p, -EINVAL);
+	else if (!GROW(p->pointers, p->npointers))
+		broken(p, -ENOMEM);
+	else
+		p->pointers[p->npointers++] = (struct prog_pointer){ at, to, at_offset, to_offset };
+}
+
 uint32_t prog_nops(const prog *p)
 {
 	return p->nops;
+}
+
+void prog_cut(prog *p, uint32_t n)
+{
+	if (n < p->nops)
+		p->nops = n;
 }
 
 size_t prog_ops_offset(void)
@@ -193,6 +213,15 @@ static void place_op(const prog *p, const struct prog_op *from, struct op *to, u
 	}
 }
 
+static void place_pointers(const prog *p, uint8_t *local, uint64_t remote)
+{
+	for (uint32_t i = 0; i < p->npointers; i++) {
+		const struct prog_pointer *q = &p->pointers[i];
+		uint64_t address = remote + p->refs[q->to].offset + q->to_offset;
+		memcpy(local + p->refs[q->at].offset + q->at_offset, &address, sizeof(address));
+	}
+}
+
 int prog_place(prog *p, void *local, uint64_t remote, struct crcore_error *err)
 {
 	struct program *head = local;
@@ -212,6 +241,7 @@ int prog_place(prog *p, void *local, uint64_t remote, struct crcore_error *err)
 		place_op(p, &p->ops[i], &ops[i], remote + data);
 	if (p->data_len)
 		memcpy((uint8_t *)local + data, p->data, p->data_len);
+	place_pointers(p, (uint8_t *)local + data, remote + data);
 	p->local = local;
 	return 0;
 }

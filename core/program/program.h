@@ -17,10 +17,11 @@ typedef struct crcore_program prog;
 prog *prog_new(void);
 void prog_free(prog *); /* NULL is fine */
 
-/* As data() and call() of struct crcore_host. */
+/* As data(), call() and pointer() of struct crcore_host. */
 uint32_t prog_data(prog *, const void *bytes, size_t len);
 uint32_t prog_call(prog *, const char *label, uint32_t nr, const struct crcore_arg args[6],
                    uint32_t expect, int64_t want);
+void prog_pointer(prog *, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t to_offset);
 /* An op other than a system call (OP_SPAWN, OP_WAIT, OP_POST, OP_EXIT). */
 uint32_t prog_op(prog *, const char *label, uint16_t code, const struct crcore_arg args[6],
                  uint32_t expect, int64_t want);
@@ -41,6 +42,8 @@ void prog_patch_arg(prog *, uint32_t op, unsigned arg, struct crcore_arg value);
 void prog_patch_data(prog *, uint32_t ref, size_t offset, const void *bytes, size_t len);
 
 uint32_t prog_nops(const prog *);
+/* Takes back the last operations, so that n are left; nothing may refer to them. */
+void prog_cut(prog *, uint32_t n);
 size_t prog_size(const prog *); /* bytes prog_place() needs, 64-byte multiple, stack included */
 
 /*

@@ -32,6 +32,7 @@ int arena_size(struct restore *r)
 		size += r->rec.files[i]->n_fds * (4 << 10);
 	for (unsigned i = 0; i < r->rec.nmms; i++)
 		size += r->rec.mms[i]->n_vmas * (4 << 10) + r->rec.mms[i]->n_runs * 1024;
+	size += held_size(r);
 	r->arena.limit = ALIGN_UP(size, 2 << 20);
 	r->arena.size = r->arena.limit + PARK_SIZE;
 	return 0;

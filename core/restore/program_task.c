@@ -8,6 +8,9 @@
  *   threads, what plugins must do late, signals, timers, limits
  *   attributes and credentials              (from here on without privileges)
  *   all complete, timers run, the interrupted call goes on
+ *
+ * Where a plugin has something that a thread must do last (program_held.c) its
+ * credentials come after that, and after "all complete".
  */
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -120,15 +123,34 @@ static void dumpable_build(struct stub *s)
 		     IMM(s->mm->dumpable));
 }
 
-static void last_build(struct stub *s)
+static void rights_build(struct stub *s)
 {
+	thread_creds(s->p, s->r->own, s->rec->threads[0]);
+	dumpable_build(s);
+}
+
+static int last_build(struct stub *s, struct crcore_error *err)
+{
+	int r = held_look(s, err);
+
+	if (r < 0)
+		return r;
+	if (!s->held[0])
+		rights_build(s);
 	barrier_arrive(s, BUILT);
 	if (s->rec->state != CRCORE__TASK_STATE__STOPPED)
 		barrier_wait(s, s->p, BUILT);
 	timers_arm(s);
 	if (s->stop_word)
 		OP(s->p, "be ready to stop", OP_POST, EXPECT_ANY, 0, IMM(s->stop_word), IMM(1));
+	if (s->held[0]) {
+		if ((r = held_build(s, s->p, 0, err)) < 0)
+			return r;
+		rights_build(s);
+		held_end(s, s->p, 0);
+	}
 	thread_resume(s, s->p, 0);
+	return 0;
 }
 
 int process_build(struct stub *s, struct crcore_error *err)
@@ -148,8 +170,7 @@ int process_build(struct stub *s, struct crcore_error *err)
 			return r;
 		limits_build(s);
 		thread_attributes(s->p, s->r->own, s->rec->threads[0]);
-		dumpable_build(s);
-		last_build(s);
+		r = last_build(s, err);
 	}
 	return r < 0 ? r : arena_place(&s->r->arena, s->p, &s->at, err);
 }

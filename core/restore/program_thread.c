@@ -82,7 +82,7 @@ static void set_lists(prog *p, const Crcore__Thread *t)
 	}
 }
 
-/* Everything that does not depend on what other tasks do. Credentials end it. */
+/* Everything that does not depend on what other tasks do, but for credentials. */
 void thread_attributes(prog *p, const struct own *own, const Crcore__Thread *t)
 {
 	char comm[16] = "";
@@ -97,6 +97,11 @@ void thread_attributes(prog *p, const struct own *own, const Crcore__Thread *t)
 		     IMM(t->timer_slack));
 	if (t->personality != own->personality)
 		CALL(p, "set personality", SYS_personality, EXPECT_OK, 0, IMM(t->personality));
+}
+
+/* The end of its privileges, and what would not outlive it. */
+void thread_creds(prog *p, const struct own *own, const Crcore__Thread *t)
+{
 	if (t->creds)
 		creds_build(p, own, t->creds);
 	if (t->pdeath_signal)
@@ -108,10 +113,15 @@ void thread_attributes(prog *p, const struct own *own, const Crcore__Thread *t)
 int thread_build(struct stub *s, unsigned thread, struct crcore_error *err)
 {
 	prog *p = s->threads[thread - 1];
+	int r;
 
 	thread_attributes(p, s->r->own, s->rec->threads[thread]);
 	pending_build(s, p, thread);
+	if ((r = held_build(s, p, thread, err)) < 0)
+		return r;
+	thread_creds(p, s->r->own, s->rec->threads[thread]);
 	OP(p, "report to leader", OP_POST, EXPECT_ANY, 0, IMM(s->threads_word), IMM(1));
+	held_end(s, p, thread);
 	thread_resume(s, p, thread);
 	return arena_place(&s->r->arena, p, &s->threads_at[thread - 1], err);
 }

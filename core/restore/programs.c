@@ -75,7 +75,8 @@ static int stub_init(struct restore *r, struct stub *s, unsigned birth, struct c
 	s->threads = calloc(n, sizeof(*s->threads));
 	s->threads_at = calloc(n, sizeof(*s->threads_at));
 	s->resume_op = calloc(n, sizeof(*s->resume_op));
-	if (!s->threads || !s->threads_at || !s->resume_op)
+	s->held = calloc(n, sizeof(*s->held));
+	if (!s->threads || !s->threads_at || !s->resume_op || !s->held)
 		return births_no_memory(err);
 	for (size_t i = 0; i < n; i++)
 		s->resume_op[i] = UINT32_MAX;
@@ -115,8 +116,10 @@ static void stub_words(struct restore *r, struct stub *s)
 			s->share[i].word = arena_word(a);
 	if (!s->rec)
 		return;
-	if (s->rec->n_threads > 1)
+	if (s->rec->n_threads > 1) {
 		s->threads_word = arena_word(a);
+		s->held_word = arena_word(a);
+	}
 	if (s->rec->state == CRCORE__TASK_STATE__STOPPED)
 		s->stop_word = arena_word(a);
 	if (has_pending(s->rec) && !s->owner[SHARE_SIGHAND]->actions_word)
@@ -132,6 +135,7 @@ static int words(struct restore *r, struct crcore_error *err)
 		r->go[b] = arena_word(a);
 	r->round_word = arena_word(a);
 	r->resume_word = arena_word(a);
+	r->held_word = arena_word(a);
 	r->round_ready = calloc(n ? n : 1, sizeof(*r->round_ready));
 	r->round_done = calloc(n ? n : 1, sizeof(*r->round_done));
 	if (!r->round_ready || !r->round_done)
@@ -222,6 +226,7 @@ void programs_free(struct restore *r)
 		free(s->threads);
 		free(s->threads_at);
 		free(s->resume_op);
+		free(s->held);
 		prog_free(s->p);
 	}
 	free(r->stubs);

@@ -68,6 +68,8 @@ struct stub {
 	prog **loaders;           /* threads that only read pages and exit */
 	unsigned nloaders;
 	uint32_t *resume_op;      /* per thread: the call that is to be interrupted, or UINT32_MAX */
+	bool *held;               /* per thread: it ends only when all are traced (program_held.c) */
+	uint64_t held_word;       /* ... tells that what the leader does then is done */
 };
 
 enum barrier { BORN, GROUPED, FAMILY, BUILT, NBARRIERS };
@@ -104,6 +106,8 @@ struct restore {
 	uint64_t go[NBARRIERS];      /* addresses of words */
 	uint64_t round_word, *round_ready, *round_done;
 	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
+	uint64_t held_word;          /* threads that are held add to it at their end ... */
+	unsigned nheld;              /* ... this many */
 	pid_t *numbers;              /* all pids and tids of the tree, ascending */
 	unsigned nnumbers;
 	pid_t free_below;            /* where to look for a free number next */
@@ -170,6 +174,11 @@ int fs_build(struct stub *, struct crcore_error *);
 void threads_spawn(struct stub *);                                 /* program_thread.c */
 int thread_build(struct stub *, unsigned thread, struct crcore_error *);
 void thread_attributes(prog *, const struct own *, const Crcore__Thread *);
+void thread_creds(prog *, const struct own *, const Crcore__Thread *);
+int held_look(struct stub *, struct crcore_error *);               /* program_held.c */
+int held_build(struct stub *, prog *, unsigned thread, struct crcore_error *);
+void held_end(struct stub *, prog *, unsigned thread);
+uint64_t held_size(struct restore *);
 void thread_resume(struct stub *, prog *, unsigned thread);        /* program_resume.c */
 void creds_build(prog *, const struct own *, const Crcore__Creds *); /* program_creds.c */
 void signals_build(struct stub *);                                 /* program_signals.c */
@@ -209,6 +218,9 @@ int root_clone(const struct root_request *, int memfd, int pidfd, struct crcore_
 
 /* run.c */
 int restore_run(struct restore *, struct crcore_error *);
+/* Anything that ends a wait for programs: a failure, the deadline; *look: when to look
+ * for tasks that are gone. */
+int run_check(struct restore *, uint64_t deadline, uint64_t *look, struct crcore_error *);
 /* settle.c */
 int restore_settle(struct restore *, struct crcore_error *);
 int restore_release(struct restore *, struct crcore_error *);

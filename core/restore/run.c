@@ -17,12 +17,14 @@
 /* ---- which programs must come to their end ------------------------------------------------- */
 
 /* Those of stopped tasks are stopped anywhere behind their last barrier; those that
- * go on with an interrupted call wait in it. settle.c looks after both. */
+ * go on with an interrupted call wait in it; those that are held wait until all are
+ * traced. settle.c looks after them. */
 static bool comes_to_end(const struct stub *s, unsigned thread)
 {
 	if (!s->rec || s->r->births.v[s->birth].zombie)
 		return true;
-	return s->rec->state != CRCORE__TASK_STATE__STOPPED && s->resume_op[thread] == UINT32_MAX;
+	return s->rec->state != CRCORE__TASK_STATE__STOPPED && s->resume_op[thread] == UINT32_MAX &&
+	       !s->held[thread];
 }
 
 static bool is_done(prog *p)
@@ -141,7 +143,7 @@ static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
 }
 
 /* Everything that ends the wait but completion. */
-static int check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
+int run_check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
 {
 	struct region *region = arena_region(&r->arena);
 	uint32_t failed = __atomic_load_n(&region->failed, __ATOMIC_ACQUIRE);
@@ -174,7 +176,7 @@ static int wait_for_programs(struct restore *r, struct crcore_error *err)
 	for (;;) {
 		for (int i = 0; i < 3; i++)
 			seen[i] = __atomic_load_n(word[i], __ATOMIC_SEQ_CST);
-		int ret = check(r, deadline, &look, err);
+		int ret = run_check(r, deadline, &look, err);
 		if (ret < 0)
 			return ret;
 		if (seen[GO] && count(r, true) == 0)
@@ -196,7 +198,7 @@ static int stop_root(struct restore *r, struct crcore_error *err)
 	uint32_t *word = arena_local(&r->arena, s->stop_word), seen = 0;
 	uint64_t look = 0;
 	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
-		int ret = check(r, UINT64_MAX, &look, err);
+		int ret = run_check(r, UINT64_MAX, &look, err);
 		if (ret < 0)
 			return ret;
 		wait_words(&word, &seen, 1);

@@ -66,8 +66,11 @@ static int seize(struct stub *s, unsigned thread, struct crcore_error *err)
 {
 	pid_t tid = tid_of(s, thread);
 
-	return ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL) < 0
-	       ? lost(s, tid, -errno, "cannot seize it", err) : 0;
+	/* Should it get a filter of system calls, none is in force until it is let go. */
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) < 0 &&
+	    (s->held[thread] || ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_EXITKILL) < 0))
+		return lost(s, tid, -errno, "cannot seize it", err);
+	return 0;
 }
 
 /* Only now may threads go on with interrupted waits: in there they do not notice
@@ -78,6 +81,35 @@ static void let_resume(struct restore *r)
 
 	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* A thread that was to be stopped, as its task was, does the rest all the same. */
+static int keep_going(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	pid_t tid = tid_of(s, thread);
+	int status, r = s->held[thread] ? stop_next(tid, 0, &status) : 0;
+
+	if (r < 0 || (r && !WIFSTOPPED(status)))
+		return lost(s, tid, -ESRCH, "cannot be led to its end", err);
+	if (r && ptrace(PTRACE_CONT, tid, NULL, (long)stop_signal(status)) < 0)
+		return lost(s, tid, -errno, "cannot be led to its end", err);
+	return 0;
+}
+
+/* Waits until the threads that were held back have done what they must do last. */
+static int await_held(struct restore *r, struct crcore_error *err)
+{
+	uint32_t *word = arena_local(&r->arena, r->held_word), seen;
+	uint64_t deadline = now_ns() + PATIENCE, look = now_ns() + PATIENCE;
+	struct timespec slice = { 0, 1000000 };
+
+	while ((seen = __atomic_load_n(word, __ATOMIC_ACQUIRE)) < r->nheld) {
+		int ret = run_check(r, deadline, &look, err);
+		if (ret < 0 || (ret = each_thread(r, keep_going, err)) < 0)
+			return ret;
+		syscall(SYS_futex, word, FUTEX_WAIT, seen, &slice, NULL, 0);
+	}
+	return 0;
 }
 
 static int interrupt(struct stub *s, unsigned thread, struct crcore_error *err)
@@ -273,7 +305,7 @@ int restore_settle(struct restore *r, struct crcore_error *err)
 	if ((ret = each_thread(r, seize, err)) < 0)
 		return ret;
 	let_resume(r);
-	if ((ret = each_thread(r, interrupt, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
+	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, interrupt, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
 	    (ret = each_thread(r, leave_region, err)) < 0 || (ret = each_thread(r, load_state, err)) < 0 ||
 	    (ret = each_thread(r, set_oom_score, err)) < 0 ||
 	    (ret = host_run(r->host, STAGE_SETTLE, err)) < 0)

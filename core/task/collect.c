@@ -71,16 +71,6 @@ static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_err
 	return group_fields(status, c, err);
 }
 
-/* A filter could forbid, or kill for, what the interpreter has to call. */
-static int refuse_seccomp(const struct thread *t, const char *status, struct crcore_error *err)
-{
-	if (hex_field(status, "Seccomp") == 0)
-		return 0;
-	crcore_fail_at(err, t->task->abi.pid, -1, "thread %d", t->tid);
-	crcore_advise(err, "start the program without a system call filter");
-	return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which cannot be saved yet");
-}
-
 /* ---- scheduling -------------------------------------------------------------- */
 
 static int save_sched(pid_t tid, Crcore__Thread *rec, struct crcore_error *err)
@@ -146,9 +136,9 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	snprintf(path, sizeof(path), "task/%d/status", t->tid);
 	if ((r = read_comm(t->task->proc, t->tid, &rec->comm, err)) < 0 ||
 	    (r = proc_read(t->task->proc, path, &status, NULL, err)) < 0 ||
-	    (r = refuse_seccomp(t, status, err)) < 0 || (r = save_creds(status, rec, err)) < 0 ||
-	    (r = save_sched(t->tid, rec, err)) < 0)
+	    (r = save_creds(status, rec, err)) < 0 || (r = save_sched(t->tid, rec, err)) < 0)
 		return r;
+	t->filtered = hex_field(status, "Seccomp") != 0;
 	check_sleep(t, status);
 	return thread_save_state(t, err);
 }

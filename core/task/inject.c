@@ -124,7 +124,7 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	in->used += prog_size(p);
 	head->frame = place_frame(in, t);
 	head->region = in->remote;
-	head->orphan = ORPHAN_RETURN;
+	head->orphan = t->filtered ? ORPHAN_RETURN_BARE : ORPHAN_RETURN;
 	head->id = in->nplaced;
 	in->placed[in->nplaced++] = (struct placed){ t, p, false };
 	t->program = head;

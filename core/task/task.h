@@ -23,6 +23,7 @@ struct thread {
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
 	uint64_t sleeps;               /* observe: how often it had gone to sleep by then */
 	int64_t restarted_nr;          /* observe: what a restart_syscall continues, -1: unknown */
+	bool filtered;                 /* a seccomp filter says which system calls it may make */
 	prog *ask;                     /* its program, NULL: none */
 	struct asked *asked;           /* what of it is where (ask.c) */
 	struct program *program;       /* where that was placed (coordinator's mapping) */

@@ -25,7 +25,7 @@
  *            and review* again] -> ask* -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
  *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> emit*
- *            -> settle -> release -> close
+ *            -> emit_thread* -> settle -> release -> close
  *   check:   open -> [observe] -> claim* -> review* -> close  (nothing is changed)
  *   A failure at any point goes to the undo entries, in reverse order, and close.
  */
@@ -244,6 +244,12 @@ struct crcore_host {
 	 * descriptor of the object in the task; the program must close it. */
 	int (*fetch)(struct crcore_ctx *, struct crcore_program *, uint32_t object_id,
 	             uint32_t *ret_op, struct crcore_error *);
+
+	/* Programs: the 8 bytes at at_offset of the data at become the address, as
+	 * the task sees it, of to_offset of the data to: for structs that point to
+	 * others. A wrong reference makes the program be refused, as with call(). */
+	void (*pointer)(struct crcore_program *, uint32_t at, uint64_t at_offset, uint32_t to,
+	                uint64_t to_offset);
 };
 
 /* ---- the plugin ------------------------------------------------------------ */
@@ -300,8 +306,10 @@ struct crcore_plugin {
 	 * Called before and after the freeze, also by `check`: must not change
 	 * anything, must not keep obj. */
 	int (*claim)(void *state, const struct crcore_object *obj, struct crcore_error *);
-	/* The tree is frozen. Add operations to the program of a task, keep
-	 * their numbers; answers can be read from hold on. */
+	/* The tree is frozen: from here to release every thread rests in a ptrace
+	 * stop and the thread that calls the hooks is its tracer, so requests that
+	 * only look (PTRACE_GETSIGINFO, ...) may be made. Add operations to the
+	 * program of a task, keep their numbers; answers can be read from hold on. */
 	int (*ask)(void *state, const struct crcore_task *, struct crcore_program *,
 	           struct crcore_error *);
 	/* Change the world outside the tree, with an undo. */
@@ -349,6 +357,19 @@ struct crcore_plugin {
 	 * created and any task exists. For what must be there, outside the tree,
 	 * before all else, with an undo. Not called by `restore --plan`. */
 	int (*prepare)(void *state, struct crcore_error *);
+
+	/* What of a task, besides objects, the plugin keeps; the core refuses a tree
+	 * with it if nobody does. Ends with NULL. Known: "seccomp". */
+	const char *const *keeps;
+
+	/* Restore, optional: for each thread of a live task (tids[thread]), perhaps
+	 * more than once: adds what the thread must do last of all, e.g. what takes
+	 * away its right to do anything else. The operations run when the whole tree is
+	 * complete and every thread is traced by the coordinator, with no seccomp
+	 * filter in force until the tree is let go; a leader's come before those of
+	 * its other threads. The thread still has root's credentials. */
+	int (*emit_thread)(void *state, const struct crcore_task *, uint32_t thread,
+	                   struct crcore_program *, struct crcore_error *);
 };
 
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION
