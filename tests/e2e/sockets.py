@@ -62,8 +62,6 @@ elif kind in ("listening", "early data"):
         b = socket.socket(socket.AF_UNIX)
         b.connect("socket")
         b.send(b"early")
-elif kind == "tcp":
-    a = socket.create_server(("127.0.0.1", 0))
 elif kind == "udp":
     a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 elif kind == "netlink":
@@ -75,7 +73,7 @@ while not os.path.exists("go"):
 REFUSALS = {
     "flight": "2 descriptors (SCM_RIGHTS) are in flight", "urgent": "out-of-band",
     "filter": "detach the filter", "early data": "nobody has accepted yet",
-    "tcp": "need the plugin tcp", "udp": "UDP sockets", "netlink": "netlink sockets",
+    "udp": "UDP sockets", "netlink": "netlink sockets",
 }
 
 

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore: all sockets are made at once when the first is asked for, and handed
+ * out one by one. Listening sockets first: their ports must be free of others,
+ * while a connection in repair mode shares any port.
+ */
+#include "plugins/tcp/tcp.h"
+
+#include <sys/stat.h>
+
+static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
+{
+	char text[END_TEXT];
+
+	if (m->local.family)
+		crcore_fail_at(err, -1, -1, "socket %u at %s", m->rec->id, end_text(&m->local, text));
+	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
+}
+
+static int set_options(const struct made *m, unsigned when, struct crcore_error *err)
+{
+	char name[40];
+
+	for (size_t i = 0; i < m->rec->n_options; i++) {
+		const Tcp__Option *o = m->rec->options[i];
+		int r;
+		if (!(net_option_when(o->level, o->number) & when))
+			continue;
+		r = net_option_set(m->fd, o->level, o->number, o->value.data, (uint32_t)o->value.len);
+		if (r < 0)
+			return crcore_fail(err, r, "cannot set %s of socket %u: %s",
+			                   net_option_name(o->level, o->number, name), m->rec->id, strerror(-r));
+	}
+	return 0;
+}
+
+int made_socket(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	int r = 0;
+
+	m->fd = socket((int)m->rec->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	if (m->fd < 0)
+		return fail(m, -errno, "cannot make a socket", err);
+	if (m->rec->user_mss)
+		r = set_int(m->fd, IPPROTO_TCP, T_MAXSEG, (int)m->rec->user_mss);
+	return r < 0 ? fail(m, r, "cannot set TCP_MAXSEG", err) : set_options(m, NET_EARLY, err);
+}
+
+int made_bind(struct made *m, struct crcore_error *err)
+{
+	struct sockaddr_storage addr;
+	socklen_t len;
+	int r;
+
+	if (!m->local.family || (!m->local.port && end_any(&m->local)))
+		return 0;
+	len = end_to(&m->local, &addr);
+	if (bind(m->fd, (struct sockaddr *)&addr, len) == 0)
+		return 0;
+	r = -errno;
+	if (r == -EADDRNOTAVAIL)
+		crcore_advise(err, "give this machine the address, or use another: --set "
+		              "'tcp.address-map+=OLD=NEW'");
+	if (r == -EADDRINUSE)
+		crcore_advise(err, "end the program that uses it");
+	return fail(m, r, "cannot be bound to its address", err);
+}
+
+static int make_plain(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	int r = made_socket(t, m, err);
+
+	if (!r)
+		r = made_bind(m, err);
+	if (!r && m->rec->state == TCP__STATE__LISTENING && listen(m->fd, m->rec->backlog) < 0)
+		r = fail(m, -errno, "cannot listen", err);
+	return r;
+}
+
+static int finish(struct made *m, struct crcore_error *err)
+{
+	const Tcp__Socket *rec = m->rec;
+	const struct net_buffers b = { rec->send_buffer, rec->receive_buffer, rec->buffer_lock };
+	struct stat st;
+	int r;
+
+	if (rec->shut_read && shutdown(m->fd, SHUT_RD) < 0)
+		return fail(m, -errno, "cannot be shut down", err);
+	r = set_options(m, NET_LATE, err);
+	if (r < 0)
+		return r;
+	r = net_buffers_set(m->fd, &b);
+	if (r < 0)
+		return fail(m, r, "cannot be given its buffers", err);
+	if (fstat(m->fd, &st) < 0 ||
+	    ((st.st_uid != rec->uid || st.st_gid != rec->gid) && fchown(m->fd, rec->uid, rec->gid) < 0) ||
+	    (st.st_mode != rec->mode && fchmod(m->fd, rec->mode & 07777) < 0))
+		return fail(m, -errno, "cannot be given its owner", err);
+	if (fcntl(m->fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0)
+		return fail(m, -errno, "cannot be given its flags", err);
+	return 0;
+}
+
+static bool in_repair(const struct made *m) { return m->rec->state == TCP__STATE__CONNECTED; }
+
+static int build(struct tcp *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; !r && i < t->nmade; i++) {
+			struct made *m = t->made[i];
+			if ((m->rec->state == TCP__STATE__LISTENING) == !pass && !in_repair(m))
+				r = make_plain(t, m, err);
+		}
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		if (in_repair(t->made[i]))
+			r = repair_connect(t, t->made[i], err);
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; !r && i < t->nmade; i++)
+			if (in_repair(t->made[i]))
+				r = pass ? repair_send(t, t->made[i], err) : repair_receive(t, t->made[i], err);
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		r = finish(t->made[i], err);
+	return r;
+}
+
+int tcp_create(void *state, uint32_t id, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	struct made *m = tcp_made(t, id);
+
+	if (!m)
+		return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+	if (!t->built) {
+		int r = build(t, err);
+		if (r < 0)
+			return r;
+		t->built = true;
+	}
+	if (m->given || m->fd < 0)
+		return crcore_fail(err, -EBADMSG, "object %u is wanted twice", id);
+	m->given = true;
+	return m->fd;
+}
+
+/* All is as it was: the kernel has the connections from here on. */
+int tcp_release(void *state, struct crcore_error *err)
+{
+	struct tcp *t = state;
+
+	for (unsigned i = 0; i < t->nmade; i++) {
+		struct made *m = t->made[i];
+		int r;
+		if (!m->repair || !m->given)
+			continue;
+		r = set_repair(m->fd, REPAIR_OFF);
+		for (size_t k = 0; !r && k < m->rec->n_options; k++) {
+			const Tcp__Option *o = m->rec->options[k];
+			if (o->level == SOL_SOCKET && o->number == SO_REUSEADDR) /* repair mode clears it */
+				r = net_option_set(m->fd, o->level, o->number, o->value.data,
+				                   (uint32_t)o->value.len);
+		}
+		if (r < 0)
+			return fail(m, r, "cannot leave repair mode", err);
+	}
+	return 0;
+}

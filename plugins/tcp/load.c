@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Restore: records, and whether they make sense together. */
+#include "plugins/tcp/tcp.h"
+
+#include <sys/stat.h>
+
+#define MAX_BUFFER (1u << 31)
+#define MAX_QUEUE (1u << 30)
+#define MAX_SCALE 14
+
+void made_free(struct made *m)
+{
+	if (!m->given)
+		close_fd(&m->fd);
+	if (m->rec)
+		tcp__socket__free_unpacked(m->rec, NULL);
+	free(m);
+}
+
+static bool load_end(const Tcp__Address *a, uint32_t family, struct end *ret)
+{
+	*ret = (struct end){ 0 };
+	if (!a)
+		return true;
+	if (a->ip.len != (family == AF_INET ? 4 : 16) || a->port > 65535)
+		return false;
+	ret->family = (uint16_t)family;
+	ret->port = (uint16_t)a->port;
+	ret->scope = a->scope;
+	memcpy(ret->ip, a->ip.data, a->ip.len);
+	return true;
+}
+
+static bool sane_stream(const Tcp__Stream *st)
+{
+	return st && st->mss && st->mss <= 65535 && st->send_scale <= MAX_SCALE &&
+	       st->receive_scale <= MAX_SCALE && (!st->fin_acked || st->fin_sent);
+}
+
+static bool sane(const Tcp__Socket *rec)
+{
+	const Tcp__Queues *q = rec->queues;
+
+	if (!rec->id || (rec->family != AF_INET && rec->family != AF_INET6) || !S_ISSOCK(rec->mode) ||
+	    rec->send_buffer >= MAX_BUFFER || rec->receive_buffer >= MAX_BUFFER || rec->backlog < 0 ||
+	    rec->user_mss > 65535)
+		return false;
+	for (size_t i = 0; i < rec->n_options; i++)
+		if (rec->options[i]->value.len > NET_VALUE_MAX ||
+		    !net_option_when(rec->options[i]->level, rec->options[i]->number))
+			return false;
+	if (q && (q->blob > INT64_MAX || q->receive_blob > INT64_MAX || q->sent > MAX_QUEUE ||
+	          q->unsent > MAX_QUEUE || q->received > MAX_QUEUE))
+		return false;
+	switch (rec->state) {
+	case TCP__STATE__NEW:
+	case TCP__STATE__REFUSED:
+		return !q && !rec->stream;
+	case TCP__STATE__LISTENING:
+		return rec->local && rec->local->port && !q && !rec->stream;
+	case TCP__STATE__CONNECTING:
+		return rec->local && rec->remote && !q && !rec->stream;
+	case TCP__STATE__CONNECTED:
+		return rec->local && rec->local->port && rec->remote && rec->remote->port && q &&
+		       sane_stream(rec->stream);
+	case TCP__STATE__CLOSED:
+	case TCP__STATE__RESET:
+		return !rec->stream;
+	default:
+		return false;
+	}
+}
+
+static int load_socket(struct tcp *t, const void *msg, size_t len, struct crcore_error *err)
+{
+	struct made *m = calloc(1, sizeof(*m)), **more;
+
+	more = (t->nmade & (t->nmade - 1)) ? t->made
+	       : realloc(t->made, (t->nmade ? 2 * (size_t)t->nmade : 1) * sizeof(*t->made));
+	if (more)
+		t->made = more;
+	if (!m || !more) {
+		free(m);
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	m->fd = -1;
+	t->made[t->nmade++] = m;
+	m->rec = tcp__socket__unpack(NULL, len, msg);
+	if (!m->rec)
+		return crcore_fail(err, -EBADMSG, "a record of section socket is damaged");
+	if (!sane(m->rec) || !load_end(m->rec->local, m->rec->family, &m->local) ||
+	    !load_end(m->rec->remote, m->rec->family, &m->remote))
+		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense", m->rec->id);
+	return 0;
+}
+
+int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
+                    struct crcore_error *err)
+{
+	if (!strcmp(section, "socket"))
+		return load_socket(state, msg, len, err);
+	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
+}
+
+/* -- together ---------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+	const struct made *x = *(struct made *const *)a, *y = *(struct made *const *)b;
+
+	return (x->rec->id > y->rec->id) - (x->rec->id < y->rec->id);
+}
+
+struct made *tcp_made(const struct tcp *t, uint32_t id)
+{
+	Tcp__Socket rec = { .id = id };
+	struct made key = { .rec = &rec }, *k = &key, **hit;
+
+	hit = t->nmade ? bsearch(&k, t->made, t->nmade, sizeof(*t->made), by_id) : NULL;
+	return hit ? *hit : NULL;
+}
+
+static int check_queues(struct tcp *t, const struct made *m, struct crcore_error *err)
+{
+	const Tcp__Queues *q = m->rec->queues;
+	struct stat st = { 0 };
+	uint64_t end, end2;
+	int blob;
+
+	if (!q || !(q->sent + q->unsent + q->received))
+		return 0;
+	end = q->sent + q->unsent ? q->blob + q->sent + q->unsent : 0;
+	end2 = q->received ? q->receive_blob + q->received : 0;
+	blob = t->host->blob(t->ctx, "socket", err);
+	if (blob < 0)
+		return blob;
+	if (fstat(blob, &st) < 0 || end > (uint64_t)st.st_size || end2 > (uint64_t)st.st_size)
+		return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
+	return 0;
+}
+
+/*
+ * Where the send queue begins. A peer in the tree was asked later: what it has
+ * received need not be sent, and the rest is as good as never sent.
+ */
+static int place_stream(struct made *m, struct crcore_error *err)
+{
+	const Tcp__Stream *st = m->rec->stream, *other;
+	uint32_t len, all;
+
+	if (m->rec->state != TCP__STATE__CONNECTED)
+		return m->rec->peer ? crcore_fail(err, -EBADMSG, "socket %u has a peer, and no connection",
+		                                  m->rec->id) : 0;
+	len = m->rec->queues->sent + m->rec->queues->unsent;
+	all = len + (st->fin_sent && !st->fin_acked);
+	m->una = st->send_next + st->fin_acked - len;
+	if (!m->rec->peer)
+		return 0;
+	other = m->peer ? m->peer->rec->stream : NULL;
+	if (!other || m->peer == m || m->peer->rec->peer != m->rec->id)
+		return crcore_fail(err, -EBADMSG, "the records of socket %u and of its peer do not match",
+		                   m->rec->id);
+	m->skip = other->receive_next + other->fin_received - m->una;
+	if (m->skip > all)
+		return crcore_fail(err, -EBADMSG, "the numbers of socket %u and of its peer do not match",
+		                   m->rec->id);
+	m->una += m->skip;
+	return 0;
+}
+
+int tcp_check(void *state, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	int r = 0;
+
+	if (t->nmade)
+		qsort(t->made, t->nmade, sizeof(*t->made), by_id);
+	for (unsigned i = 0; i < t->nmade; i++) {
+		struct made *m = t->made[i];
+		m->peer = m->rec->peer ? tcp_made(t, m->rec->peer) : NULL;
+		if (i && t->made[i - 1]->rec->id == m->rec->id)
+			return crcore_fail(err, -EBADMSG, "two records are of socket %u", m->rec->id);
+	}
+	for (unsigned i = 0; !r && i < t->nmade; i++) {
+		r = check_queues(t, t->made[i], err);
+		if (!r)
+			r = place_stream(t->made[i], err);
+		map_apply(t, &t->made[i]->local);
+		if (t->made[i]->peer)
+			map_apply(t, &t->made[i]->remote);
+	}
+	return r;
+}

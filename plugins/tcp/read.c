@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dump: sequence numbers and queues of connections. The tasks stand still, the
+ * kernel does not: it may still deliver, acknowledge and send again what is
+ * under way between two sockets of the tree. So first all send queues are read,
+ * then all receive queues: what one has received, the other still has or had
+ * to send, and the restore compares the numbers of both ends.
+ *
+ * What a reader could break: nothing may be done to a socket in repair mode
+ * that can wait. If crcore is killed there, its task cannot use it any more.
+ */
+#include "plugins/tcp/tcp.h"
+
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#define SLACK (128 * 1024) /* a first segment that is acknowledged in part */
+#define TRIES 100
+
+struct room {
+	char *at;
+	size_t len;
+};
+
+static int fail(const struct known *k, int r, const char *what, struct crcore_error *err)
+{
+	crcore_fail_at(err, k->obj->pid, k->obj->fd, "%s", k->obj->link);
+	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
+}
+
+static int make_room(struct room *room, size_t len)
+{
+	if (len <= room->len)
+		return 0;
+	free(room->at);
+	room->len = len < 65536 ? 65536 : len;
+	room->at = malloc(room->len);
+	if (room->at)
+		return 0;
+	room->len = 0;
+	return -ENOMEM;
+}
+
+static int write_all(int fd, const char *buf, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, buf, len);
+		if (n < 0)
+			return -errno;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* -- repair mode ------------------------------------------------------------------- */
+
+static void leave_repair(struct tcp *t)
+{
+	if (t->busy_fd < 0)
+		return;
+	set_repair(t->busy_fd, REPAIR_OFF_SILENT);
+	set_int(t->busy_fd, SOL_SOCKET, SO_REUSEADDR, (int)t->busy_reuse); /* repair mode clears it */
+	t->busy_fd = -1;
+}
+
+/* If a hook was left in the middle. */
+void read_undo(void *state) { leave_repair(state); }
+
+static int enter_repair(struct tcp *t, int fd)
+{
+	int reuse = get_int(fd, SOL_SOCKET, SO_REUSEADDR), r;
+
+	if (reuse < 0)
+		return reuse;
+	t->busy_reuse = (uint32_t)reuse;
+	t->busy_fd = fd;
+	r = set_repair(fd, REPAIR_ON);
+	if (r < 0)
+		t->busy_fd = -1;
+	return r;
+}
+
+static int sequence(int fd, int queue, uint32_t *ret)
+{
+	socklen_t len = sizeof(*ret);
+	int r = set_queue(fd, queue);
+
+	return r < 0 ? r : getsockopt(fd, IPPROTO_TCP, T_QUEUE_SEQ, ret, &len) < 0 ? -errno : 0;
+}
+
+/* -- the send queue ------------------------------------------------------------------ */
+
+/* In repair mode: the number behind the last byte, and the bytes. */
+static ssize_t peek_sent(int fd, struct room *room, Tcp__Stream *st)
+{
+	int r = sequence(fd, QUEUE_SEND, &st->send_next);
+	int mss = r < 0 ? r : get_int(fd, IPPROTO_TCP, T_MAXSEG);
+	ssize_t n = 0;
+
+	if (mss < 0)
+		return mss;
+	st->mss = (uint32_t)mss;
+	if (room->len) {
+		n = recv(fd, room->at, room->len, MSG_PEEK | MSG_DONTWAIT);
+		if (n < 0)
+			n = errno == EAGAIN ? 0 : -errno;
+	}
+	r = set_queue(fd, QUEUE_NONE);
+	return r < 0 ? r : n;
+}
+
+static void note_options(const struct tcp_info *info, Tcp__Stream *st)
+{
+	st->timestamps = info->tcpi_options & TCPI_OPT_TIMESTAMPS;
+	st->sack = info->tcpi_options & TCPI_OPT_SACK;
+	st->scaling = info->tcpi_options & TCPI_OPT_WSCALE;
+	st->ecn = info->tcpi_options & TCPI_OPT_ECN;
+	st->send_scale = info->tcpi_snd_wscale;
+	st->receive_scale = info->tcpi_rcv_wscale;
+}
+
+static bool fin_sent_in(uint8_t s)
+{
+	return s == ST_FIN_WAIT1 || s == ST_FIN_WAIT2 || s == ST_CLOSING || s == ST_LAST_ACK;
+}
+
+static bool fin_received_in(uint8_t s)
+{
+	return s == ST_CLOSE_WAIT || s == ST_CLOSING || s == ST_LAST_ACK;
+}
+
+static int get_info(int fd, struct tcp_info *ret)
+{
+	socklen_t len = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	return getsockopt(fd, IPPROTO_TCP, T_INFO, ret, &len) < 0 ? -errno : 0;
+}
+
+static int read_sent(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
+{
+	Tcp__Stream *st = &k->stream;
+	cleanup_free char *own = NULL;
+	struct tcp_info info;
+	struct room room = { 0 };
+	int queued = 0, unsent = 0, r = get_info(fd, &info);
+	ssize_t n = 0;
+	uint32_t fin;
+
+	if (r < 0 || ioctl(fd, SIOCOUTQ, &queued) < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0)
+		return fail(k, r < 0 ? r : -errno, "cannot be asked how much it has to send", err);
+	if (queued && make_room(&room, (size_t)queued + SLACK) < 0)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	own = room.at;
+	st->fin_sent = fin_sent_in(info.tcpi_state);
+	note_options(&info, st);
+	r = enter_repair(t, fd);
+	if (!r)
+		n = peek_sent(fd, &room, st);
+	leave_repair(t);
+	if (r < 0 || n < 0)
+		return fail(k, r < 0 ? r : (int)n, "its send queue cannot be read", err);
+	/* The FIN has a number and no byte; it is the last to be acknowledged. */
+	st->fin_acked = info.tcpi_state == ST_FIN_WAIT2;
+	fin = st->fin_sent;
+	st->send_next -= fin;
+	queued -= queued ? (int)fin : 0;
+	unsent -= unsent ? (int)fin : 0;
+	if (n < queued) /* acknowledged meanwhile */
+		queued = (int)n;
+	if (unsent > queued)
+		unsent = queued;
+	k->queues.sent = (uint32_t)(queued - unsent);
+	k->queues.unsent = (uint32_t)unsent;
+	k->queues.blob = t->blob_end;
+	t->blob_end += (uint64_t)queued;
+	r = write_all(blob, room.at + n - queued, (size_t)queued);
+	return r < 0 ? fail(k, r, "what it has to send cannot be written to the image", err) : 0;
+}
+
+/* -- the receive queue ----------------------------------------------------------------- */
+
+static int read_numbers(struct tcp *t, int fd, Tcp__Stream *st)
+{
+	struct tcp_window w = { 0 };
+	socklen_t len = sizeof(w);
+	int r = enter_repair(t, fd);
+
+	if (!r)
+		r = sequence(fd, QUEUE_RECEIVE, &st->receive_next);
+	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &w, &len) < 0)
+		r = -errno;
+	leave_repair(t);
+	st->window_seq = w.wl1;
+	st->send_window = w.send;
+	st->max_window = w.max;
+	st->receive_window = w.receive;
+	st->window_sent = w.wup;
+	return r;
+}
+
+/* Numbers that belong together, although segments may still arrive. */
+static int read_steady(struct tcp *t, int fd, Tcp__Stream *st, uint8_t *ret_state, int *ret_waiting)
+{
+	struct tcp_info before, after;
+
+	for (int i = 0; i < TRIES; i++) {
+		uint32_t seq = st->receive_next;
+		int r = get_info(fd, &before), waiting = 0;
+		if (!r && ioctl(fd, SIOCINQ, ret_waiting) < 0)
+			r = -errno;
+		if (!r)
+			r = read_numbers(t, fd, st);
+		if (!r)
+			r = get_info(fd, &after);
+		if (!r && ioctl(fd, SIOCINQ, &waiting) < 0)
+			r = -errno;
+		if (r < 0)
+			return r;
+		*ret_state = after.tcpi_state;
+		if (i && seq == st->receive_next && waiting == *ret_waiting &&
+		    before.tcpi_state == after.tcpi_state)
+			return 0;
+	}
+	return -EBUSY;
+}
+
+/* len bytes of what was received, from its beginning. */
+static int copy_received(int fd, size_t len, int blob)
+{
+	struct room room = { 0 };
+	int r = make_room(&room, len);
+	cleanup_free char *own = room.at;
+	ssize_t n;
+
+	if (r < 0)
+		return r;
+	n = recv(fd, room.at, len, MSG_PEEK | MSG_DONTWAIT);
+	if (n != (ssize_t)len)
+		return n < 0 ? -errno : -EIO;
+	return write_all(blob, room.at, len);
+}
+
+/* As above, though the socket has an own idea of where a peek begins. */
+static int copy_from_start(int fd, size_t len, int blob)
+{
+	int offset = get_int(fd, SOL_SOCKET, SO_PEEK_OFF), r, back = 0;
+
+	if (!len)
+		return 0;
+	r = offset >= 0 ? set_int(fd, SOL_SOCKET, SO_PEEK_OFF, 0) : 0;
+	if (!r)
+		r = copy_received(fd, len, blob);
+	if (offset >= 0)
+		back = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, offset);
+	return r ? r : back;
+}
+
+static int read_received(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
+{
+	bool connected = state_connected(k->state);
+	Tcp__Stream *st = &k->stream;
+	uint8_t state = k->state;
+	int waiting = 0, r;
+
+	if (connected)
+		r = read_steady(t, fd, st, &state, &waiting);
+	else
+		r = ioctl(fd, SIOCINQ, &waiting) < 0 ? -errno : 0;
+	if (r < 0)
+		return fail(k, r, "its numbers cannot be read", err);
+	if (connected && fin_received_in(state)) {
+		st->fin_received = true;
+		st->receive_next--;
+		st->first_to_close = state == ST_CLOSING;
+	}
+	if (connected && state == ST_CLOSE) /* its end has come just now */
+		k->state = state;
+	k->queues.received = (uint32_t)waiting;
+	r = copy_from_start(fd, (size_t)waiting, blob);
+	k->queues.receive_blob = t->blob_end;
+	t->blob_end += (uint64_t)waiting;
+	k->read = true;
+	return r < 0 ? fail(k, r, "what it has received cannot be read", err) : 0;
+}
+
+static int each(struct tcp *t, int blob,
+                int (*fn)(struct tcp *, struct known *, int fd, int blob, struct crcore_error *),
+                bool closed_too, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < t->nknown; i++) {
+		struct known *k = &t->known[i];
+		bool closed = k->state == ST_CLOSE && k->hung_up && closed_too;
+		if (!k->obj || k->verdict != KEEP || (!state_connected(k->state) && !closed))
+			continue;
+		cleanup_fd int fd = known_open(t, k, err);
+		r = fd < 0 ? fd : fn(t, k, fd, blob, err);
+	}
+	return r;
+}
+
+int read_all(struct tcp *t, struct crcore_error *err)
+{
+	int blob = t->host->blob(t->ctx, "socket", err);
+	int r = blob < 0 ? blob : t->host->undo(t->ctx, read_undo, t, false, err);
+
+	for (unsigned i = 0; i < t->nknown; i++) {
+		tcp__stream__init(&t->known[i].stream);
+		tcp__queues__init(&t->known[i].queues);
+	}
+	if (!r)
+		r = each(t, blob, read_sent, false, err);
+	return r ? r : each(t, blob, read_received, true, err);
+}

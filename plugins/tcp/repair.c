@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore: connections. In repair mode connect() makes one without a word to
+ * the network, and what is sent goes where TCP_REPAIR_QUEUE says. What was never
+ * sent must be left unsent, but repair mode knows only of what was sent; so it
+ * is written outside of repair mode while the peer's window is said to be
+ * closed, and the true window follows.
+ */
+#include "plugins/tcp/tcp.h"
+
+#include <linux/tcp.h>
+#include <sys/mman.h>
+
+#define CHUNK (1u << 20)
+#define OPT_MSS 2
+#define OPT_WINDOW 3
+#define OPT_SACK 4
+#define OPT_TIMESTAMP 8
+
+static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
+{
+	char here[END_TEXT], there[END_TEXT];
+
+	crcore_fail_at(err, -1, -1, "socket %u, %s -> %s", m->rec->id, end_text(&m->local, here),
+	               end_text(&m->remote, there));
+	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
+}
+
+/* -- connecting ----------------------------------------------------------------------------- */
+
+static int set_sequence(int fd, int queue, uint32_t seq)
+{
+	int r = set_queue(fd, queue);
+
+	return r < 0 ? r : set_int(fd, IPPROTO_TCP, T_QUEUE_SEQ, (int)seq);
+}
+
+static int set_negotiated(int fd, const Tcp__Stream *st)
+{
+	struct { uint32_t code, value; } opt[4];
+	unsigned n = 0;
+
+	opt[n].code = OPT_MSS;
+	opt[n++].value = st->mss;
+	if (st->scaling) {
+		opt[n].code = OPT_WINDOW;
+		opt[n++].value = st->send_scale | st->receive_scale << 16;
+	}
+	if (st->sack) {
+		opt[n].code = OPT_SACK;
+		opt[n++].value = 0;
+	}
+	if (st->timestamps) {
+		opt[n].code = OPT_TIMESTAMP;
+		opt[n++].value = 0;
+	}
+	if (setsockopt(fd, IPPROTO_TCP, T_REPAIR_OPTIONS, opt, n * (socklen_t)sizeof(*opt)) < 0)
+		return -errno;
+	return st->timestamps ? set_int(fd, IPPROTO_TCP, T_TIMESTAMP, (int)st->clock) : 0;
+}
+
+int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	const Tcp__Stream *st = m->rec->stream;
+	struct sockaddr_storage to;
+	socklen_t len = end_to(&m->remote, &to);
+	int r = made_socket(t, m, err);
+
+	if (r < 0)
+		return r;
+	r = set_repair(m->fd, REPAIR_ON);
+	m->repair = !r;
+	if (!r)
+		r = set_sequence(m->fd, QUEUE_SEND, m->una - (st->fin_sent && m->una == st->send_next + 1));
+	if (!r)
+		r = set_sequence(m->fd, QUEUE_RECEIVE, st->receive_next - m->rec->queues->received);
+	if (r < 0)
+		return fail(m, r, "cannot be given its numbers", err);
+	r = made_bind(m, err);
+	if (r < 0)
+		return r;
+	if (connect(m->fd, (struct sockaddr *)&to, len) < 0)
+		return fail(m, -errno, "cannot be connected", err);
+	r = set_negotiated(m->fd, st);
+	return r < 0 ? fail(m, r, "cannot be given what was agreed with its peer", err) : 0;
+}
+
+/* -- queues ---------------------------------------------------------------------------------- */
+
+/* Sends len bytes of the image from a place on. */
+static int send_from(struct tcp *t, const struct made *m, uint64_t at, size_t len,
+                     struct crcore_error *err)
+{
+	cleanup_free char *buf = malloc(len < CHUNK ? len + 1 : CHUNK);
+	int blob = t->host->blob(t->ctx, "socket", err);
+
+	if (blob < 0)
+		return blob;
+	if (!buf)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	while (len) {
+		ssize_t have = pread(blob, buf, len < CHUNK ? len : CHUNK, (off_t)at), done = 0;
+		if (have <= 0)
+			return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
+		while (done < have) {
+			ssize_t n = send(m->fd, buf + done, (size_t)(have - done), MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (n <= 0)
+				return fail(m, n < 0 ? -errno : -EIO, "what was in its queues cannot be put back",
+				            err);
+			done += n;
+		}
+		at += (uint64_t)have;
+		len -= (size_t)have;
+	}
+	return 0;
+}
+
+static uint32_t room_for(uint64_t bytes)
+{
+	uint64_t room = 2 * bytes + 256 * 1024;
+
+	return room > INT_MAX / 2 ? INT_MAX / 2 : (uint32_t)room;
+}
+
+int repair_receive(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	const Tcp__Queues *q = m->rec->queues;
+	int r;
+
+	if (!q->received)
+		return 0;
+	r = net_buffer_room(m->fd, false, room_for(q->received));
+	if (!r)
+		r = set_queue(m->fd, QUEUE_RECEIVE);
+	return r < 0 ? fail(m, r, "cannot make room for what it has received", err)
+	             : send_from(t, m, q->receive_blob, q->received, err);
+}
+
+static int set_window(int fd, const struct tcp_window *w)
+{
+	return setsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, w, sizeof(*w)) < 0 ? -errno : 0;
+}
+
+/* In or out of repair mode, what is sent now goes into the send queue and stays there. */
+static int close_window(int fd, uint32_t received)
+{
+	struct tcp_window w;
+	socklen_t len = sizeof(w);
+
+	if (getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &w, &len) < 0)
+		return -errno;
+	w.send = 0;
+	w.wl1 = received; /* any number that can be */
+	return set_window(fd, &w);
+}
+
+static int send_unsent(struct tcp *t, struct made *m, uint64_t at, size_t len, bool fin,
+                       struct crcore_error *err)
+{
+	int r = close_window(m->fd, m->rec->stream->receive_next);
+
+	if (!r) {
+		r = set_repair(m->fd, REPAIR_OFF_SILENT);
+		m->repair = r < 0;
+	}
+	if (r < 0)
+		return fail(m, r, "its send queue cannot be filled", err);
+	r = send_from(t, m, at, len, err);
+	if (!r && fin && shutdown(m->fd, SHUT_WR) < 0)
+		r = fail(m, -errno, "cannot be shut down", err);
+	if (!r) {
+		r = set_repair(m->fd, REPAIR_ON);
+		m->repair = !r;
+		if (r < 0)
+			fail(m, r, "its send queue cannot be filled", err);
+	}
+	return r;
+}
+
+/* What the peer can take: if it is in the tree, what that says itself. */
+static int true_window(const struct made *m)
+{
+	const Tcp__Stream *st = m->rec->stream, *other = m->peer ? m->peer->rec->stream : NULL;
+	struct tcp_window now, w = { .wl1 = st->window_seq, .send = st->send_window,
+		.max = st->max_window, .receive = st->receive_window, .wup = st->window_sent };
+	socklen_t len = sizeof(now);
+
+	if (getsockopt(m->fd, IPPROTO_TCP, T_REPAIR_WINDOW, &now, &len) < 0)
+		return -errno;
+	if (other) {
+		int32_t left = (int32_t)(other->window_sent + other->receive_window - m->una);
+		w.send = left > 0 ? (uint32_t)left : 0;
+	}
+	if (w.max < w.send)
+		w.max = w.send;
+	/* A FIN that is still to come: the kernel takes no number beyond what it has received. */
+	if (st->fin_received && w.wup == st->receive_next + 1) {
+		w.wup--;
+		w.receive += w.receive > 0;
+	}
+	return set_window(m->fd, &w);
+}
+
+int repair_send(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	const Tcp__Queues *q = m->rec->queues;
+	const Tcp__Stream *st = m->rec->stream;
+	uint32_t len = q->sent + q->unsent, skip = m->skip < len ? m->skip : len;
+	uint32_t sent = m->peer || q->sent < skip ? 0 : q->sent - skip, unsent = len - skip - sent;
+	bool fin_left = st->fin_sent && m->una != st->send_next + 1;
+	int r = 0;
+
+	if (len > skip)
+		r = net_buffer_room(m->fd, true, room_for(len - skip));
+	if (!r && (sent || (st->fin_sent && !unsent)))
+		r = set_queue(m->fd, QUEUE_SEND);
+	if (r < 0)
+		return fail(m, r, "cannot make room for what it has to send", err);
+	if (sent)
+		r = send_from(t, m, q->blob + skip, sent, err);
+	if (!r && (unsent || (fin_left && m->peer)))
+		r = send_unsent(t, m, q->blob + skip + sent, unsent, fin_left, err);
+	else if (!r && st->fin_sent && shutdown(m->fd, SHUT_WR) < 0)
+		r = fail(m, -errno, "cannot be shut down", err);
+	if (r < 0)
+		return r;
+	r = true_window(m);
+	return r < 0 ? fail(m, r, "cannot be given its window", err) : 0;
+}

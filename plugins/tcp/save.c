@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dump: the record of one socket. */
+#include "plugins/tcp/tcp.h"
+
+static int put(struct tcp *t, const Tcp__Socket *rec, struct crcore_error *err)
+{
+	size_t len = tcp__socket__get_packed_size(rec);
+	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
+
+	if (!bytes)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	tcp__socket__pack(rec, bytes);
+	return t->host->put_record(t->ctx, "socket", bytes, len, err);
+}
+
+static Tcp__Address *address(const struct end *e, Tcp__Address *ret)
+{
+	tcp__address__init(ret);
+	ret->ip.data = (uint8_t *)(uintptr_t)e->ip;
+	ret->ip.len = e->family == AF_INET ? 4 : 16;
+	ret->port = e->port;
+	ret->scope = e->scope;
+	return e->family ? ret : NULL;
+}
+
+static Tcp__State state_of(const struct known *k)
+{
+	if (k->state == ST_LISTEN)
+		return TCP__STATE__LISTENING;
+	if (k->state == ST_SYN_SENT)
+		return TCP__STATE__CONNECTING;
+	if (state_connected(k->state))
+		return k->verdict == CLOSE   ? TCP__STATE__CLOSED
+		       : k->verdict == RESET ? TCP__STATE__RESET
+		                             : TCP__STATE__CONNECTED;
+	if (k->error)
+		return k->read ? TCP__STATE__RESET : TCP__STATE__REFUSED;
+	return k->hung_up ? TCP__STATE__CLOSED : TCP__STATE__NEW;
+}
+
+static void fill_plain(const struct crcore_object *obj, const struct known *k, Tcp__Socket *rec)
+{
+	struct net_buffers b;
+
+	net_buffers_read(obj->local_fd, &b);
+	rec->id = obj->id;
+	rec->family = k->local.family;
+	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
+	rec->state = state_of(k);
+	rec->peer = k->peer ? k->peer->obj->id : 0;
+	rec->incoming = k->incoming;
+	rec->backlog = (int32_t)(k->backlog > INT_MAX ? INT_MAX : k->backlog);
+	rec->mode = obj->st.st_mode;
+	rec->uid = obj->st.st_uid;
+	rec->gid = obj->st.st_gid;
+	rec->send_buffer = b.send;
+	rec->receive_buffer = b.receive;
+	rec->buffer_lock = b.lock;
+	if (k->state == ST_CLOSE || k->state == ST_LISTEN) {
+		int mss = get_int(obj->local_fd, IPPROTO_TCP, T_MAXSEG);
+		rec->user_mss = mss > 0 && mss != 536 ? (uint32_t)mss : 0; /* 536: TCP_MSS_DEFAULT, not set */
+	}
+	rec->shut_read = state_connected(k->state) && k->hung_up && !k->stream.fin_received;
+}
+
+static void fill_options(const struct net_value *v, unsigned n, Tcp__Option *o, Tcp__Option **list)
+{
+	for (unsigned i = 0; i < n; i++) {
+		tcp__option__init(&o[i]);
+		o[i].level = v[i].level;
+		o[i].number = v[i].number;
+		o[i].value.data = (uint8_t *)(uintptr_t)v[i].data;
+		o[i].value.len = v[i].len;
+		list[i] = &o[i];
+	}
+}
+
+static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
+                struct crcore_error *err)
+{
+	Tcp__Option options[NET_OPTIONS_MAX], *list[NET_OPTIONS_MAX];
+	cleanup_free struct net_value *values = NULL;
+	Tcp__Socket rec = TCP__SOCKET__INIT;
+	Tcp__Address local, remote;
+	unsigned n;
+	int r = net_options_read(&t->usual, obj->local_fd, k->local.family, SOCK_STREAM, IPPROTO_TCP,
+	                         &values, &n);
+
+	if (r < 0)
+		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
+	fill_plain(obj, k, &rec);
+	fill_options(values, n, options, list);
+	rec.options = list;
+	rec.n_options = n;
+	rec.local = address(&k->local, &local);
+	rec.remote = address(&k->remote, &remote);
+	if (rec.state == TCP__STATE__CONNECTED) {
+		socklen_t len = sizeof(k->stream.clock);
+		getsockopt(obj->local_fd, IPPROTO_TCP, T_TIMESTAMP, &k->stream.clock, &len);
+		rec.stream = &k->stream;
+	}
+	rec.queues = k->read ? &k->queues : NULL;
+	return put(t, &rec, err);
+}
+
+int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	struct known *k = tcp_known(t, (uint32_t)obj->st.st_ino);
+	int r = 0;
+
+	if (!k || !k->obj)
+		return crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
+	if (!t->taken) {
+		t->taken = true;
+		r = read_all(t, err);
+	}
+	if (!r)
+		r = save(t, obj, k, err);
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	return r;
+}

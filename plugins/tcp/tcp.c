@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "tcp": options, sections and what it claims. See tcp.h, tcp.md. */
+#include "plugins/tcp/tcp.h"
+
+#include <linux/capability.h>
+#include <linux/tcp.h>
+#include <poll.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+static void tcp_close(void *state)
+{
+	struct tcp *t = state;
+
+	for (unsigned i = 0; i < t->nmade; i++)
+		made_free(t->made[i]);
+	free(t->made);
+	free(t->known);
+	free(t->by_tuple);
+	free(t->rules);
+	free(t->map);
+	free(t->old_table);
+	net_usual_free(&t->usual);
+	free(t);
+}
+
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                    struct crcore_error *err)
+{
+	struct tcp *t = calloc(1, sizeof(*t));
+	cleanup_fd int own = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	int r;
+
+	if (!t)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	t->host = host;
+	t->ctx = ctx;
+	t->busy_fd = -1;
+	t->netns = own < 0 ? 0 : netns_of(own);
+	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
+	r = policy_parse(t, err);
+	if (!r)
+		r = map_parse(t, err);
+	if (r < 0)
+		tcp_close(t);
+	else
+		*ret_state = t;
+	return r;
+}
+
+/* -- claim --------------------------------------------------------------------- */
+
+static int check_plain(const struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
+{
+	char ulp[16] = "";
+	socklen_t len = sizeof(ulp);
+
+	if (netns_of(obj->local_fd) != t->netns) {
+		crcore_advise(err, "run crcore in the network namespace of the task");
+		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
+	}
+	if (obj->flags & O_ASYNC) {
+		crcore_advise(err, "switch O_ASYNC off before the dump");
+		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
+	}
+	if (getsockopt(obj->local_fd, IPPROTO_TCP, T_ULP, ulp, &len) == 0 && len && ulp[0]) {
+		crcore_advise(err, "close it before the dump");
+		return crcore_fail(err, -ENOTSUP, "the kernel encodes its data (\"%.15s\"), which cannot be saved",
+		                   ulp);
+	}
+	len = 0;
+	if (getsockopt(obj->local_fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0 ? errno == EACCES : len) {
+		crcore_advise(err, "detach the filter before the dump");
+		return crcore_fail(err, -ENOTSUP, "a filter is attached to it, which cannot be saved yet");
+	}
+	return 0;
+}
+
+static int look(struct known *k, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct sockaddr_storage local, remote;
+	socklen_t llen = sizeof(local), rlen = sizeof(remote), len = sizeof(struct tcp_info);
+	struct pollfd p = { .fd = obj->local_fd, .events = POLLPRI | POLLRDHUP };
+	struct tcp_info info = { 0 };
+
+	if (getsockopt(obj->local_fd, IPPROTO_TCP, T_INFO, &info, &len) < 0 ||
+	    getsockname(obj->local_fd, (struct sockaddr *)&local, &llen) < 0 || poll(&p, 1, 0) < 0)
+		return crcore_fail(err, -errno, "cannot be looked at: %s", strerror(errno));
+	k->ino = (uint32_t)obj->st.st_ino;
+	k->state = info.tcpi_state;
+	k->hung_up = p.revents & POLLRDHUP;
+	k->error = p.revents & POLLERR;
+	end_from((struct sockaddr *)&local, &k->local);
+	if (getpeername(obj->local_fd, (struct sockaddr *)&remote, &rlen) == 0)
+		end_from((struct sockaddr *)&remote, &k->remote);
+	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
+	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
+	if (!(p.revents & POLLPRI))
+		return 0;
+	crcore_advise(err, "dump when it has been read");
+	return crcore_fail(err, -ENOTSUP, "urgent data waits in it, which cannot be saved yet");
+}
+
+/* Remembers what review() needs and can be seen through the descriptor alone. */
+static int remember(struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
+{
+	if (t->reviewed) {
+		t->nknown = 0;
+		t->reviewed = false;
+	}
+	if ((t->nknown & (t->nknown - 1)) == 0) {
+		void *more = realloc(t->known, (t->nknown ? 2 * (size_t)t->nknown : 1) * sizeof(*t->known));
+		if (!more)
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		t->known = more;
+	}
+	t->known[t->nknown] = (struct known){ 0 };
+	int r = look(&t->known[t->nknown], obj, err);
+	t->nknown += !r;
+	return r;
+}
+
+static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	int family, protocol, r;
+
+	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISSOCK(obj->st.st_mode) || obj->flags & O_PATH)
+		return CRCORE_CLAIM_NONE;
+	family = get_int(obj->local_fd, SOL_SOCKET, SO_DOMAIN);
+	protocol = get_int(obj->local_fd, SOL_SOCKET, SO_PROTOCOL);
+	if ((family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP ||
+	    get_int(obj->local_fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM)
+		return CRCORE_CLAIM_NONE;
+	r = check_plain(t, obj, err);
+	if (!r)
+		r = remember(t, obj, err);
+	if (!r)
+		return CRCORE_CLAIM_EXACT;
+	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	return r;
+}
+
+static const char *const verdicts[] = { "keep", "close", "reset", "refuse", NULL };
+static const char *const in_flight[] = { "refuse", "drop", NULL };
+static const struct crcore_option options[] = {
+	{ .name = "established", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = verdicts,
+	  .help = "connections whose other end is outside the tree: keep; close (its reads then end, its "
+	          "writes fail); reset; refuse" },
+	{ .name = "connections", .type = CRCORE_MAP,
+	  .help = "the same for some: \"in local *:22\", \"out remote 10.0.0.0/8:5432\"; the first pattern "
+	          "that matches counts" },
+	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = in_flight,
+	  .help = "connections from outside that wait to be accepted, or are just being made: refuse or "
+	          "drop" },
+	{ .name = "address-map", .type = CRCORE_MAP,
+	  .help = "restore: use another address in place of one, or another prefix of the same length" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field socket_fields[] = {
+	{ 5001, CRCORE_ADDRESS, "local" }, { 6001, CRCORE_ADDRESS, "remote" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "socket", .version = 1, .fields = socket_fields },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_NET_ADMIN, "for TCP_REPAIR and the network lock" },
+	{ CAP_NET_RAW, "to tell a restored connection what its peer has said already" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "tcp",
+	.version = "1",
+	.summary = "TCP sockets and their connections",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "TCP sockets (exact)",
+	.open = tcp_open,
+	.close = tcp_close,
+	.claim = tcp_claim,
+	.review = tcp_review,
+	.save_object = tcp_save_object,
+	.load_record = tcp_load_record,
+	.check = tcp_check,
+	.create = tcp_create,
+	.release = tcp_release,
+};

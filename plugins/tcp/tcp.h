@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin "tcp": TCP sockets with their connections, by TCP_REPAIR.
+ *
+ *   tcp.c      the plugin: options, sections, claim
+ *   address.c  addresses, text of them, the address map
+ *   policy.c   what becomes of a connection whose other end is outside the tree
+ *   review.c   dump: which two sockets are the ends of one connection
+ *   diag.c     dump: one query of sock_diag: who waits at listening sockets
+ *   read.c     dump: sequence numbers and queues of a connection
+ *   save.c     dump: records
+ *   lock.c     both: the network lock
+ *   silence.c  dump: the end of the tree, of which the peers must not hear
+ *   load.c     restore: records, whether they make sense
+ *   build.c    restore: sockets, hands them out; what comes last
+ *   repair.c   restore: connections
+ *   inject.c   restore: segments that say what a peer has said already
+ *
+ * A socket of the tree is in repair mode only for the microseconds in which its
+ * numbers are read: were crcore killed with kill -9 and a socket left in that
+ * mode, its task could neither read nor write any more.
+ */
+#ifndef CRCORE_PLUGIN_TCP_H
+#define CRCORE_PLUGIN_TCP_H
+
+#include <crcore/plugin.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "plugins/net/options.h"
+#include "tcp.pb-c.h"
+
+/* Options of level TCP that the C library's headers may lack. */
+#define T_MAXSEG 2
+#define T_CORK 3
+#define T_INFO 11
+#define T_REPAIR 19
+#define T_REPAIR_QUEUE 20
+#define T_QUEUE_SEQ 21
+#define T_REPAIR_OPTIONS 22
+#define T_TIMESTAMP 24
+#define T_REPAIR_WINDOW 29
+#define T_ULP 31
+enum { QUEUE_NONE, QUEUE_RECEIVE, QUEUE_SEND }; /* T_REPAIR_QUEUE */
+enum { REPAIR_OFF_SILENT = -1, REPAIR_OFF, REPAIR_ON };
+
+enum { ST_ESTABLISHED = 1, ST_SYN_SENT, ST_SYN_RECV, ST_FIN_WAIT1, ST_FIN_WAIT2, ST_TIME_WAIT,
+       ST_CLOSE, ST_CLOSE_WAIT, ST_LAST_ACK, ST_LISTEN, ST_CLOSING };
+
+/* An end of a connection. Compared as a whole: unused bytes are 0. v4-mapped is AF_INET6. */
+struct end {
+	uint16_t family; /* 0: none */
+	uint16_t port;   /* host order */
+	uint32_t scope;
+	uint8_t ip[16];
+};
+
+enum verdict { KEEP, CLOSE, RESET, REFUSE };
+
+/* Dump: one socket of the tree. */
+struct known {
+	uint32_t ino;
+	const struct crcore_object *obj;
+	struct end local, remote;
+	uint8_t state;           /* ST_* */
+	bool hung_up, error;     /* POLLRDHUP, POLLERR */
+	bool incoming;
+	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
+	struct known *peer;
+	enum verdict verdict;    /* of connections: REFUSE only meanwhile */
+	/* what was read from it: */
+	Tcp__Stream stream;
+	Tcp__Queues queues;
+	bool read;
+};
+
+struct tcp_window { uint32_t wl1, send, max, receive, wup; };
+
+/* Restore: one socket. */
+struct made {
+	Tcp__Socket *rec;
+	struct made *peer;
+	struct end local, remote;
+	int fd;                  /* ours until handed out; valid, the host's, from then on */
+	bool given, repair, filled;
+	enum verdict verdict;
+	uint32_t una;            /* first byte of the send queue */
+	uint32_t skip;           /* bytes of the send queue that the peer has already */
+};
+
+/* A rule of an option: a pattern and what it says. */
+struct rule {
+	int way;                 /* 0: any, 1: in, 2: out */
+	struct pattern { bool any_ip; struct end end; uint8_t bits; } local, remote;
+	enum verdict verdict;
+};
+
+struct mapping { struct end from, to; uint8_t bits; };
+
+struct lock;
+
+struct tcp {
+	const struct crcore_host *host;
+	struct crcore_ctx *ctx;
+	enum verdict established; /* where no rule matches */
+	bool drop_in_flight;
+	struct rule *rules;
+	unsigned nrules;
+	struct mapping *map;
+	unsigned nmap;
+	uint64_t netns;          /* cookie of our own */
+	struct net_usual usual;
+
+	struct known *known;     /* sorted by inode once reviewed */
+	unsigned nknown;
+	bool reviewed;           /* a claim begins another look */
+	struct known **by_tuple;
+	unsigned ntuples;
+	bool taken;
+	uint64_t blob_end;
+	int busy_fd;             /* in repair mode just now, -1: none */
+	uint32_t busy_reuse;
+	struct lock *lock;
+	struct bank *bank;       /* the sockets, for the end of the tree */
+	bool failed, released;
+
+	struct made **made;      /* by id once checked */
+	unsigned nmade;
+	bool built, settled;
+	char *old_table;         /* section lock */
+};
+
+static inline void close_fd(int *fd) { if (*fd >= 0) close(*fd); *fd = -1; }
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
+
+static inline int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static inline int get_int(int fd, int level, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
+}
+
+static inline int set_repair(int fd, int mode) { return set_int(fd, IPPROTO_TCP, T_REPAIR, mode); }
+static inline int set_queue(int fd, int queue) { return set_int(fd, IPPROTO_TCP, T_REPAIR_QUEUE, queue); }
+
+/* address.c */
+void end_from(const struct sockaddr *, struct end *ret);
+socklen_t end_to(const struct end *, struct sockaddr_storage *ret);
+#define END_TEXT 80
+const char *end_text(const struct end *, char buf[END_TEXT]);
+bool end_is_v4(const struct end *);       /* also v4-mapped */
+const uint8_t *end_v4(const struct end *); /* the 4 bytes of such a one */
+bool end_any(const struct end *);          /* 0.0.0.0, :: */
+bool end_parse(const char *text, struct end *ret, uint8_t *ret_bits); /* ADDRESS[/BITS] */
+bool end_within(const struct end *, const struct end *net, uint8_t bits);
+int map_parse(struct tcp *, struct crcore_error *);
+void map_apply(const struct tcp *, struct end *);
+
+/* policy.c */
+int policy_parse(struct tcp *, struct crcore_error *);
+enum verdict policy_find(const struct tcp *, const struct end *local, const struct end *remote,
+                         bool incoming);
+
+/* review.c */
+int tcp_review(void *state, const struct crcore_object *, struct crcore_error *);
+struct known *tcp_known(const struct tcp *, uint32_t ino);
+static inline bool state_connected(uint8_t s)
+{
+	return s == ST_ESTABLISHED || s == ST_FIN_WAIT1 || s == ST_FIN_WAIT2 || s == ST_CLOSE_WAIT ||
+	       s == ST_LAST_ACK || s == ST_CLOSING;
+}
+/* A descriptor of it in this process. */
+int known_open(struct tcp *, const struct known *, struct crcore_error *);
+
+/* read.c */
+int read_all(struct tcp *, struct crcore_error *);
+void read_undo(void *state);
+
+/* save.c */
+int tcp_save_object(void *state, const struct crcore_object *, struct crcore_error *);
+
+/* load.c */
+int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
+                    struct crcore_error *);
+int tcp_check(void *state, struct crcore_error *);
+struct made *tcp_made(const struct tcp *, uint32_t id);
+void made_free(struct made *);
+
+/* build.c */
+int tcp_create(void *state, uint32_t id, struct crcore_error *);
+int tcp_release(void *state, struct crcore_error *);
+int made_socket(struct tcp *, struct made *, struct crcore_error *);
+int made_bind(struct made *, struct crcore_error *);
+
+/* repair.c */
+int repair_connect(struct tcp *, struct made *, struct crcore_error *);
+int repair_receive(struct tcp *, struct made *, struct crcore_error *);
+int repair_send(struct tcp *, struct made *, struct crcore_error *);
+#endif
