@@ -231,17 +231,12 @@ static int read_steady(struct tcp *t, int fd, Tcp__Stream *st, uint8_t *ret_stat
 /* len bytes of what was received, from its beginning. */
 static int copy_received(int fd, size_t len, int blob)
 {
-	struct room room = { 0 };
-	int r = make_room(&room, len);
-	cleanup_free char *own = room.at;
-	ssize_t n;
+	cleanup_free char *buf = malloc(len);
+	ssize_t n = buf ? recv(fd, buf, len, MSG_PEEK | MSG_DONTWAIT) : -1;
 
-	if (r < 0)
-		return r;
-	n = recv(fd, room.at, len, MSG_PEEK | MSG_DONTWAIT);
 	if (n != (ssize_t)len)
 		return n < 0 ? -errno : -EIO;
-	return write_all(blob, room.at, len);
+	return write_all(blob, buf, len);
 }
 
 /* As above, though the socket has an own idea of where a peek begins. */
