@@ -123,6 +123,8 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 {
 	struct blockers blockers = { 0 };
 	struct tree *tree = &d->survey.tree;
+
+	objects_keep(&d->survey.objects);
 	int r = survey_look(&d->survey, d->cmd, d->host, &blockers, err);
 
 	if (r == 0)

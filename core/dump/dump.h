@@ -27,11 +27,13 @@ struct object {
 	struct crcore_ctx *owner;      /* NULL: not claimed */
 	char path[64];                 /* relative to the holder's /proc/PID: "fd/3", "exe" */
 	char *link, *fdinfo;
+	int kept;                      /* abi.local_fd between claim and save, -1: not open */
 };
 
 struct objects {
 	struct object **v;             /* by id - 1 */
 	unsigned n;
+	unsigned keep;                 /* how many may be kept open; 0 while the tree runs */
 };
 
 struct survey {
@@ -50,7 +52,9 @@ int survey_sharing(struct survey *, struct crcore_error *);
 /* objects.c: finds what tasks hold and offers it to the plugins. With blockers,
  * goes on after an object that nobody can save. */
 int survey_objects(struct survey *, struct host *, struct blockers *, struct crcore_error *);
-/* Opens abi.local_fd for one call of a hook, and closes it. */
+/* Opens abi.local_fd for one call of a hook, and closes it. Of a frozen tree some
+ * are kept open instead, so that they are fetched once and not twice. */
+void objects_keep(struct objects *);
 int object_open(struct object *, struct crcore_error *);
 void object_close(struct object *);
 void objects_free(struct objects *);

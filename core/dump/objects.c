@@ -4,6 +4,8 @@
  * to all plugins; exactly one must take it.
  */
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include "core/dump/dump.h"
 #include "core/util/util.h"
@@ -18,6 +20,7 @@ int objects_add(struct objects *os, struct object *o, struct crcore_error *err)
 	}
 	os->v[os->n++] = o;
 	o->abi.id = os->n;
+	o->kept = -1;
 	return 0;
 }
 
@@ -25,6 +28,8 @@ void objects_free(struct objects *os)
 {
 	for (unsigned i = 0; i < os->n; i++) {
 		object_close(os->v[i]);
+		if (os->v[i]->kept >= 0)
+			close(os->v[i]->kept);
 		free(os->v[i]->link);
 		free(os->v[i]->fdinfo);
 		free(os->v[i]);
@@ -33,10 +38,25 @@ void objects_free(struct objects *os)
 	*os = (struct objects){ 0 };
 }
 
+/* Descriptors of our own that are left for everything else. */
+#define SPARE 512
+
+void objects_keep(struct objects *os)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * SPARE)
+		os->keep = (unsigned)(limit.rlim_cur - SPARE < INT_MAX ? limit.rlim_cur - SPARE : INT_MAX) / 2;
+}
+
 int object_open(struct object *o, struct crcore_error *err)
 {
 	int fd;
 
+	if (o->kept >= 0) {
+		o->abi.local_fd = STEAL_FD(o->kept);
+		return 0;
+	}
 	if (o->abi.class_ == CRCORE_DESCRIPTION)
 		fd = (int)syscall(SYS_pidfd_getfd, o->task->pidfd, o->abi.fd, 0);
 	else
@@ -78,7 +98,7 @@ static bool changed(const struct object *o)
 	       st.st_ino != o->abi.st.st_ino || strcmp(link, o->link);
 }
 
-static int claim(struct object *o, struct host *host, struct crcore_error *err)
+static int claim(struct survey *s, struct object *o, struct host *host, struct crcore_error *err)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
 	int r = object_open(o, err);
@@ -90,6 +110,10 @@ static int claim(struct object *o, struct host *host, struct crcore_error *err)
 		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	else if (r < 0)
 		*err = why;
+	if (r == 0 && o->abi.class_ == CRCORE_DESCRIPTION && s->objects.keep) {
+		s->objects.keep--;
+		o->kept = STEAL_FD(o->abi.local_fd);
+	}
 	object_close(o);
 	if (r == 0)
 		r = host_own(o->owner, &o->abi, err);
@@ -103,7 +127,7 @@ static int call_review(struct crcore_ctx *ctx, void *arg, struct crcore_error *e
 	return ctx->p.review(ctx->state, arg, err);
 }
 
-static int review(struct object *o, struct host *host, struct crcore_error *err)
+static int review(struct survey *s, struct object *o, struct host *host, struct crcore_error *err)
 {
 	if (!o->owner || !o->owner->p.review)
 		return 0;
@@ -117,7 +141,8 @@ static int review(struct object *o, struct host *host, struct crcore_error *err)
 /* One step for every object; with blockers, on after those that nobody can
  * save, but not after a plugin that hung: it cannot answer for the others. */
 static int each_object(struct survey *s, struct host *host, struct blockers *blockers,
-                       int (*step)(struct object *, struct host *, struct crcore_error *),
+                       int (*step)(struct survey *, struct object *, struct host *,
+                                   struct crcore_error *),
                        struct crcore_error *err)
 {
 	int r = host_series_start(host, err);
@@ -125,7 +150,7 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
-		r = step(s->objects.v[i], host, err);
+		r = step(s, s->objects.v[i], host, err);
 		if (r < 0 && !survey_changed(r) && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
 			blockers_take(blockers, err);
 			r = 0;

@@ -11,15 +11,14 @@
 #include <sys/ioctl.h>
 
 #define ROOM (64 * 1024)
+#define OUT (512 * 1024)
 #define CONTROL 512
 #define SCM_PIDFD_NUMBER 4
 
 struct reader {
 	struct sockets *s;
 	Sockets__Unix *rec;
-	int fd, blob;
-	char *buf;
-	size_t room;
+	int fd;
 	uint64_t seen; /* bytes peeked: the offset of the next message */
 	int all;       /* bytes in it, as SIOCINQ says: of all messages, but of the first datagram */
 	size_t allocated;
@@ -58,13 +57,23 @@ static int take_control(struct msghdr *h, Sockets__Message *m)
 	return r;
 }
 
+static int make_room_for(struct sockets *s, size_t len)
+{
+	if (s->room >= len)
+		return 0;
+	free(s->buf);
+	s->buf = malloc(len);
+	s->room = s->buf ? len : 0;
+	return s->buf ? 0 : -ENOMEM;
+}
+
 /* 1: there was one, 0: no more. */
 static int peek_message(struct reader *q, Sockets__Message *m, struct sockaddr_un *from)
 {
 	char control[CONTROL] __attribute__((aligned(8)));
 
 	for (;;) {
-		struct iovec io = { q->buf, q->room };
+		struct iovec io = { q->s->buf, q->s->room };
 		struct msghdr h = { .msg_name = from, .msg_namelen = sizeof(*from), .msg_iov = &io,
 			.msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 		ssize_t n = recvmsg(q->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
@@ -74,7 +83,7 @@ static int peek_message(struct reader *q, Sockets__Message *m, struct sockaddr_u
 		r = take_control(&h, m);
 		if (r < 0)
 			return r;
-		if ((size_t)n <= q->room) {
+		if ((size_t)n <= q->s->room) {
 			bool eof = !n && (q->rec->type == SOCK_STREAM || (q->rec->type == SOCK_SEQPACKET &&
 			                                                  q->rec->shutdown & 1));
 			m->length = (uint32_t)n;
@@ -83,11 +92,9 @@ static int peek_message(struct reader *q, Sockets__Message *m, struct sockaddr_u
 				m->from.len = strnlen(from->sun_path, m->from.len);
 			return !eof;
 		}
-		free(q->buf);
-		q->room = (size_t)n;
-		q->buf = malloc(q->room);
-		if (!q->buf)
-			return -ENOMEM;
+		r = make_room_for(q->s, (size_t)n);
+		if (r < 0)
+			return r;
 		r = set_offset(q->fd, (int)q->seen);
 		if (r < 0)
 			return r;
@@ -138,6 +145,39 @@ static int write_all(int fd, const char *buf, size_t len)
 	return 0;
 }
 
+int queue_flush(struct sockets *s, struct crcore_error *err)
+{
+	int blob = s->nout ? s->host->blob(s->ctx, "unix", err) : -1, r;
+
+	if (!s->nout)
+		return 0;
+	if (blob < 0)
+		return blob;
+	r = write_all(blob, s->out, s->nout);
+	s->nout = 0;
+	return r < 0 ? crcore_fail(err, r, "cannot write what waits in sockets: %s", strerror(-r)) : 0;
+}
+
+/* Messages are small, and many: they are written together. */
+static int put_bytes(struct sockets *s, size_t len, struct crcore_error *err)
+{
+	int r, blob;
+
+	if (!s->out && !(s->out = malloc(OUT)))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	if (s->nout + len > OUT && (r = queue_flush(s, err)) < 0)
+		return r;
+	s->blob_end += len;
+	if (len <= OUT) {
+		memcpy(s->out + s->nout, s->buf, len);
+		s->nout += len;
+		return 0;
+	}
+	blob = s->host->blob(s->ctx, "unix", err);
+	r = blob < 0 ? blob : write_all(blob, s->buf, len);
+	return r < 0 ? crcore_fail(err, r, "cannot write what waits in it: %s", strerror(-r)) : 0;
+}
+
 /*
  * Past the last message a read would report, and take, a pending error; of a
  * stream, or where one is pending, there is no look past the last byte.
@@ -149,53 +189,74 @@ static bool more(const struct reader *q)
 	return !exact || q->seen < (uint64_t)q->all;
 }
 
-static int read_all(struct reader *q)
+static int read_one(struct reader *q, struct crcore_error *err)
 {
-	int r = 1;
+	Sockets__Message m = SOCKETS__MESSAGE__INIT;
+	struct sockaddr_un from;
+	int r = peek_message(q, &m, &from);
 
-	while (r > 0 && more(q)) {
-		Sockets__Message m = SOCKETS__MESSAGE__INIT;
-		struct sockaddr_un from;
-		r = peek_message(q, &m, &from);
-		if (r <= 0)
-			break;
-		if (q->rec->type == SOCK_STREAM)
-			m.from.len = 0;
-		q->seen += m.length;
-		q->empty += !m.length;
-		if (q->seen > INT_MAX)
-			return -EFBIG;
-		r = keep_message(q, &m, &from);
-		if (!r)
-			r = write_all(q->blob, q->buf, m.length);
-		if (!r)
-			r = 1;
-	}
-	return r < 0 ? r : 0;
+	if (r <= 0)
+		return r;
+	if (q->rec->type == SOCK_STREAM)
+		m.from.len = 0;
+	q->seen += m.length;
+	q->empty += !m.length;
+	if (q->seen > INT_MAX)
+		return -EFBIG;
+	r = keep_message(q, &m, &from);
+	if (!r)
+		r = put_bytes(q->s, m.length, err);
+	return r ? r : 1;
+}
+
+/* Undo entry: we were killed in the midst of a look. */
+static void put_offset_back(void *arg)
+{
+	struct sockets *s = arg;
+
+	if (s->moved >= 0)
+		set_offset(s->moved, s->moved_offset);
+	close_fd(&s->moved);
+}
+
+/* Most streams can be seen as a whole at once; the others message by message. */
+static int read_all(struct reader *q, struct crcore_error *err)
+{
+	bool whole = q->rec->type == SOCK_STREAM && q->rec->peek_offset < 0 && q->all <= ROOM;
+	int r = 1, back;
+
+	if (whole && more(q))
+		r = read_one(q, err);
+	if (r <= 0 || (whole && !more(q)))
+		return r < 0 ? r : 0;
+	r = q->s->host->undo(q->s->ctx, put_offset_back, q->s, false, err);
+	if (r < 0)
+		return r;
+	q->s->moved_offset = q->rec->peek_offset;
+	q->s->moved = fcntl(q->fd, F_DUPFD_CLOEXEC, 0);
+	r = q->s->moved < 0 ? -errno : set_offset(q->fd, (int)q->seen);
+	if (!r)
+		r = 1;
+	while (r > 0 && more(q))
+		r = read_one(q, err);
+	back = set_offset(q->fd, q->rec->peek_offset);
+	close_fd(&q->s->moved);
+	return r < 0 ? r : back;
 }
 
 int queue_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_error *err)
 {
-	struct reader q = { .s = s, .rec = rec, .fd = fd, .room = ROOM };
+	struct reader q = { .s = s, .rec = rec, .fd = fd };
 	socklen_t len = sizeof(rec->peek_offset);
-	int r, back;
+	int r;
 
-	q.blob = s->host->blob(s->ctx, "unix", err);
-	if (q.blob < 0)
-		return q.blob;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, &len) < 0 ||
 	    ioctl(fd, SIOCINQ, &q.all) < 0)
 		return crcore_fail(err, -errno, "cannot ask how much waits in it: %s", strerror(errno));
-	q.buf = malloc(q.room);
-	if (!q.buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+	r = make_room_for(s, ROOM);
 	rec->blob = s->blob_end;
-	r = set_offset(fd, 0);
 	if (!r)
-		r = read_all(&q);
-	back = set_offset(fd, rec->peek_offset);
-	s->blob_end += q.seen;
-	free(q.buf);
+		r = read_all(&q, err);
 	if (r == -ENOTSUP) {
 		crcore_advise(err, "let the receiver take them before the dump");
 		return crcore_fail(err, r, "descriptors (SCM_RIGHTS) are in flight in it, which cannot be saved "
@@ -204,7 +265,6 @@ int queue_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_erro
 	if (q.empty) /* the kernel's doing: it remembers that they were peeked */
 		s->host->log(s->ctx, 1, "empty messages wait in a socket: if it is left running, a later dump "
 		             "will not see them");
-	r = r < 0 ? r : back;
 	return r < 0 ? crcore_fail(err, r, "cannot copy what waits in it: %s", strerror(-r)) : 0;
 }
 

@@ -140,7 +140,9 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	struct sockets *s = state;
 	const struct known *k = sockets_known(s, (uint32_t)obj->st.st_ino);
 	Sockets__Unix rec = SOCKETS__UNIX__INIT;
+	uint64_t *filter = NULL;
 	char dir[PATH_MAX];
+	bool locked = false;
 	int r;
 
 	if (!k || !k->d)
@@ -153,13 +155,23 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 		r = check_pending(obj->local_fd, &rec, err);
 	if (!r)
 		r = options_save(s, obj->local_fd, &rec, err);
+	if (!r)
+		r = net_filter_read(obj->local_fd, &filter, &rec.n_filter, &locked, err);
+	rec.filter = filter;
+	rec.filter_locked = locked;
 	if (!r && k->state != SOCKETS__STATE__LISTENING)
 		r = queue_save(s, obj->local_fd, &rec, err);
 	if (!r)
 		r = put(s, &rec, err);
 	queue_free(&rec);
 	options_free(&rec);
+	free(filter);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;
+}
+
+int sockets_save(void *state, struct crcore_error *err)
+{
+	return queue_flush(state, err);
 }

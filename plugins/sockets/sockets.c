@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin "sockets": options, sections and what it claims. See sockets.h, sockets.md. */
 #include "sockets.h"
+#include "plugins/net/claim.h"
 
 #include <linux/capability.h>
 #include <sys/ioctl.h>
@@ -23,6 +24,7 @@ static int sockets_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
 	s->host = host;
 	s->ctx = ctx;
 	s->outside = outside;
+	s->moved = -1;
 	*ret_state = s;
 	return 0;
 }
@@ -38,6 +40,8 @@ static void sockets_close(void *state)
 	free(s->made);
 	free(s->refused);
 	free(s->known);
+	free(s->buf);
+	free(s->out);
 	free(s);
 }
 
@@ -78,17 +82,6 @@ static unsigned in_flight(const struct crcore_object *obj)
 	return line ? (unsigned)strtoul(line + 8, NULL, 10) : 0;
 }
 
-static int check_filter(int fd, struct crcore_error *err)
-{
-	socklen_t len = 0;
-	int r = getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len);
-
-	if (r < 0 ? errno != EACCES : !len) /* EACCES: one that cannot be read */
-		return 0;
-	crcore_advise(err, "detach the filter before the dump");
-	return crcore_fail(err, -ENOTSUP, "a filter is attached to it, which cannot be saved yet");
-}
-
 static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
 {
 	if (obj->flags & O_ASYNC) {
@@ -100,7 +93,7 @@ static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
 		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, which cannot "
 		                   "be saved yet", in_flight(obj));
 	}
-	return check_filter(obj->local_fd, err);
+	return net_filter_check(obj->local_fd, err);
 }
 
 static void remember(struct sockets *s, ino_t ino)
@@ -115,11 +108,10 @@ static void remember(struct sockets *s, ino_t ino)
 
 static int sockets_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	int family, r;
+	int family = net_family(obj), r;
 
-	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISSOCK(obj->st.st_mode) || obj->flags & O_PATH)
+	if (!family)
 		return CRCORE_CLAIM_NONE;
-	family = value_of(obj->local_fd, SO_DOMAIN);
 	r = family == AF_UNIX ? check_unix(obj, err)
 	                      : refuse_family(family, value_of(obj->local_fd, SO_TYPE), err);
 	if (r < 0) {
@@ -167,6 +159,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.claim = sockets_claim,
 	.review = sockets_review,
 	.save_object = sockets_save_object,
+	.save = sockets_save,
 	.load_record = sockets_load_record,
 	.check = sockets_check,
 	.create = sockets_create,

@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "plugins/net/filter.h"
 #include "sockets.pb-c.h"
 
 enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT }; /* option external-unix */
@@ -112,7 +113,10 @@ struct sockets {
 	struct known *known; /* sorted by inode */
 	unsigned nknown;
 	struct usual usual[3]; /* stream, datagram, seqpacket */
-	uint64_t blob_end;
+	uint64_t blob_end;   /* what is in out included */
+	char *buf, *out;     /* one message; what is to be written to the blob */
+	size_t room, nout;
+	int moved, moved_offset; /* a socket whose SO_PEEK_OFF is not its own, -1; what it was */
 
 	struct made **made;  /* by id once checked */
 	unsigned nmade;
@@ -147,11 +151,13 @@ int outside_decide(struct sockets *, struct known *, const struct diag *peer, st
 enum outside outside_policy(const struct sockets *, const struct name *peer, const struct name *own);
 
 /* save.c */
+int sockets_save(void *state, struct crcore_error *);
 int sockets_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* queue.c */
 int queue_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
 void queue_free(Sockets__Unix *);
+int queue_flush(struct sockets *, struct crcore_error *);
 /* Sends what waited in m: message i by fd. */
 int queue_send(struct sockets *, const struct made *m, unsigned i, int fd, const struct name *to,
                off_t at, struct crcore_error *);

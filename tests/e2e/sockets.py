@@ -43,16 +43,13 @@ class Patient(crtest.Crcore):
 
 
 HOLDER = """
-import array, os, socket, struct, sys, time
+import os, socket, sys, time
 kind = sys.argv[1]
 a, b = socket.socketpair()
 if kind == "flight":
     socket.send_fds(a, [b"x"], [0, 1])
 elif kind == "urgent":
     a.send(b"!", socket.MSG_OOB)
-elif kind == "filter":
-    code = array.array("Q", [0xffffffff00000006])  # take all of each message
-    a.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, code.buffer_info()[0]))
 elif kind in ("listening", "early data"):
     a = socket.socket(socket.AF_UNIX)
     a.bind("socket")
@@ -72,8 +69,7 @@ while not os.path.exists("go"):
 """
 REFUSALS = {
     "flight": "2 descriptors (SCM_RIGHTS) are in flight", "urgent": "out-of-band",
-    "filter": "detach the filter", "early data": "nobody has accepted yet",
-    "udp": "UDP sockets", "netlink": "netlink sockets",
+    "early data": "nobody has accepted yet", "udp": "UDP sockets", "netlink": "netlink sockets",
 }
 
 
