@@ -30,9 +30,9 @@ FLAG("tcp-close", 0, NULL, SAVED_AND_RESTORED, "tcp", "established", "close", fa
      "restore established TCP connections as closed ones")
 FLAG("tmp-file", 0, "PATTERN", V_DUMP | V_CHECK, "tmpfiles", "include", NULL, true,
      "take files whose path matches into the image")
-FLAG("manage-cgroups", 0, "[MODE]", SAVED_AND_RESTORED, "cgroups", "manage", "soft", false,
+FLAG("manage-cgroups", 0, "[MODE]", SAVED_AND_RESTORED, "cgroup-freezer", "manage", "soft", false,
      "save cgroups and make them again")
-FLAG("freeze-cgroup", 0, "PATH", V_DUMP | V_CHECK, "freezer", "cgroup", NULL, false,
+FLAG("freeze-cgroup", 0, "PATH", V_DUMP | V_CHECK, "cgroup-freezer", "freeze", NULL, false,
      "freeze the tree by this cgroup")
 FLAG("external", 0, "RESOURCE", SAVED_AND_RESTORED, "external", "resources", NULL, true,
      "a resource that is outside the tree and stays there")

@@ -18,6 +18,8 @@ struct dump {
 	struct observations *observations;
 	struct inject **injects;           /* one per address space */
 	unsigned ninjects;
+	struct pauses pauses;              /* how a tree that does not run is woken, if ... */
+	bool paused;                       /* ... some of it does not */
 	enum leave leave;
 	uint64_t timeout_ns, frozen_at;
 };
@@ -109,11 +111,29 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	return r;
 }
 
+static int wake(void *arg, uint32_t how, struct crcore_error *err)
+{
+	struct dump *d = arg;
+
+	return d->paused ? host_wake(d->host, how, err) : 0;
+}
+
+static int rest(void *arg, struct crcore_error *err)
+{
+	struct dump *d = arg;
+	return d->paused ? host_run(d->host, STAGE_REST, err) : 0;
+}
+
 static int stage_freeze(struct dump *d, struct crcore_error *err)
 {
 	d->frozen_at = now_ns();
-	int r = tree_freeze(d->cmd->pid, d->timeout_ns, &d->survey.tree, err);
+	d->pauses = (struct pauses){ wake, rest, d };
+	int r = host_run(d->host, STAGE_PAUSE, err);
 
+	d->paused = r > 0;
+	if (r >= 0)
+		r = tree_freeze(d->cmd->pid, d->timeout_ns, d->paused ? &d->pauses : NULL,
+		                &d->survey.tree, err);
 	if (r == 0)
 		observations_apply(d->observations, &d->survey.tree);
 	return r;
@@ -180,11 +200,13 @@ static int stage_ask(struct dump *d, struct crcore_error *err)
 		if ((r = task_ask(t, err)) == 0)
 			r = host_ask(d->host, &t->abi, t->threads[0].ask, err);
 	}
-	if (r == 0 && (r = place_programs(d, err)) == 0)
+	if (r == 0 && (r = wake(d, CRCORE_WAKE_RUN, err)) == 0 && (r = place_programs(d, err)) == 0)
 		r = inject_run(d->injects, d->ninjects, d->timeout_ns, err);
 	/* The answers are ours already: should we be killed later, nothing of us is left there. */
 	for (unsigned i = 0; r == 0 && i < d->ninjects; i++)
 		inject_leave(d->injects[i]);
+	if (r == 0)
+		r = rest(d, err);
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
 		r = task_answers(tree->tasks[i], err);
 	return r;
@@ -247,10 +269,13 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 
 static void thaw(struct dump *d, enum leave leave)
 {
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
 	for (unsigned i = 0; i < d->ninjects; i++)
 		inject_close(d->injects[i]);
 	d->ninjects = 0;
-	tree_thaw(&d->survey.tree, leave);
+	rest(d, &ignored);
+	tree_thaw(&d->survey.tree, leave, d->paused ? &d->pauses : NULL);
 	if (d->frozen_at)
 		log_line(2, "the tree stood still for %.3f ms", (double)(now_ns() - d->frozen_at) / 1e6);
 	d->frozen_at = 0;
@@ -281,8 +306,10 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 	if (r < 0 || (r = host_run(d->host, STAGE_HOLD, err)) < 0 || (r = stage_save(d, err)) < 0 ||
 	    (r = host_run(d->host, STAGE_RELEASE, err)) < 0)
 		return r;
-	if (d->leave == LEAVE_RUNNING) /* whether it can be sealed or not */
+	if (d->leave == LEAVE_RUNNING) { /* whether it can be sealed or not */
 		thaw(d, LEAVE_RUNNING);
+		host_wills_drop(d->host);
+	}
 	return stage_seal(d, err);
 }
 

@@ -39,8 +39,8 @@ struct host_services {
 	void *arg;
 };
 
-enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_ASK, STAGE_HOLD, STAGE_SAVE,
-	     STAGE_LOAD, STAGE_CHECK, STAGE_PREPARE, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT,
+enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_PAUSE, STAGE_WAKE, STAGE_REST,
+	     STAGE_ASK, STAGE_HOLD, STAGE_SAVE, STAGE_LOAD, STAGE_CHECK, STAGE_PREPARE, STAGE_PLAN, STAGE_CREATE, STAGE_EMIT,
 	     STAGE_SETTLE, STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
 const char *stage_name(enum stage);
 bool stage_has_hook(const struct crcore_plugin *, enum stage);
@@ -54,6 +54,8 @@ struct host {
 	struct crcore_ctx **order[NSTAGES]; /* nplugins each */
 	bool hung;                   /* some hook was left by force: no plugin is unloaded */
 	struct limit *limit;         /* the timer of hook calls, made when first used */
+	struct wills *wills;         /* will.c */
+	pid_t *guard;                /* shared with main: who carries them out; may be NULL */
 };
 
 /* Loads what the policy names (RTLD_NOW|RTLD_LOCAL), checks size, version,
@@ -82,8 +84,11 @@ int host_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, vo
               struct crcore_error *), void *arg, struct crcore_error *);
 
 /* The plain stages: calls hook(state, err) of each plugin that has it, in order.
- * stage is one of OBSERVE, HOLD, SAVE, CHECK, PREPARE, SETTLE, RELEASE. */
+ * stage is one of OBSERVE, PAUSE, REST, HOLD, SAVE, CHECK, PREPARE, SETTLE, RELEASE.
+ * Returns the largest result (0 or 1) or the first failure; all are called in RELEASE
+ * and REST. */
 int host_run(struct host *, enum stage, struct crcore_error *);
+int host_wake(struct host *, uint32_t how, struct crcore_error *);
 int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);
 int host_emit(struct host *, const struct crcore_task *, uint32_t phase, struct crcore_program *,
               struct crcore_error *);
@@ -107,6 +112,11 @@ void host_undo(struct host *, bool success);
 /* Undo entries of the core itself use the same stack. */
 int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void *arg,
                    bool on_success, struct crcore_error *);
+
+/* Last wills (plugin.h): carried out by a process of their own if the calling one is
+ * killed, until they are dropped. */
+int host_will(struct host *, const char *path, const char *text, struct crcore_error *);
+void host_wills_drop(struct host *);
 
 void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */
 /* Whether this process holds a capability (CAP_*) now, and its name ("cap_net_admin"). */

@@ -236,6 +236,7 @@ void host_free(struct host *h)
 	if (!h)
 		return;
 	host_undo(h, false);
+	host_wills_drop(h);
 	close_all(h);
 	limit_free(h);
 	for (unsigned i = 0; i < h->nplugins; i++)

@@ -22,7 +22,7 @@ struct sorter {
 };
 
 static const char *const names[NSTAGES] = {
-	"open", "observe", "claim", "ask", "hold", "save", "load", "check", "prepare", "plan",
+	"open", "observe", "claim", "pause", "wake", "rest", "ask", "hold", "save", "load", "check", "prepare", "plan",
 	"create", "emit", "settle", "release", "close",
 };
 
@@ -51,8 +51,8 @@ static uint32_t stage_mask(const char *name)
 
 static int unknown(struct sorter *s, const char *why, const char *what, const char *name)
 {
-	crcore_advise(s->err, "%s", *what == 's' ? "use dump, restore, open, observe, claim, ask, hold, "
-	              "save, load, check, prepare, plan, create, emit, settle, release or close" :
+	crcore_advise(s->err, "%s", *what == 's' ? "use dump, restore, open, observe, claim, pause, wake, "
+	              "rest, ask, hold, save, load, check, prepare, plan, create, emit, settle, release or close" :
 	              "add it to the policy, or write \"?name\" for one that need not be there");
 	return crcore_fail(s->err, -EINVAL, "order: %s names the %s \"%s\", which is not %s", why, what,
 	                   name, *what == 's' ? "one" : "loaded");

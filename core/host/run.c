@@ -11,7 +11,8 @@ struct hook_args {
 	int (*hook)(void *state, struct crcore_error *);
 	const struct crcore_task *task;
 	struct crcore_program *program;
-	uint32_t phase, thread;
+	uint32_t phase; /* of emit; of wake: how */
+	uint32_t thread;
 };
 
 /* The hooks with no argument but the state. */
@@ -19,6 +20,8 @@ static int (*plain_hook(const struct crcore_plugin *p, enum stage s))(void *, st
 {
 	switch (s) {
 	case STAGE_OBSERVE: return p->observe;
+	case STAGE_PAUSE: return p->pause;
+	case STAGE_REST: return p->rest;
 	case STAGE_HOLD: return p->hold;
 	case STAGE_SAVE: return p->save;
 	case STAGE_CHECK: return p->check;
@@ -35,6 +38,7 @@ bool stage_has_hook(const struct crcore_plugin *p, enum stage s)
 	case STAGE_OPEN:
 	case STAGE_CLOSE: return true;
 	case STAGE_CLAIM: return p->claim;
+	case STAGE_WAKE: return p->wake;
 	case STAGE_ASK: return p->ask;
 	case STAGE_SAVE: return p->save || p->save_object;
 	case STAGE_LOAD: return p->load_record;
@@ -73,7 +77,19 @@ static int call_emit_thread(struct crcore_ctx *ctx, void *arg, struct crcore_err
 	return ctx->p.emit_thread ? ctx->p.emit_thread(ctx->state, a->task, a->thread, a->program, err) : 0;
 }
 
-/* A failure ends the stage, but for release: that is everybody's last chance. */
+static int call_wake(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return ctx->p.wake(ctx->state, a->phase, err);
+}
+
+/* Everybody is called whoever fails: it is the last chance to do what must be done. */
+static bool goes_on(enum stage s)
+{
+	return s == STAGE_RELEASE || s == STAGE_REST;
+}
+
 static int run_all(struct host *h, enum stage stage, struct hook_args *a,
                    int (*call)(struct crcore_ctx *, void *, struct crcore_error *),
                    struct crcore_error *err)
@@ -84,21 +100,21 @@ static int run_all(struct host *h, enum stage stage, struct hook_args *a,
 
 	if (ret < 0)
 		return ret;
-	for (unsigned i = 0; i < n && (ret >= 0 || stage == STAGE_RELEASE); i++) {
+	for (unsigned i = 0; i < n && (ret >= 0 || goes_on(stage)); i++) {
 		const struct crcore_plugin *p = &order[i]->p;
 
 		a->hook = plain_hook(p, stage);
 		if (call == call_plain ? !a->hook : !stage_has_hook(p, stage))
 			continue;
-		if (stage == STAGE_RELEASE && order[i]->dead)
+		if (goes_on(stage) && order[i]->dead)
 			continue;
 		int rc = host_call(order[i], stage, call, a, err);
 
-		if (rc < 0 && ret >= 0)
-			ret = rc;
+		if (ret >= 0)
+			ret = rc < 0 ? rc : rc > 0 ? 1 : ret;
 	}
 	limit_stop(h);
-	return ret < 0 ? ret : 0;
+	return ret > 0 && stage != STAGE_PAUSE && stage != STAGE_RELEASE ? 0 : ret;
 }
 
 int host_run(struct host *h, enum stage stage, struct crcore_error *err)
@@ -107,6 +123,13 @@ int host_run(struct host *h, enum stage stage, struct crcore_error *err)
 
 	log_line(3, "stage %s", stage_name(stage));
 	return run_all(h, stage, &a, call_plain, err);
+}
+
+int host_wake(struct host *h, uint32_t how, struct crcore_error *err)
+{
+	struct hook_args a = { .phase = how };
+
+	return run_all(h, STAGE_WAKE, &a, call_wake, err);
 }
 
 int host_ask(struct host *h, const struct crcore_task *task, struct crcore_program *program,

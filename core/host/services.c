@@ -155,6 +155,15 @@ static int service_fetch(struct crcore_ctx *ctx, struct crcore_program *p, uint3
 	return rc;
 }
 
+static int service_will(struct crcore_ctx *ctx, const char *path, const char *text,
+                        struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_will(ctx->host, path, text, err);
+	service_leave();
+	return rc;
+}
+
 const struct crcore_host host_table = {
 	.size = sizeof(struct crcore_host),
 	.abi_version = CRCORE_ABI_VERSION,
@@ -172,4 +181,5 @@ const struct crcore_host host_table = {
 	.need = service_need,
 	.fetch = service_fetch,
 	.pointer = service_pointer,
+	.will = service_will,
 };

@@ -39,6 +39,7 @@ static bool is_alive(const struct restore *r, unsigned birth)
 void restore_kill(struct restore *r)
 {
 	struct timespec pause = { 0, 1000000 };
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	unsigned alive = 1;
 
 	if (!r->root_asked || !r->stubs)
@@ -52,6 +53,8 @@ void restore_kill(struct restore *r)
 				kill(r->births.v[i].pid, SIGKILL);
 				alive++;
 			}
+		if (alive && r->paused)
+			host_wake(r->host, CRCORE_WAKE_END, &ignored);
 		if (alive)
 			nanosleep(&pause, NULL);
 	}

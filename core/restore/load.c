@@ -177,6 +177,7 @@ int restore_load(struct restore *r, struct crcore_error *err)
 			return ret;
 	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0)
 		return ret;
+	r->host->guard = r->guard;
 	r->host->services = (struct host_services){ .blob = serve_blob, .task = serve_task,
 		.need = serve_need, .fetch = serve_fetch, .arg = r };
 	if ((ret = objects_load(r, err)) < 0 || (ret = load_plugins(r, err)) < 0)

@@ -4,6 +4,7 @@
  * failure at any stage takes everything back; so does the end of main.
  */
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "core/restore/restore.h"
@@ -63,11 +64,10 @@ static int build(struct restore *r, struct crcore_error *err)
 	return (int)r->rec.tasks[0]->pid;
 }
 
-static int work(struct worker *w, void *arg, struct crcore_error *err)
+static int work(struct worker *w, struct command *cmd, pid_t *guard, struct crcore_error *err)
 {
-	struct command *cmd = arg;
 	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan, .pages_fd = -1,
-	                     .arena.memfd = -1, .main_pgid = getpgid(w->main) };
+	                     .guard = guard, .arena.memfd = -1, .main_pgid = getpgid(w->main) };
 
 	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
 	int ret = build(&r, err);
@@ -86,11 +86,14 @@ struct outcome {
 	pid_t first;      /* what main cloned; 0: nothing */
 	pid_t *before;    /* children that main had already */
 	unsigned nbefore;
+	pid_t *guard;     /* shared with the worker: its guard (host.h), 0: none */
 };
 
 static int main_work(struct worker *w, void *arg, struct crcore_error *err)
 {
-	return work(w, ((struct outcome *)arg)->cmd, err);
+	struct outcome *o = arg;
+
+	return work(w, o->cmd, o->guard, err);
 }
 
 static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfds,
@@ -134,7 +137,8 @@ static void end_children(const struct outcome *o)
 			if (k < o->nbefore)
 				continue;
 			ours++;
-			kill(v[i], SIGKILL);
+			if (v[i] != *o->guard) /* it has work to do, and ends by itself */
+				kill(v[i], SIGKILL);
 			while (waitpid(v[i], NULL, __WALL) < 0 && errno == EINTR)
 				;
 		}
@@ -158,6 +162,11 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	const bool detached = policy_core(cmd->policy, "restore.detached")->b;
 	const bool sibling = policy_core(cmd->policy, "restore.sibling")->b;
 	struct outcome o = { .cmd = cmd };
+
+	o.guard = mmap(NULL, sizeof(*o.guard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	               0);
+	if (o.guard == MAP_FAILED)
+		return crcore_fail(err, -errno, "out of memory");
 
 	if (cmd->plan)
 		return worker_run(main_work, NULL, &o, err);

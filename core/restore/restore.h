@@ -113,6 +113,8 @@ struct restore {
 	pid_t free_below;            /* where to look for a free number next */
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
+	pid_t *guard;                /* struct host */
+	bool paused;                 /* release() has left tasks that do not run */
 };
 
 /* load.c */

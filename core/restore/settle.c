@@ -357,7 +357,8 @@ int restore_release(struct restore *r, struct crcore_error *err)
 {
 	int ret = host_run(r->host, STAGE_RELEASE, err);
 
-	if (ret == 0)
+	r->paused = ret != 0;
+	if (ret >= 0)
 		ret = write_pidfile(r, err);
 	if (ret < 0)
 		return ret;
@@ -367,6 +368,7 @@ int restore_release(struct restore *r, struct crcore_error *err)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
 	each_thread(r, detach, err);
-	each_thread(r, stopped ? await_stop : await_stopped, err);
+	if (!r->paused) /* those stop when they run again */
+		each_thread(r, stopped ? await_stop : await_stopped, err);
 	return 0;
 }

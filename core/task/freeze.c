@@ -29,6 +29,7 @@ struct freezing {
 	struct tree *tree;
 	uint64_t deadline;
 	unsigned waiting;   /* threads that have not stopped yet */
+	bool paused;        /* nothing stops yet: do not wait, nor for a seize to have effect */
 	bool news;          /* some thread has reported something */
 	bool again;         /* some have ended, or could not be seized: list them again */
 };
@@ -202,7 +203,7 @@ static int seize_threads(struct freezing *f, struct task *t, unsigned *ret_new,
 	if (t->nthreads > 1)
 		seize_start(&timer);
 	for (unsigned i = 0; r >= 0 && i < t->nthreads; i++)
-		if (!t->threads[i].seized) {
+		if (!t->threads[i].seized && !(f->paused && thread_is_stopped(&t->threads[i]))) {
 			r = thread_seize(&t->threads[i], err);
 			*ret_new += r == 1;
 		}
@@ -304,36 +305,31 @@ static int next_wave(struct freezing *f, unsigned first, struct crcore_error *er
 	return r;
 }
 
-/* A task that ended is a zombie, unless it was reaped at once: then there is
- * nothing to save. */
-static void drop_reaped(struct tree *tree)
+/*
+ * All threads of a tree that does not run, seized and told to stop, without waiting
+ * for any: once it is woken each stops before it executes an instruction.
+ */
+static int seize_paused(struct freezing *f, struct crcore_error *err)
 {
-	unsigned n = 0;
+	unsigned before, new_threads;
+	int r;
 
-	for (unsigned i = 0; i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		struct crcore_error gone = CRCORE_ERROR_INIT;
-		if (i > 0 && !t->nthreads && task_refresh(t, &gone) < 0) {
-			task_free(t);
-			continue;
-		}
-		t->abi.index = n;
-		tree->tasks[n++] = t;
-	}
-	tree->ntasks = n;
-}
-
-static void set_states(struct tree *tree)
-{
-	for (unsigned i = 0; i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		if (!t->nthreads)
-			t->abi.state = CRCORE_TASK_ZOMBIE;
-		else
-			t->abi.state = t->threads[0].group_stop ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
-		t->abi.nthreads = t->nthreads;
-		t->abi.tids = t->tids;
-	}
+	f->paused = true;
+	do {
+		new_threads = 0;
+		f->again = false;
+		for (unsigned i = 0; i < f->tree->ntasks; i++)
+			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
+			    (r = seize_task(f, f->tree->tasks[i], &new_threads, err)) < 0)
+				return r;
+		before = f->tree->ntasks;
+		if ((r = next_wave(f, 0, err)) < 0 || (r = worker_check(err)) < 0)
+			return r;
+		if (now_ns() > f->deadline)
+			return crcore_fail(err, -ETIMEDOUT, "the tree changes all the time");
+	} while (new_threads || f->tree->ntasks != before);
+	f->paused = false;
+	return 0;
 }
 
 static int freeze_all(struct freezing *f, struct crcore_error *err)
@@ -353,12 +349,24 @@ static int freeze_all(struct freezing *f, struct crcore_error *err)
 		if ((r = next_wave(f, 0, err)) < 0)
 			return r;
 	} while (f->tree->ntasks != before || first < f->tree->ntasks);
-	drop_reaped(f->tree);
-	set_states(f->tree);
+	tree_drop_reaped(f->tree);
+	tree_set_states(f->tree);
 	return 0;
 }
 
-int tree_freeze(pid_t root, uint64_t timeout_ns, struct tree *ret, struct crcore_error *err)
+static int freeze_paused(struct freezing *f, const struct pauses *p, struct crcore_error *err)
+{
+	struct crcore_error second = CRCORE_ERROR_INIT;
+	int r = seize_paused(f, err), e;
+
+	if (r == 0 && (r = p->wake(p->arg, CRCORE_WAKE_STOP, err)) == 0)
+		r = freeze_all(f, err);
+	e = p->rest(p->arg, r < 0 ? &second : err);
+	return r < 0 ? r : e;
+}
+
+int tree_freeze(pid_t root, uint64_t timeout_ns, const struct pauses *pauses, struct tree *ret,
+                struct crcore_error *err)
 {
 	struct freezing f = { .tree = ret, .deadline = now_ns() + timeout_ns };
 	struct task *t;
@@ -367,13 +375,13 @@ int tree_freeze(pid_t root, uint64_t timeout_ns, struct tree *ret, struct crcore
 	if (r == 0)
 		r = tree_add(ret, t, err);
 	if (r == 0)
-		r = freeze_all(&f, err);
+		r = pauses ? freeze_paused(&f, pauses, err) : freeze_all(&f, err);
 	if (r == 0 && ret->tasks[0]->abi.state == CRCORE_TASK_ZOMBIE) {
 		crcore_fail_at(err, root, -1, "task %s", ret->tasks[0]->comm);
 		r = crcore_fail(err, -ESRCH, "it has ended");
 	}
 	if (r < 0) {
-		tree_thaw(ret, LEAVE_RUNNING);
+		tree_thaw(ret, LEAVE_RUNNING, NULL);
 		tree_free(ret);
 	}
 	return r;

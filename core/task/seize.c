@@ -64,6 +64,17 @@ static bool thread_is_dead(const struct thread *t)
 	return !p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X';
 }
 
+bool thread_is_stopped(const struct thread *t)
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	char name[40];
+
+	snprintf(name, sizeof(name), "task/%d/stack", t->tid);
+	return proc_read(t->task->proc, name, &text, NULL, &ignored) == 0 &&
+	       strstr(text, "do_signal_stop") != NULL;
+}
+
 /* The call that the handler may leave; it has no other way to know. */
 static _Thread_local sigjmp_buf *volatile leave;
 

@@ -13,6 +13,9 @@
  * the ends of threads that we have were waited for (only between seize_start and
  * seize_stop, which use SIGALRM). */
 int thread_seize(struct thread *, struct crcore_error *);
+/* Whether a thread is in a job-control stop. To seize one moves it to a stop of ours, which
+ * takes that it may run: where it may not, the call would not return. */
+bool thread_is_stopped(const struct thread *);
 struct seize_timer {
 	struct sigaction action;
 	sigset_t mask;

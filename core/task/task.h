@@ -81,11 +81,21 @@ const char *proc_field(const char *status, const char *key);
 /* The tree below root without stopping it (check), or seized and stopped
  * whole (freeze). On failure everything is let go. */
 int tree_look(pid_t root, struct tree *ret, struct crcore_error *);
-int tree_freeze(pid_t root, uint64_t timeout_ns, struct tree *ret, struct crcore_error *);
+/* pauses: some of the tree does not run, by a means that we know nothing of (NULL: all
+ * of it runs). All of it is seized and told to stop before it is woken, so that it stops
+ * before it runs; it rests when tree_freeze() returns. */
+struct pauses {
+	int (*wake)(void *arg, uint32_t how, struct crcore_error *); /* enum crcore_wake */
+	int (*rest)(void *arg, struct crcore_error *);
+	void *arg;
+};
+int tree_freeze(pid_t root, uint64_t timeout_ns, const struct pauses *, struct tree *ret,
+                struct crcore_error *);
 /* Puts registers and masks back where they were changed and detaches every
- * thread. A task that was stopped stays stopped. Never fails. */
+ * thread. A task that was stopped stays stopped. Never fails. pauses: what is killed
+ * has to be woken for that; what is let go rests already. */
 enum leave { LEAVE_RUNNING, LEAVE_STOPPED, LEAVE_KILLED };
-void tree_thaw(struct tree *, enum leave);
+void tree_thaw(struct tree *, enum leave, const struct pauses *);
 void tree_free(struct tree *);
 struct task *tree_find(const struct tree *, pid_t pid);
 

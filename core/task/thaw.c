@@ -33,11 +33,15 @@ static void stop_task(const struct task *t)
 		syscall(SYS_pidfd_send_signal, t->pidfd, SIGSTOP, NULL, 0);
 }
 
-static void kill_tree(struct tree *tree)
+static void kill_tree(struct tree *tree, const struct pauses *pauses)
 {
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		if (tree->tasks[i]->nthreads)
 			syscall(SYS_pidfd_send_signal, tree->tasks[i]->pidfd, SIGKILL, NULL, 0);
+	if (pauses)
+		pauses->wake(pauses->arg, CRCORE_WAKE_END, &ignored);
 	/* A tracer is told of each thread's end; leaders end last. */
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		for (unsigned k = tree->tasks[i]->nthreads; k-- > 0;) {
@@ -47,12 +51,14 @@ static void kill_tree(struct tree *tree)
 				ptrace(PTRACE_CONT, tid, NULL, NULL);
 			tree->tasks[i]->threads[k].seized = false;
 		}
+	if (pauses)
+		pauses->rest(pauses->arg, &ignored);
 }
 
-void tree_thaw(struct tree *tree, enum leave leave)
+void tree_thaw(struct tree *tree, enum leave leave, const struct pauses *pauses)
 {
 	if (leave == LEAVE_KILLED) {
-		kill_tree(tree);
+		kill_tree(tree, pauses);
 		return;
 	}
 	uint64_t deadline = now_ns() + PATIENCE;

@@ -267,6 +267,38 @@ int tree_add_children(struct tree *tree, struct task *t, struct crcore_error *er
 	return r;
 }
 
+/* A task that ended is a zombie, unless it was reaped at once: then there is
+ * nothing to save. */
+void tree_drop_reaped(struct tree *tree)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		struct crcore_error gone = CRCORE_ERROR_INIT;
+		if (i > 0 && !t->nthreads && task_refresh(t, &gone) < 0) {
+			task_free(t);
+			continue;
+		}
+		t->abi.index = n;
+		tree->tasks[n++] = t;
+	}
+	tree->ntasks = n;
+}
+
+void tree_set_states(struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		if (!t->nthreads)
+			t->abi.state = CRCORE_TASK_ZOMBIE;
+		else
+			t->abi.state = t->threads[0].group_stop ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
+		t->abi.nthreads = t->nthreads;
+		t->abi.tids = t->tids;
+	}
+}
+
 int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)
 {
 	struct task *t;

@@ -17,5 +17,9 @@ int task_threads(struct task *, struct crcore_error *);
 int tree_add(struct tree *, struct task *, struct crcore_error *);
 /* Adds the children that are not in the tree yet. */
 int tree_add_children(struct tree *, struct task *, struct crcore_error *);
+/* Of a tree that is stopped: drops tasks that are gone without a trace ... */
+void tree_drop_reaped(struct tree *);
+/* ... and sets what plugins see of the others' states. */
+void tree_set_states(struct tree *);
 
 #endif

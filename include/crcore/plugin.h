@@ -21,8 +21,8 @@
  *
  * Life of a plugin
  *
- *   dump:    open -> [observe] -> claim* -> review* -> [freeze: no hooks; claim*
- *            and review* again] -> ask* -> hold
+ *   dump:    open -> [observe] -> claim* -> review* -> [freeze: pause, wake, rest;
+ *            claim* and review* again] -> ask* -> [wake, rest] -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
  *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> emit*
  *            -> emit_thread* -> settle -> release -> close
@@ -250,6 +250,13 @@ struct crcore_host {
 	 * others. A wrong reference makes the program be refused, as with call(). */
 	void (*pointer)(struct crcore_program *, uint32_t at, uint64_t at_offset, uint32_t to,
 	                uint64_t to_offset);
+	/* A last will: should crcore be killed so that nothing can take back what it did
+	 * (SIGKILL of the process that runs the hooks), text is written to the file at
+	 * path; text NULL: the empty directory there is removed. A process of its own
+	 * carries out all wills, the last one first, at the very beginning of that
+	 * death: before tasks that crcore holds are let go. They are void when the tree has been let go (dump) or the command has ended, however: an undo entry is
+	 * needed all the same. Make it before the change; keep it idempotent. */
+	int (*will)(struct crcore_ctx *, const char *path, const char *text, struct crcore_error *);
 };
 
 /* ---- the plugin ------------------------------------------------------------ */
@@ -370,6 +377,32 @@ struct crcore_plugin {
 	 * its other threads. The thread still has root's credentials. */
 	int (*emit_thread)(void *state, const struct crcore_task *, uint32_t thread,
 	                   struct crcore_program *, struct crcore_error *);
+
+	/* Optional, for a plugin that knows a means of its own by which tasks do not
+	 * run. In a dump:
+	 *
+	 * pause: the tree is about to be stopped. Returns 1 if some of it does not run
+	 *   by such a means, be it since before crcore came or since this call; 0: not
+	 *   so. The core then becomes the tracer of every thread, and asks all to stop,
+	 *   before it waits for any.
+	 * wake: how (enum crcore_wake) says what for. All paused tasks are held: they
+	 *   must come to run, as far as needed for that.
+	 * rest: all tasks are held again in their stops; those that did not run before
+	 *   crcore came must not run from here on, even if crcore is killed.
+	 *
+	 * wake and rest come in pairs, several times, and rest before tasks are let go,
+	 * also after a failure. Their undo and will is the state before the dump.
+	 * In a restore: release may return 1 to say that tasks of the tree do not run
+	 * now; wake(CRCORE_WAKE_END) comes if it fails even so. */
+	int (*pause)(void *state, struct crcore_error *);
+	int (*wake)(void *state, uint32_t how, struct crcore_error *);
+	int (*rest)(void *state, struct crcore_error *);
+};
+
+enum crcore_wake {
+	CRCORE_WAKE_STOP = 1, /* to come to their stops; nothing to do where that needs no running */
+	CRCORE_WAKE_RUN = 2,  /* to run task programs */
+	CRCORE_WAKE_END = 3,  /* to end: they have been killed */
 };
 
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION

@@ -60,14 +60,14 @@ static int run_programs(struct tree *tree, struct inject **in, struct crcore_err
 static int attack_once(pid_t pid, struct crcore_error *err)
 {
 	struct tree tree = { 0 };
-	int r = tree_freeze(pid, TIMEOUT, &tree, err);
+	int r = tree_freeze(pid, TIMEOUT, NULL, &tree, err);
 
 	if (r < 0)
 		return r;
 	struct inject **in = calloc(tree.ntasks, sizeof(*in));
 	r = in ? run_programs(&tree, in, err) : crcore_fail(err, -ENOMEM, "out of memory");
 	free(in);
-	tree_thaw(&tree, LEAVE_RUNNING);
+	tree_thaw(&tree, LEAVE_RUNNING, NULL);
 	tree_free(&tree);
 	return r;
 }

@@ -41,6 +41,51 @@
 
 enum { STATUS_SKIP = 77, STATUS_LEFT = 99, STATUS_TIMEOUT = 124 };
 
+/*
+ * Control groups of the test have the name of its scratch folder, in any
+ * hierarchy. What is frozen in one cannot be killed.
+ */
+static int thaw_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	static const char *const files[][2] = { { "freezer.state", "THAWED" }, { "cgroup.freeze", "0" } };
+
+	for (int i = 0; i < 2 && type == FTW_D; i++) {
+		char name[4200];
+		snprintf(name, sizeof(name), "%s/%s", path, files[i][0]);
+		int fd = open(name, O_WRONLY | O_CLOEXEC);
+		if (fd >= 0 && write(fd, files[i][1], strlen(files[i][1])) < 0)
+			perror(name);
+		if (fd >= 0)
+			close(fd);
+	}
+	return 0;
+}
+
+static int remove_group(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	for (int i = 0; type == FTW_DP && i < 200 && rmdir(path) && errno == EBUSY; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	return 0;
+}
+
+static void each_group(const char *dir, int flags,
+                       int (*fn)(const char *, const struct stat *, int, struct FTW *))
+{
+	const char *name = strrchr(dir, '/');
+	DIR *d = opendir("/sys/fs/cgroup");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char path[4200];
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/sys/fs/cgroup/%s%s", e->d_name, name);
+		nftw(path, fn, 32, flags | FTW_PHYS);
+	}
+	if (d)
+		closedir(d);
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	return remove(path) && errno != ENOENT ? -1 : 0;
@@ -163,7 +208,7 @@ static pid_t clone_init(unsigned long long flags, int *pidfd)
 }
 
 /* Waits for init or the time limit or a signal that asks to end. */
-static int supervise(pid_t init, int seconds, const sigset_t *set)
+static int supervise(pid_t init, int seconds, const sigset_t *set, const char *dir)
 {
 	struct timespec limit = { .tv_sec = seconds };
 	struct timespec start, now;
@@ -180,6 +225,7 @@ static int supervise(pid_t init, int seconds, const sigset_t *set)
 		if (sig > 0 || now.tv_sec - start.tv_sec >= seconds) {
 			fprintf(stderr, "isolate: %s; killing the namespace\n",
 			        sig > 0 ? strsignal(sig) : "time limit reached");
+			each_group(dir, 0, thaw_entry);
 			kill(init, SIGKILL);
 			waitpid(init, &status, 0);
 			return sig > 0 ? 128 + sig : STATUS_TIMEOUT;
@@ -233,7 +279,8 @@ int main(int argc, char **argv)
 			loopback_up();
 		_exit(init_main(argv + optind));
 	}
-	status = supervise(init, seconds, &set);
+	status = supervise(init, seconds, &set, dir);
+	each_group(dir, FTW_DEPTH, remove_group);
 	if (keep)
 		fprintf(stderr, "isolate: kept %s\n", dir);
 	else

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control groups of a test, version 1 and version 2. All are below one that has the name of
+the test's scratch folder: isolate removes them whatever happens."""
+import os
+import time
+
+import crtest
+
+V1, V2 = "freezer", "unified"
+TOP = "/sys/fs/cgroup"
+
+
+def name():
+    return os.path.basename(crtest.scratch())
+
+
+def need(hierarchy):
+    """Skips the test where a hierarchy is not there, or not ours to use."""
+    path = os.path.join(TOP, hierarchy, name())
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as e:
+        raise crtest.Skip(f"no control groups in {TOP}/{hierarchy}: {e.strerror}") from None
+
+
+class Group:
+    def __init__(self, hierarchy, path=""):
+        self.hierarchy = hierarchy
+        self.inner = "/".join(x for x in ("", name(), path) if x)
+        self.inner = "/" + self.inner.lstrip("/")
+        self.path = os.path.join(TOP, hierarchy) + self.inner
+
+    def make(self):
+        os.makedirs(self.path, exist_ok=True)
+        return self
+
+    def read(self, file):
+        with open(os.path.join(self.path, file)) as f:
+            return f.read().strip()
+
+    def write(self, file, text):
+        with open(os.path.join(self.path, file), "w") as f:
+            f.write(str(text))
+
+    def add(self, *pids):
+        for pid in pids:
+            self.write("cgroup.procs", pid)
+
+    def add_thread(self, tid):
+        self.write("tasks" if self.hierarchy != V2 else "cgroup.threads", tid)
+
+    def pids(self):
+        return sorted(int(x) for x in self.read("cgroup.procs").split())
+
+    def freeze(self, on=True):
+        if self.hierarchy == V2:
+            self.write("cgroup.freeze", int(on))
+        else:
+            self.write("freezer.state", "FROZEN" if on else "THAWED")
+        if on:
+            crtest.wait_for(f"{self.path} to be frozen", 20, self.frozen)
+
+    def thaw(self):
+        self.freeze(False)
+
+    def frozen(self):
+        """Whether its tasks are, by its own state or by a parent's."""
+        if self.hierarchy == V2:
+            return "frozen 1" in self.read("cgroup.events")
+        return self.read("freezer.state") == "FROZEN"
+
+    def own(self):
+        """Its own state."""
+        file = "cgroup.freeze" if self.hierarchy == V2 else "freezer.self_freezing"
+        return self.read(file) == "1"
+
+    def remove(self):
+        """It and all below it."""
+        for top, _, _ in sorted(os.walk(self.path), reverse=True):
+            end = time.monotonic() + 5
+            while True:
+                try:
+                    os.rmdir(top)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
+
+
+def left():
+    """Groups of this test that exist, in any hierarchy."""
+    ret = []
+    for h in os.listdir(TOP):
+        path = os.path.join(TOP, h, name())
+        ret += [top for top, _, _ in os.walk(path)]
+    return sorted(ret)
