@@ -185,11 +185,12 @@ static struct object *make_object(struct descriptor *d)
 	ssize_t n = readlinkat(d->task->proc, o->path, link, sizeof(link) - 1);
 	link[n < 0 ? 0 : n] = '\0';
 	o->task = d->task;
+	o->async = d->flags & O_ASYNC;
 	o->link = strdup(link);
 	o->fdinfo = STEAL(d->fdinfo);
 	o->abi = (struct crcore_object){
 		.size = sizeof(o->abi), .class_ = CRCORE_DESCRIPTION, .pid = d->task->abi.pid,
-		.fd = d->fd, .local_fd = -1, .flags = d->flags, .pos = d->pos, .mnt_id = d->mnt_id,
+		.fd = d->fd, .local_fd = -1, .flags = d->flags & ~(uint32_t)O_ASYNC, .pos = d->pos, .mnt_id = d->mnt_id,
 		.st = d->st, .link = o->link, .fdinfo = o->fdinfo,
 	};
 	if (o->link)

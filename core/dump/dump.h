@@ -6,6 +6,7 @@
 #ifndef CRCORE_DUMP_H
 #define CRCORE_DUMP_H
 
+#include <fcntl.h>
 #include "core/cli/cli.h"
 #include "core/host/host.h"
 #include "core/image/image.h"
@@ -28,6 +29,9 @@ struct object {
 	char path[64];                 /* relative to the holder's /proc/PID: "fd/3", "exe" */
 	char *link, *fdinfo;
 	int kept;                      /* abi.local_fd between claim and save, -1: not open */
+	bool async;                    /* O_ASYNC, which plugins do not see */
+	struct f_owner_ex told;        /* whom signals tell of events; pid 0: nobody */
+	int signal;                    /* F_SETSIG */
 };
 
 struct objects {
@@ -58,6 +62,9 @@ void objects_keep(struct objects *);
 int object_open(struct object *, struct crcore_error *);
 void object_close(struct object *);
 void objects_free(struct objects *);
+/* owner.c: fills in whom a description's signals go to; refuses one outside. */
+int object_owner(struct object *, const struct tree *, struct crcore_error *);
+Crcore__Owner *object_owner_record(const struct object *, Crcore__Owner *); /* NULL: none */
 /* descriptors.c: the descriptor tables; files.c: exe, cwd, root, mappings. */
 int survey_descriptors(struct survey *, struct crcore_error *);
 int survey_references(struct survey *, struct blockers *, struct crcore_error *);

@@ -105,7 +105,9 @@ static int claim(struct survey *s, struct object *o, struct host *host, struct c
 
 	if (r < 0)
 		return r;
-	r = host_claim(host, &o->abi, &o->owner, &why);
+	r = object_owner(o, &s->tree, &why);
+	if (r == 0)
+		r = host_claim(host, &o->abi, &o->owner, &why);
 	if (r < 0 && changed(o))
 		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	else if (r < 0)

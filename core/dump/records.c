@@ -12,11 +12,13 @@ static int save_objects(struct survey *s, struct image *image, struct crcore_err
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
 		struct object *o = s->objects.v[i];
 		Crcore__Object rec = CRCORE__OBJECT__INIT;
+		Crcore__Owner owner;
 		rec.id = o->abi.id;
 		rec.class_ = o->abi.class_;
 		rec.use = o->abi.use;
 		rec.plugin = (char *)o->owner->p.name;
 		rec.label = o->link;
+		rec.owner = object_owner_record(o, &owner);
 		r = image_put_message(image, "core", "object", &rec.base, err);
 	}
 	return r;

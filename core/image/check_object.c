@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The check of objects, of the tables that tasks share, and of what memory refers to. */
+#include <fcntl.h>
 #include "core/image/records_priv.h"
 
 #define ACTIONS 64u
+#define SIGNALS 64u
 #define ACTION_SIZE 32u        /* struct sigaction of the kernel: handler, flags, restorer, mask */
 #define FD_LIMIT 0x7fffff00u   /* fs.nr_open can be no larger */
 #define AUXV_MAX 4096u
@@ -29,6 +31,9 @@ int check_objects(const Crcore__Manifest *m, const struct core_records *c, struc
 			return BAD(err, "object %u is of an unknown class", o->id);
 		if (file ? !o->use || o->use > CRCORE_USE_ROOT : o->use)
 			return BAD(err, "object %u has an unknown use", o->id);
+		if (o->owner && (file || o->owner->type > F_OWNER_PGRP || o->owner->pid > INT32_MAX ||
+		                 o->owner->signal > SIGNALS))
+			return BAD(err, "object %u has an impossible owner", o->id);
 		if (!in_manifest(m, o->plugin))
 			return BAD(err, "object %u belongs to a plugin that the manifest does not name",
 			           o->id);

@@ -195,6 +195,7 @@ void restore_unload(struct restore *r)
 	births_free(&r->births);
 	objects_close(r);
 	free(r->objects);
+	free(r->owners);
 	free(r->segments);
 	host_free(r->host);
 	free(r->tasks);

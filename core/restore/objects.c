@@ -15,7 +15,7 @@ static int by_object_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static struct object_fd *find(const struct restore *r, uint32_t id)
+struct object_fd *object_find(const struct restore *r, uint32_t id)
 {
 	struct object_fd key = { .id = id };
 
@@ -82,7 +82,7 @@ static int make_needs(struct restore *r, struct object_fd *o, struct crcore_erro
 	if (n > NEEDS_MAX)
 		return crcore_fail(err, -E2BIG, "needs %d other objects, more than %d", n, NEEDS_MAX);
 	for (int i = 0; i < n; i++) {
-		struct object_fd *need = find(r, c.needs[i]);
+		struct object_fd *need = object_find(r, c.needs[i]);
 		if (!need)
 			return crcore_fail(err, -EBADMSG, "needs object %u, which is not in the image",
 			                   c.needs[i]);
@@ -138,14 +138,14 @@ int objects_create(struct restore *r, struct crcore_error *err)
 /* During create: makes it if need be. */
 int object_need(struct restore *r, uint32_t id, struct crcore_error *err)
 {
-	struct object_fd *o = find(r, id);
+	struct object_fd *o = object_find(r, id);
 
 	return o ? make(r, o, err) : crcore_fail(err, -ENOENT, "there is no object %u", id);
 }
 
 int object_fd(struct restore *r, uint32_t id, struct crcore_error *err)
 {
-	struct object_fd *o = find(r, id);
+	struct object_fd *o = object_find(r, id);
 
 	if (r->only_plan)
 		return -1;

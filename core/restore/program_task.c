@@ -147,8 +147,9 @@ static int last_build(struct stub *s, struct crcore_error *err)
 		if ((r = held_build(s, s->p, 0, err)) < 0)
 			return r;
 		rights_build(s);
-		held_end(s, s->p, 0);
 	}
+	owners_build(s);
+	held_end(s, s->p, 0);
 	thread_resume(s, s->p, 0);
 	return 0;
 }

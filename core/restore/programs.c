@@ -200,6 +200,8 @@ int programs_build(struct restore *r, struct crcore_error *err)
 	choose_coordinator_fd(r);
 	count_reporters(r);
 	ret = words(r, err);
+	if (ret == 0)
+		ret = owners_find(r, err);
 	for (int i = (int)r->births.n - 1; i >= 0 && ret == 0; i--) {
 		struct stub *s = &r->stubs[i];
 		for (unsigned k = 1; s->threads && k < s->rec->n_threads && ret == 0; k++)

@@ -74,7 +74,8 @@ struct stub {
 
 enum barrier { BORN, GROUPED, FAMILY, BUILT, NBARRIERS };
 
-struct object_fd { uint32_t id; int fd; uint8_t state; struct crcore_ctx *owner; Crcore__Object *rec; };
+struct object_fd { uint32_t id; int fd; uint8_t state; bool has_owner; struct crcore_ctx *owner; Crcore__Object *rec; };
+struct owner { unsigned birth; uint32_t fd; const Crcore__Owner *rec; }; /* program_owner.c */
 struct segment_fd { uint32_t id; int fd; };
 
 struct restore {
@@ -93,6 +94,8 @@ struct restore {
 	unsigned *layout_task;       /* birth of each task in the order given to layouts_plan() */
 	struct object_fd *objects;   /* by id */
 	unsigned nobjects;
+	struct owner *owners;
+	unsigned nowners;
 	struct segment_fd *segments; /* by id */
 	int pages_fd;
 	uint64_t pages_len;
@@ -136,6 +139,7 @@ void pids_explain(struct restore *, pid_t pid, struct crcore_error *); /* who ha
 /* objects.c */
 int objects_load(struct restore *, struct crcore_error *);
 int objects_create(struct restore *, struct crcore_error *);
+struct object_fd *object_find(const struct restore *, uint32_t id); /* NULL: none */
 int object_need(struct restore *, uint32_t id, struct crcore_error *); /* made if need be */
 int object_fd(struct restore *, uint32_t id, struct crcore_error *); /* created by now */
 void objects_close(struct restore *);
@@ -173,6 +177,8 @@ int mm_map_build(struct stub *, struct crcore_error *);            /* program_mm
 void mappings_finish(struct stub *, const struct layout *);
 int files_build(struct stub *, struct crcore_error *);             /* program_files.c */
 int fs_build(struct stub *, struct crcore_error *);
+int owners_find(struct restore *, struct crcore_error *);          /* program_owner.c */
+void owners_build(struct stub *);
 void threads_spawn(struct stub *);                                 /* program_thread.c */
 int thread_build(struct stub *, unsigned thread, struct crcore_error *);
 void thread_attributes(prog *, const struct own *, const Crcore__Thread *);

@@ -54,12 +54,8 @@ static int events_claim(void *state, const struct crcore_object *obj, struct crc
 
 	if (!kind)
 		return CRCORE_CLAIM_NONE;
-	if (obj->class_ == CRCORE_DESCRIPTION && obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		r = crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	} else if (kind->claim) {
+	if (kind->claim)
 		r = kind->claim(state, obj, err);
-	}
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", kind->title);
 	return r < 0 ? r : CRCORE_CLAIM_EXACT;

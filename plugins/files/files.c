@@ -84,18 +84,18 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
-	if (obj->flags & O_ASYNC) {
-		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	}
 	r = refuse_locks(state, obj, err);
 	if (r == 0)
-		r = files_locks(obj, NULL, NULL, err);
+		r = files_locks(state, obj, NULL, NULL, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	else
 		r = files_locate(state, obj, &where, err);
+	if (!r && where.how == FOUND_GHOST && strstr(obj->fdinfo, "LEASE")) {
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+		crcore_advise(err, "dump when the lease is not held");
+		return crcore_fail(err, -ENOTSUP, "there is a lease on a file without a name");
+	}
 	if (r < 0)
 		return r;
 	return is_plain_device(&obj->st) ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_GENERIC;

@@ -34,6 +34,8 @@ enum changed { CHANGED_REFUSE, CHANGED_ACCEPT, CHANGED_GREW }; /* option changed
 struct lock_line { /* of /proc/locks */
 	char sort[8];  /* FLOCK, OFDLCK, POSIX, LEASE, DELEG */
 	bool write;
+	bool breaking;  /* a lease that somebody waits for: write, read are what it is to become */
+	bool read;
 	int pid;
 	uint64_t ino, start, length;
 };
@@ -106,8 +108,8 @@ bool files_overlap(const struct lock_line *, uint64_t start, uint64_t length);
 int files_lock_taken(const struct lock_line *, const char *path, struct crcore_error *); /* fails */
 /* Locks of the description, from its fdinfo; those that cannot be kept are refused.
  * fn is called for each; may be NULL. */
-int files_locks(const struct crcore_object *, int (*fn)(void *arg, const Files__Lock *), void *arg,
-                struct crcore_error *);
+int files_locks(const struct files *, const struct crcore_object *,
+                int (*fn)(void *arg, const Files__Lock *), void *arg, struct crcore_error *);
 /* Refuses locks that somebody else holds now. */
 int files_check_locks(const struct files *, struct crcore_error *);
 /* Takes open file description locks; flock(2) is taken by a task, whose pid it then shows. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Locks on files that belong to a description: flock(2) and open file
- * description locks. Whoever makes the description anew can take them. Leases
- * belong to a signal handler and are refused; for POSIX locks see posix.c.
+ * description locks. Whoever makes the description anew can take them. For POSIX
+ * locks and leases, which tasks take, see posix.c.
  */
 #include "files.h"
 
@@ -19,12 +19,23 @@ bool files_parse_lock(const char *text, struct lock_line *ret)
 	           type, &ret->pid, &major, &minor, &ret->ino, &ret->start, end) != 9)
 		return false;
 	ret->write = !strcmp(type, "WRITE");
+	ret->read = !strcmp(type, "READ");
+	ret->breaking = !strcmp(how, "BREAKING");
 	ret->length = strcmp(end, "EOF") ? strtoull(end, NULL, 10) - ret->start + 1 : 0;
 	return true;
 }
 
-int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const Files__Lock *), void *arg,
-                struct crcore_error *err)
+static int check_lease(const struct files *f, const struct lock_line *line, struct crcore_error *err)
+{
+	if (files_in_tree(f, line->pid))
+		return 0;
+	crcore_advise(err, "dump when the lease is not held");
+	return crcore_fail(err, -ENOTSUP, "there is a lease on it that process %d took, which is not in the "
+	                   "tree", line->pid);
+}
+
+int files_locks(const struct files *f, const struct crcore_object *obj,
+                int (*fn)(void *arg, const Files__Lock *), void *arg, struct crcore_error *err)
 {
 	for (const char *p = obj->fdinfo; (p = strstr(p, "lock:\t")); p++) {
 		Files__Lock lock = FILES__LOCK__INIT;
@@ -32,12 +43,14 @@ int files_locks(const struct crcore_object *obj, int (*fn)(void *arg, const File
 
 		if (!files_parse_lock(p + strlen("lock:\t"), &line))
 			continue; /* "->": somebody waits for the lock above */
-		if (!strcmp(line.sort, "POSIX"))
+		if (!strcmp(line.sort, "LEASE") && check_lease(f, &line, err) < 0)
+			return err->code;
+		if (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE"))
 			continue;
 		lock.flock = !strcmp(line.sort, "FLOCK");
 		if (!lock.flock && strcmp(line.sort, "OFDLCK") != 0) {
 			crcore_advise(err, "dump when it is not held");
-			return crcore_fail(err, -ENOTSUP, "there is a lease on it (%s), which cannot be saved",
+			return crcore_fail(err, -ENOTSUP, "there is a lock of an unknown sort on it (%s)",
 			                   line.sort);
 		}
 		lock.write = line.write;

@@ -3,7 +3,8 @@
  * POSIX record locks (fcntl F_SETLK). They belong to a task's table of
  * descriptors and a file, not to a description: /proc/locks tells who holds
  * them, the fdinfo of that task by which descriptor, and after a restore the
- * task itself takes them again.
+ * task itself takes them again. So it is with leases (F_SETLEASE): they belong to
+ * a description, but tell of what happens by the number of a descriptor.
  */
 #include "files.h"
 
@@ -53,6 +54,25 @@ static int find_fd(const struct lock_line *lock)
 	return fd;
 }
 
+/* What a lease was before somebody wanted it to become less: only its target shows. Who
+ * can only read has no more than a read lease to give up altogether. */
+static bool was_write(const struct lock_line *line, int fd)
+{
+	char path[64], text[512];
+	unsigned flags = O_RDWR;
+	FILE *in;
+
+	if (!line->breaking || line->write)
+		return line->write;
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", line->pid, fd);
+	in = fopen(path, "re");
+	while (in && fgets(text, sizeof(text), in))
+		sscanf(text, "flags: %o", &flags);
+	if (in)
+		fclose(in);
+	return line->read || (flags & O_ACCMODE) != O_RDONLY;
+}
+
 static int save_lock(struct files *f, const struct lock_line *line, struct crcore_error *err)
 {
 	Files__TaskLock rec = FILES__TASK_LOCK__INIT;
@@ -63,14 +83,16 @@ static int save_lock(struct files *f, const struct lock_line *line, struct crcor
 	if (fd < 0) {
 		crcore_fail_at(err, line->pid, -1, "inode %llu", (unsigned long long)line->ino);
 		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock by a descriptor that is closed");
+		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a descriptor "
+		                   "that is closed");
 	}
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", line->pid, fd);
 	n = readlink(path, link, sizeof(link) - 1);
 	link[n < 0 ? 0 : n] = '\0';
 	rec.pid = (uint32_t)line->pid;
 	rec.fd = (uint32_t)fd;
-	rec.write = line->write;
+	rec.lease = !strcmp(line->sort, "LEASE");
+	rec.write = rec.lease ? was_write(line, fd) : line->write;
 	rec.start = line->start;
 	rec.length = line->length;
 	rec.ino = line->ino;
@@ -88,7 +110,8 @@ int files_save(void *state, struct crcore_error *err)
 	FILE *in = fopen("/proc/locks", "re");
 
 	while (!r && in && getline(&text, &len, in) > 0)
-		if (files_parse_lock(text, &line) && !strcmp(line.sort, "POSIX") &&
+		if (files_parse_lock(text, &line) &&
+		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
 		    files_in_tree(f, line.pid))
 			r = save_lock(f, &line, err);
 	free(text);
@@ -131,6 +154,7 @@ int posix_check(const struct files *f, const struct lock_line *line, struct crco
 	for (unsigned i = 0; i < f->nposix && strcmp(line->sort, "FLOCK") != 0; i++) {
 		const Files__TaskLock *rec = f->posix[i];
 		if (line->ino == rec->ino && (line->write || rec->write) &&
+		    rec->lease == !strcmp(line->sort, "LEASE") &&
 		    files_overlap(line, rec->start, rec->length) && !is_deleted(rec))
 			return files_lock_taken(line, rec->path, err);
 	}
@@ -143,7 +167,13 @@ void posix_emit(const struct files *f, pid_t pid, struct crcore_program *p)
 		const Files__TaskLock *rec = f->posix[i];
 		const struct flock lock = { .l_type = rec->write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
 			.l_start = (off_t)rec->start, .l_len = (off_t)rec->length };
-		if (rec->pid == (uint32_t)pid)
+		if (rec->pid != (uint32_t)pid)
+			continue;
+		if (rec->lease)
+			f->host->call(p, "files: lease", SYS_fcntl, (const struct crcore_arg[6]){
+				{ .value = rec->fd }, { .value = F_SETLEASE },
+				{ .value = rec->write ? F_WRLCK : F_RDLCK } }, CRCORE_EQUAL, 0);
+		else
 			f->host->call(p, "files: record lock", SYS_fcntl, (const struct crcore_arg[6]){
 				{ .value = rec->fd }, { .value = F_SETLK },
 				{ .kind = CRCORE_DATA, .ref = f->host->data(p, &lock, sizeof(lock)) } },

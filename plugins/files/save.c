@@ -318,7 +318,7 @@ int files_save_object(void *state, const struct crcore_object *obj, struct crcor
 	fill_file(&rec, obj, &where);
 	r = fill_kind(f, obj, &where, &rec, err);
 	if (!r)
-		r = files_locks(obj, add_lock, &rec, err);
+		r = files_locks(f, obj, add_lock, &rec, err);
 	if (!r)
 		r = files_put(f, "file", &rec.base, err);
 	if (r < 0)

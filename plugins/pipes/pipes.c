@@ -56,10 +56,7 @@ static int pipes_claim(void *state, const struct crcore_object *obj, struct crco
 
 	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISFIFO(obj->st.st_mode) || obj->flags & O_PATH)
 		return CRCORE_CLAIM_NONE;
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		r = crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	} else if (strstr(obj->fdinfo, "lock:\t")) {
+	if (strstr(obj->fdinfo, "lock:\t")) {
 		crcore_advise(err, "dump when the lock is not held");
 		r = crcore_fail(err, -ENOTSUP, "there is a lock on it, which cannot be saved");
 	} else if (strncmp(obj->link, "pipe:", 5) != 0) {

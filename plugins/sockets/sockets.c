@@ -84,10 +84,6 @@ static unsigned in_flight(const struct crcore_object *obj)
 
 static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
 {
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	}
 	if (in_flight(obj)) {
 		crcore_advise(err, "let the receiver take them before the dump");
 		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, which cannot "

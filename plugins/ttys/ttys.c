@@ -58,10 +58,6 @@ static int claim(const struct crcore_object *obj, struct crcore_error *err)
 {
 	int discipline = 0;
 
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	}
 	if (strstr(obj->fdinfo, "lock:\t")) {
 		crcore_advise(err, "dump when the lock is not held");
 		return crcore_fail(err, -ENOTSUP, "there is a lock on it, which cannot be saved");
