@@ -14,6 +14,9 @@
 #define IPV6 41
 #define TCP 6
 #define UDP 17
+#define ICMPV6 58
+#define RAW 255
+#define NETLINK 270
 #define BUF_LOCK 72 /* SO_BUF_LOCK */
 
 /* By number: the headers of the C library know fewer of them than the kernel. */
@@ -148,11 +151,23 @@ static const struct known {
 	{ TCP, 44, NET_EARLY, "TCP_RTO_MAX_MS" },
 	{ TCP, 45, NET_EARLY, "TCP_RTO_MIN_US" },
 	{ TCP, 46, NET_EARLY, "TCP_DELACK_MAX_US" },
+	{ UDP, 1, NET_LATE, "UDP_CORK" },
+	{ UDP, 10, NET_EARLY, "UDPLITE_SEND_CSCOV" },
+	{ UDP, 11, NET_LATE, "UDPLITE_RECV_CSCOV" },
 	{ UDP, 100, NET_EARLY, "UDP_ENCAP" },
 	{ UDP, 101, NET_EARLY, "UDP_NO_CHECK6_TX" },
 	{ UDP, 102, NET_EARLY, "UDP_NO_CHECK6_RX" },
 	{ UDP, 103, NET_EARLY, "UDP_SEGMENT" },
 	{ UDP, 104, NET_EARLY, "UDP_GRO" },
+	{ ICMPV6, 1, NET_LATE, "ICMPV6_FILTER" },
+	{ RAW, 1, NET_LATE, "ICMP_FILTER" },
+	{ NETLINK, 3, NET_EARLY, "NETLINK_PKTINFO" },
+	{ NETLINK, 4, NET_EARLY, "NETLINK_BROADCAST_ERROR" },
+	{ NETLINK, 5, NET_EARLY, "NETLINK_NO_ENOBUFS" },
+	{ NETLINK, 8, NET_EARLY, "NETLINK_LISTEN_ALL_NSID" },
+	{ NETLINK, 10, NET_EARLY, "NETLINK_CAP_ACK" },
+	{ NETLINK, 11, NET_EARLY, "NETLINK_EXT_ACK" },
+	{ NETLINK, 12, NET_EARLY, "NETLINK_GET_STRICT_CHK" },
 };
 #define KNOWN (sizeof(known) / sizeof(*known))
 _Static_assert(KNOWN <= NET_OPTIONS_MAX, "NET_OPTIONS_MAX");
@@ -220,7 +235,9 @@ static struct net_sort *look(int family, int type, int protocol)
 		int level = known[i].level;
 		if ((level == IP && !ip) || (level == IPV6 && family != AF_INET6) ||
 		    (level == TCP && (!ip || type != SOCK_STREAM)) ||
-		    (level == UDP && (!ip || type != SOCK_DGRAM)))
+		    (level == UDP && (!ip || type != SOCK_DGRAM)) ||
+		    ((level == RAW || level == ICMPV6) && (!ip || type != SOCK_RAW)) ||
+		    (level == NETLINK && family != AF_NETLINK))
 			continue;
 		s->has[i] = get(fresh, &known[i], &s->value[i]) &&
 		            settable(fresh, &known[i], &s->value[i]);

@@ -47,21 +47,27 @@ static void sockets_close(void *state)
 
 /* -- claim --------------------------------------------------------------------- */
 
-static int refuse_family(int family, int type, struct crcore_error *err)
+/* Known by other plugins, if they are loaded: an exact claim wins over this refusal. */
+static const char *plugin_for(int family, int type)
 {
 	bool inet = family == AF_INET || family == AF_INET6;
 
-	if (inet && type == SOCK_STREAM) {
-		crcore_advise(err, "load the plugin tcp, or close the connection before the dump");
-		return crcore_fail(err, -ENOTSUP, "TCP sockets need the plugin tcp, which is not loaded");
+	if (inet)
+		return type == SOCK_STREAM ? "tcp" : type == SOCK_DGRAM || type == SOCK_RAW ? "udp" : NULL;
+	return family == AF_NETLINK ? "netlink" : NULL;
+}
+
+static int refuse_family(int family, int type, struct crcore_error *err)
+{
+	const char *plugin = plugin_for(family, type);
+
+	if (plugin) {
+		crcore_advise(err, "load the plugin %s (--plugins=+%s), or close it before the dump", plugin, plugin);
+		return crcore_fail(err, -ENOTSUP, "it needs the plugin %s, which is not loaded", plugin);
 	}
 	crcore_advise(err, "close it before the dump");
-	if (inet && (type == SOCK_DGRAM || type == SOCK_RAW))
-		return crcore_fail(err, -ENOTSUP, "%s sockets cannot be saved yet",
-		                   type == SOCK_DGRAM ? "UDP" : "raw IP");
-	if (family == AF_NETLINK || family == AF_PACKET)
-		return crcore_fail(err, -ENOTSUP, "%s sockets cannot be saved yet",
-		                   family == AF_PACKET ? "packet" : "netlink");
+	if (family == AF_PACKET)
+		return crcore_fail(err, -ENOTSUP, "packet sockets cannot be saved yet");
 	return crcore_fail(err, -ENOTSUP, "sockets of address family %d, type %d, cannot be saved", family,
 	                   type);
 }

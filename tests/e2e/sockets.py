@@ -43,7 +43,7 @@ class Patient(crtest.Crcore):
 
 
 HOLDER = """
-import os, socket, sys, time
+import os, socket, struct, sys, time
 kind = sys.argv[1]
 a, b = socket.socketpair()
 if kind == "flight":
@@ -59,17 +59,25 @@ elif kind in ("listening", "early data"):
         b = socket.socket(socket.AF_UNIX)
         b.connect("socket")
         b.send(b"early")
-elif kind == "udp":
+elif kind == "corked":
     a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    a.connect(("127.0.0.1", 9))
+    a.setsockopt(socket.IPPROTO_UDP, 1, 1)
+    a.send(b"begun")
 elif kind == "netlink":
     a = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    a.bind((0, 0))
+    a.send(struct.pack("IHHIIBBHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0, 0))  # asks for all links
+elif kind == "packet":
+    a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
 """
 REFUSALS = {
     "flight": "2 descriptors (SCM_RIGHTS) are in flight", "urgent": "out-of-band",
-    "early data": "nobody has accepted yet", "udp": "UDP sockets", "netlink": "netlink sockets",
+    "early data": "nobody has accepted yet", "corked": "UDP_CORK",
+    "netlink": "messages of the kernel wait", "packet": "packet sockets",
 }
 
 

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "udp": options, sections and what it claims. See udp.h, udp.md. */
+#include "udp.h"
+#include "plugins/net/claim.h"
+
+#include <linux/capability.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+const char *udp_name(uint32_t type, uint32_t protocol)
+{
+	if (type == SOCK_RAW)
+		return "raw IP";
+	return protocol == IPPROTO_UDP ? "UDP" : protocol == IPPROTO_UDPLITE ? "UDP-Lite" : "ping";
+}
+
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                    struct crcore_error *err)
+{
+	struct udp *u = calloc(1, sizeof(*u));
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (!u)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	u->host = host;
+	u->ctx = ctx;
+	u->queued = (enum queued)host->option(ctx, "queued")->i;
+	u->corked = (enum corked)host->option(ctx, "corked")->i;
+	u->netns = fd < 0 ? 0 : netns_of(fd);
+	u->peeking.fd = u->raw4 = u->raw6 = -1;
+	*ret_state = u;
+	return 0;
+}
+
+static void udp_close(void *state)
+{
+	struct udp *u = state;
+
+	for (unsigned i = 0; i < u->nmade; i++)
+		made_free(u->made[i]);
+	if (u->raw4 >= 0)
+		close(u->raw4);
+	if (u->raw6 >= 0)
+		close(u->raw6);
+	net_usual_free(&u->usual);
+	free(u->made);
+	free(u->groups);
+	free(u);
+}
+
+/* -- claim --------------------------------------------------------------------- */
+
+static int value_of(int fd, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
+}
+
+static bool is_ours(const struct crcore_object *obj)
+{
+	int family = net_family(obj), type, protocol;
+
+	if (family != AF_INET && family != AF_INET6)
+		return false;
+	type = value_of(obj->local_fd, SO_TYPE);
+	if (type != SOCK_DGRAM)
+		return type == SOCK_RAW;
+	protocol = value_of(obj->local_fd, SO_PROTOCOL);
+	return udp_is_datagram((uint32_t)protocol) || protocol == IPPROTO_ICMP ||
+	       protocol == IPPROTO_ICMPV6;
+}
+
+static int udp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct udp *u = state;
+	int r;
+
+	if (!is_ours(obj))
+		return CRCORE_CLAIM_NONE;
+	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	if (obj->flags & O_ASYNC) {
+		crcore_advise(err, "switch O_ASYNC off before the dump");
+		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
+	}
+	if (netns_of(obj->local_fd) != u->netns) {
+		crcore_advise(err, "run crcore in the network namespace of the task");
+		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
+	}
+	r = net_filter_check(obj->local_fd, err);
+	if (r < 0)
+		return r;
+	return CRCORE_CLAIM_EXACT;
+}
+
+static const char *const queued_words[] = { "keep", "drop", "refuse", NULL };
+static const char *const corked_words[] = { "refuse", "drop", NULL };
+static const struct crcore_option options[] = {
+	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "keep", .choices = queued_words,
+	  .help = "datagrams that wait to be received: keep (refuse those that cannot be put back), drop "
+	          "or refuse" },
+	{ .name = "corked", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = corked_words,
+	  .help = "a datagram that is begun and not yet sent (UDP_CORK, MSG_MORE): refuse or drop" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field fields[] = {
+	{ 6, CRCORE_ADDRESS, "bound" }, { 7, CRCORE_ADDRESS, "peer" },
+	{ 13001, CRCORE_ADDRESS, "group" }, { 13002, CRCORE_NAME, "interface" },
+	{ 13004, CRCORE_ADDRESS, "source" }, { 14002, CRCORE_ADDRESS, "from" },
+	{ 14003, CRCORE_ADDRESS, "to" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "socket", .version = 1, .fields = fields },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_NET_RAW, "to put datagrams that wait back as from their senders" },
+	{ CAP_NET_ADMIN, "to give a socket large buffers, marks and priorities" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "udp",
+	.version = "1",
+	.summary = "UDP, UDP-Lite, ping and raw IP sockets with what waits in them",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "UDP, UDP-Lite, ping and raw IP sockets (exact)",
+	.open = udp_open,
+	.close = udp_close,
+	.claim = udp_claim,
+	.save_object = udp_save_object,
+	.load_record = udp_load_record,
+	.check = udp_check,
+	.create = udp_create,
+};
