@@ -65,6 +65,9 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		return r;
 	d->host->services = (struct host_services){
 		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task, .arg = d,
+		.leave = d->leave == LEAVE_KILLED    ? CRCORE_LEAVE_KILLED
+		         : d->leave == LEAVE_RUNNING ? CRCORE_LEAVE_RUNNING
+		                                     : CRCORE_LEAVE_STOPPED,
 	};
 	return image_create(d->cmd->images_dir, &d->image, err);
 }

@@ -36,6 +36,7 @@ struct host_services {
 	int (*need)(void *arg, struct crcore_ctx *, uint32_t id, struct crcore_error *);
 	int (*fetch)(void *arg, struct crcore_ctx *, struct crcore_program *, uint32_t id,
 	             uint32_t *ret_op, struct crcore_error *);
+	uint32_t leave; /* enum crcore_leave */
 	void *arg;
 };
 

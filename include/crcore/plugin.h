@@ -192,6 +192,9 @@ enum crcore_expect {
 
 struct crcore_ctx; /* opaque: the host's side of one loaded plugin */
 
+/* What becomes of a tree when all of it is saved. */
+enum crcore_leave { CRCORE_LEAVE_KILLED = 1, CRCORE_LEAVE_RUNNING, CRCORE_LEAVE_STOPPED };
+
 struct crcore_host {
 	uint32_t size;
 	uint32_t abi_version;
@@ -257,6 +260,9 @@ struct crcore_host {
 	 * death: before tasks that crcore holds are let go. They are void when the tree has been let go (dump) or the command has ended, however: an undo entry is
 	 * needed all the same. Make it before the change; keep it idempotent. */
 	int (*will)(struct crcore_ctx *, const char *path, const char *text, struct crcore_error *);
+
+	/* Dump: what becomes of the tree when all is saved (enum crcore_leave). 0: not a dump. */
+	uint32_t (*leave)(struct crcore_ctx *);
 };
 
 /* ---- the plugin ------------------------------------------------------------ */

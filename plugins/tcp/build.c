@@ -145,10 +145,13 @@ int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 }
 
 /* All is as it was: the kernel has the connections from here on. */
-int tcp_release(void *state, struct crcore_error *err)
+int tcp_restore_release(struct tcp *t, struct crcore_error *err)
 {
-	struct tcp *t = state;
+	int gone = t->old_table ? lock_remove(t, t->old_table, err) : 0;
 
+	if (gone < 0)
+		return gone;
+	lock_drop(t);
 	for (unsigned i = 0; i < t->nmade; i++) {
 		struct made *m = t->made[i];
 		int r;

@@ -94,11 +94,28 @@ static int load_socket(struct tcp *t, const void *msg, size_t len, struct crcore
 	return 0;
 }
 
+static int load_lock(struct tcp *t, const void *msg, size_t len, struct crcore_error *err)
+{
+	Tcp__Lock *rec = tcp__lock__unpack(NULL, len, msg);
+	bool good = rec && lock_is_name(rec->table);
+
+	if (good) {
+		free(t->old_table);
+		t->old_table = strdup(rec->table);
+	}
+	if (rec)
+		tcp__lock__free_unpacked(rec, NULL);
+	return good && t->old_table ? 0 : crcore_fail(err, -EBADMSG, "the record of the network lock makes "
+	                                              "no sense");
+}
+
 int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
                     struct crcore_error *err)
 {
 	if (!strcmp(section, "socket"))
 		return load_socket(state, msg, len, err);
+	if (!strcmp(section, "lock"))
+		return load_lock(state, msg, len, err);
 	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
 }
 
@@ -189,5 +206,22 @@ int tcp_check(void *state, struct crcore_error *err)
 		if (t->made[i]->peer)
 			map_apply(t, &t->made[i]->remote);
 	}
+	return r;
+}
+
+/* Before there is a socket to which its peer could speak. */
+int tcp_prepare(void *state, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	struct lock_list l = { .v = calloc(t->nmade + 1, sizeof(*l.v)) };
+	int r;
+
+	if (!l.v)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < t->nmade; i++)
+		if (t->made[i]->rec->state == TCP__STATE__CONNECTED && !t->made[i]->peer)
+			l.v[l.n++] = (struct locked){ t->made[i]->local, t->made[i]->remote };
+	r = lock_take(t, &l, err);
+	free(l.v);
 	return r;
 }

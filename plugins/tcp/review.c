@@ -73,8 +73,11 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 	qsort(t->known, t->nknown, sizeof(*t->known), by_inode);
 	for (unsigned i = 0; (obj = t->host->object(t->ctx, i)); i++) {
 		struct known *k = tcp_known(t, (uint32_t)obj->st.st_ino);
-		if (k)
+		if (k) {
 			k->obj = obj;
+			k->pid = obj->pid;
+			k->fd = obj->fd;
+		}
 	}
 	free(t->by_tuple);
 	t->ntuples = 0;
@@ -122,7 +125,9 @@ static int judge(struct tcp *t, struct known *k, struct crcore_error *err)
 		return 0;
 	k->incoming = listens_at(t, &k->local);
 	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
-	return refuse_outside(k, err);
+	return k->verdict == REFUSE ? refuse_outside(k, err)
+	       : k->verdict == KEEP ? lock_possible(t, err)
+	                            : 0;
 }
 
 int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
@@ -146,12 +151,12 @@ int known_open(struct tcp *t, const struct known *k, struct crcore_error *err)
 	int fd = -1;
 
 	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == k->obj->pid)
+		if (task->pid == k->pid)
 			break;
 	if (task)
-		fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, k->obj->fd, 0);
+		fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, k->fd, 0);
 	if (fd >= 0)
 		return fd;
-	crcore_fail_at(err, k->obj->pid, k->obj->fd, "%s", k->obj->link);
+	crcore_fail_at(err, k->pid, k->fd, "socket:[%u]", k->ino);
 	return crcore_fail(err, task ? -errno : -ESRCH, "cannot reach it from here");
 }

@@ -121,3 +121,17 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;
 }
+
+/* Which table a restore has to take away: it stays when the tree goes. */
+int tcp_save(void *state, struct crcore_error *err)
+{
+	struct tcp *t = state;
+	const char *name = leaves(t) == CRCORE_LEAVE_KILLED ? lock_name(t) : NULL;
+	Tcp__Lock rec = TCP__LOCK__INIT;
+	uint8_t bytes[LOCK_NAME + 8];
+
+	if (!name)
+		return 0;
+	rec.table = (char *)(uintptr_t)name;
+	return t->host->put_record(t->ctx, "lock", bytes, tcp__lock__pack(&rec, bytes), err);
+}

@@ -23,6 +23,8 @@ static void tcp_close(void *state)
 	free(t->map);
 	free(t->old_table);
 	net_usual_free(&t->usual);
+	bank_free(t);
+	lock_free(t);
 	free(t);
 }
 
@@ -151,6 +153,13 @@ static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore
 	return r;
 }
 
+static int tcp_release(void *state, struct crcore_error *err)
+{
+	struct tcp *t = state;
+
+	return t->nmade ? tcp_restore_release(t, err) : tcp_dump_release(t, err);
+}
+
 static const char *const verdicts[] = { "keep", "close", "reset", "refuse", NULL };
 static const char *const in_flight[] = { "refuse", "drop", NULL };
 static const struct crcore_option options[] = {
@@ -174,6 +183,7 @@ static const struct crcore_field socket_fields[] = {
 };
 static const struct crcore_section sections[] = {
 	{ .name = "socket", .version = 1, .fields = socket_fields },
+	{ .name = "lock", .version = 1 },
 	{ .name = NULL },
 };
 
@@ -196,9 +206,12 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.close = tcp_close,
 	.claim = tcp_claim,
 	.review = tcp_review,
+	.hold = tcp_hold,
 	.save_object = tcp_save_object,
+	.save = tcp_save,
 	.load_record = tcp_load_record,
 	.check = tcp_check,
+	.prepare = tcp_prepare,
 	.create = tcp_create,
 	.release = tcp_release,
 };

@@ -64,7 +64,9 @@ enum verdict { KEEP, CLOSE, RESET, REFUSE };
 /* Dump: one socket of the tree. */
 struct known {
 	uint32_t ino;
-	const struct crcore_object *obj;
+	const struct crcore_object *obj; /* until the end of save */
+	pid_t pid;
+	int fd;
 	struct end local, remote;
 	uint8_t state;           /* ST_* */
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
@@ -102,6 +104,11 @@ struct rule {
 struct mapping { struct end from, to; uint8_t bits; };
 
 struct lock;
+struct bank;
+struct locked { struct end local, remote; };
+struct lock_list { struct locked *v; unsigned n; };
+#define LOCK_NAME 32
+#define LOCK_MARK 0x6372746eu /* of segments that the lock lets pass: inject.c */
 
 struct tcp {
 	const struct crcore_host *host;
@@ -191,17 +198,38 @@ void read_undo(void *state);
 
 /* save.c */
 int tcp_save_object(void *state, const struct crcore_object *, struct crcore_error *);
+int tcp_save(void *state, struct crcore_error *err);
+
+/* lock.c */
+int lock_possible(struct tcp *, struct crcore_error *);
+int lock_take(struct tcp *, const struct lock_list *, struct crcore_error *);  /* while we live */
+int lock_stay(struct tcp *, const struct lock_list *, struct crcore_error *);  /* beyond */
+int lock_remove(struct tcp *, const char *table, struct crcore_error *);
+bool lock_is_name(const char *table); /* might it be ours? */
+const char *lock_name(const struct tcp *); /* NULL: there is no lock */
+void lock_drop(void *state);
+void lock_free(struct tcp *);
+
+/* silence.c */
+int tcp_hold(void *state, struct crcore_error *err);
+int tcp_dump_release(struct tcp *, struct crcore_error *);
+void bank_free(struct tcp *);
+static inline uint32_t leaves(const struct tcp *t)
+{
+	return CRCORE_HAS(t->host, leave) ? t->host->leave(t->ctx) : (uint32_t)CRCORE_LEAVE_KILLED;
+}
 
 /* load.c */
 int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
                     struct crcore_error *);
 int tcp_check(void *state, struct crcore_error *);
+int tcp_prepare(void *state, struct crcore_error *);
 struct made *tcp_made(const struct tcp *, uint32_t id);
 void made_free(struct made *);
 
 /* build.c */
 int tcp_create(void *state, uint32_t id, struct crcore_error *);
-int tcp_release(void *state, struct crcore_error *);
+int tcp_restore_release(struct tcp *, struct crcore_error *);
 int made_socket(struct tcp *, struct made *, struct crcore_error *);
 int made_bind(struct made *, struct crcore_error *);
 

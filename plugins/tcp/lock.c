@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network lock: while a connection is in nobody's hands, no packet of it may
+ * come in, or the kernel would answer it with a reset. One table of nftables
+ * with a set of the connections, put up and taken down in one transaction each.
+ *
+ * While crcore works the table belongs to its netlink socket (flags owner): the
+ * kernel takes it away with the process, whatever ends that. Only when the tree
+ * is gone and its image complete is there one that stays, until the restore.
+ *
+ * libnftables is looked for when it is needed: most trees need no lock, and it
+ * takes longer to load than a small tree to be saved.
+ */
+#include "plugins/tcp/tcp.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+struct nft_ctx;
+struct nft {
+	void *lib;
+	struct nft_ctx *(*ctx_new)(uint32_t);
+	void (*ctx_free)(struct nft_ctx *);
+	int (*buffer_output)(struct nft_ctx *);
+	int (*buffer_error)(struct nft_ctx *);
+	const char *(*error_buffer)(struct nft_ctx *);
+	int (*run)(struct nft_ctx *, const char *);
+};
+
+struct lock {
+	struct nft nft;
+	struct nft_ctx *owner; /* the table goes when this goes */
+	char name[LOCK_NAME];  /* of the table that stays */
+};
+
+#define LOAD(n, field, symbol) \
+	((n)->field = (__typeof__((n)->field))(uintptr_t)dlsym((n)->lib, symbol))
+
+static int load(struct nft *n, struct crcore_error *err)
+{
+	if (n->lib)
+		return 0;
+	n->lib = dlopen("libnftables.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (n->lib && LOAD(n, ctx_new, "nft_ctx_new") && LOAD(n, ctx_free, "nft_ctx_free") &&
+	    LOAD(n, buffer_output, "nft_ctx_buffer_output") &&
+	    LOAD(n, buffer_error, "nft_ctx_buffer_error") &&
+	    LOAD(n, error_buffer, "nft_ctx_get_error_buffer") && LOAD(n, run, "nft_run_cmd_from_buffer"))
+		return 0;
+	crcore_advise(err, "install libnftables (Debian: libnftables1), or have the connection closed");
+	return crcore_fail(err, -ENOTSUP, "connections to outside the tree need the network lock, and "
+	                   "nftables cannot be used: %s", dlerror());
+}
+
+static struct lock *get(struct tcp *t, struct crcore_error *err)
+{
+	uint64_t number = 0;
+
+	if (!t->lock)
+		t->lock = calloc(1, sizeof(*t->lock));
+	if (!t->lock) {
+		crcore_fail(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (load(&t->lock->nft, err) < 0)
+		return NULL;
+	if (!t->lock->name[0] && getrandom(&number, sizeof(number), 0) == sizeof(number))
+		snprintf(t->lock->name, sizeof(t->lock->name), "crcore-%016llx", (unsigned long long)number);
+	return t->lock;
+}
+
+int lock_possible(struct tcp *t, struct crcore_error *err) { return get(t, err) ? 0 : -ENOTSUP; }
+
+const char *lock_name(const struct tcp *t) { return t->lock && t->lock->owner ? t->lock->name : NULL; }
+
+/* An image is not to be trusted: it must not name the table of somebody else. */
+bool lock_is_name(const char *table)
+{
+	return !strncmp(table, "crcore-", 7) && strlen(table) == 23 &&
+	       strspn(table + 7, "0123456789abcdef") == 16;
+}
+
+static struct nft_ctx *new_ctx(const struct nft *n)
+{
+	struct nft_ctx *ctx = n->ctx_new(0);
+
+	if (ctx) {
+		n->buffer_output(ctx);
+		n->buffer_error(ctx);
+	}
+	return ctx;
+}
+
+static int run(const struct nft *n, struct nft_ctx *ctx, const char *text, struct crcore_error *err)
+{
+	char why[200];
+
+	if (n->run(ctx, text) == 0)
+		return 0;
+	snprintf(why, sizeof(why), "%s", n->error_buffer(ctx));
+	why[strcspn(why, "\n")] = '\0';
+	crcore_advise(err, "the kernel needs nf_tables (CONFIG_NF_TABLES_INET); or have the connections closed");
+	return crcore_fail(err, -EIO, "nftables does not take the network lock: %s", why);
+}
+
+/* -- the text of a table ------------------------------------------------------------------- */
+
+static void put_end(FILE *f, const struct end *e, bool v4)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? end_v4(e) : e->ip, ip, sizeof(ip));
+	fprintf(f, "%s . %u", ip, e->port);
+}
+
+static void put_set(FILE *f, const struct lock_list *l, bool v4)
+{
+	const char *comma = "";
+	const char *type = v4 ? "ipv4_addr . inet_service . ipv4_addr . inet_service"
+	                      : "ipv6_addr . inet_service . ipv6_addr . inet_service";
+
+	fprintf(f, "set %s { type %s\n", v4 ? "v4" : "v6", type);
+	for (unsigned i = 0; i < l->n; i++) {
+		if (end_is_v4(&l->v[i].local) != v4)
+			continue;
+		fputs(*comma ? comma : "elements = { ", f);
+		put_end(f, &l->v[i].local, v4);
+		fputs(" . ", f);
+		put_end(f, &l->v[i].remote, v4);
+		comma = ",\n";
+	}
+	fprintf(f, "%s}\n", *comma ? "}\n" : "");
+}
+
+static void put_chain(FILE *f, bool in)
+{
+	fprintf(f, "chain %s { type filter hook %s priority -300; policy accept;\n"
+	        "meta mark %#x accept\n", in ? "in" : "out", in ? "input" : "output", LOCK_MARK);
+	for (int v4 = 1; v4 >= 0; v4--) {
+		const char *ip = v4 ? "ip" : "ip6";
+		fprintf(f, in ? "%s daddr . tcp dport . %s saddr . tcp sport @%s drop\n"
+		              : "%s saddr . tcp sport . %s daddr . tcp dport @%s drop\n",
+		        ip, ip, v4 ? "v4" : "v6");
+	}
+	fputs("}\n", f);
+}
+
+static char *table_text(const char *name, const char *suffix, const struct lock_list *l, bool owned)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	fprintf(f, "table inet %s%s {\n%s", name, suffix, owned ? "flags owner\n" : "");
+	put_set(f, l, true);
+	put_set(f, l, false);
+	put_chain(f, true);
+	put_chain(f, false);
+	fputs("}\n", f);
+	return fclose(f) == 0 ? text : NULL;
+}
+
+/* -- up and down ----------------------------------------------------------------------------- */
+
+/* Undo entry, and the end of a lock that is only held meanwhile. */
+void lock_drop(void *state)
+{
+	struct tcp *t = state;
+
+	if (t->lock && t->lock->owner)
+		t->lock->nft.ctx_free(t->lock->owner);
+	if (t->lock)
+		t->lock->owner = NULL;
+}
+
+int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
+{
+	struct lock *lock = l->n ? get(t, err) : NULL;
+	cleanup_free char *text = NULL;
+	int r;
+
+	if (!l->n)
+		return 0;
+	if (!lock)
+		return -ENOTSUP;
+	text = table_text(lock->name, "-now", l, true);
+	r = text ? t->host->undo(t->ctx, lock_drop, t, true, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
+	lock->owner = new_ctx(&lock->nft);
+	if (!lock->owner)
+		return crcore_fail(err, -EIO, "nftables cannot be used");
+	return run(&lock->nft, lock->owner, text, err);
+}
+
+int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
+{
+	struct lock *lock = t->lock;
+	cleanup_free char *text = NULL;
+	struct nft_ctx *ctx;
+	int r;
+
+	if (!lock || !lock->owner)
+		return 0;
+	text = table_text(lock->name, "", l, false);
+	ctx = text ? new_ctx(&lock->nft) : NULL;
+	if (!ctx)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	r = run(&lock->nft, ctx, text, err);
+	lock->nft.ctx_free(ctx);
+	return r;
+}
+
+/* The table of a dump; gone already: all is well. */
+int lock_remove(struct tcp *t, const char *name, struct crcore_error *err)
+{
+	struct lock *lock = get(t, err);
+	char text[3 * LOCK_NAME + 100];
+	struct nft_ctx *ctx;
+	int r;
+
+	if (!lock)
+		return -ENOTSUP;
+	ctx = new_ctx(&lock->nft);
+	if (!ctx)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	snprintf(text, sizeof(text), "add table inet %s; delete table inet %s", name, name);
+	r = run(&lock->nft, ctx, text, err);
+	lock->nft.ctx_free(ctx);
+	return r;
+}
+
+void lock_free(struct tcp *t)
+{
+	lock_drop(t);
+	if (t->lock && t->lock->nft.lib)
+		dlclose(t->lock->nft.lib);
+	free(t->lock);
+	t->lock = NULL;
+}
