@@ -163,6 +163,7 @@ static int service_will(struct crcore_ctx *ctx, const char *path, const char *te
 	service_leave();
 	return rc;
 }
+
 static uint32_t service_leaves(struct crcore_ctx *ctx) { return ctx->host->services.leave; }
 
 const struct crcore_host host_table = {
