@@ -170,11 +170,11 @@ static int check_task(struct restore *r, const Crcore__Task *t, struct crcore_er
 
 /* ---- descriptors and the rest ---------------------------------------------------------------- */
 
-/* Both the coordinator and the tasks may go up to the hard limit. */
+/* The coordinator, its banks and the tasks may go up to the hard limit. */
 static int check_descriptors(struct restore *r, struct crcore_error *err)
 {
 	struct rlimit l;
-	uint64_t most = r->nobjects + r->rec.nsegments + 64;
+	uint64_t most = r->nobjects / BANKS_MAX * 4 / 3 + r->rec.nsegments + 64;
 
 	getrlimit(RLIMIT_NOFILE, &l);
 	l.rlim_cur = l.rlim_max;
@@ -182,7 +182,7 @@ static int check_descriptors(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->rec.nfiles; i++)
 		if (r->rec.files[i]->n_fds) {
 			uint64_t fd = r->rec.files[i]->fds[r->rec.files[i]->n_fds - 1]->fd;
-			most = fd + 16 > most ? fd + 16 : most;
+			most = fd + 16 + BANKS_MAX > most ? fd + 16 + BANKS_MAX : most;
 		}
 	if (most < l.rlim_max)
 		return 0;

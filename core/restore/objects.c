@@ -96,7 +96,7 @@ static int make_needs(struct restore *r, struct object_fd *o, struct crcore_erro
 static int make(struct restore *r, struct object_fd *o, struct crcore_error *err)
 {
 	if (o->state == OBJECT_MADE)
-		return o->fd;
+		return o->bank ? banks_withdraw(r, o, err) : o->fd;
 	if (o->state == OBJECT_BUSY) {
 		name_object(o, err);
 		return crcore_fail(err, -ELOOP, "needs itself, by way of what it needs");
@@ -119,7 +119,7 @@ int objects_create(struct restore *r, struct crcore_error *err)
 {
 	unsigned n;
 	struct crcore_ctx *const *order = host_order(r->host, STAGE_CREATE, &n);
-	int ret = host_series_start(r->host, err);
+	int ret = host_series_start(r->host, err), most = banks_threshold();
 
 	if (ret < 0)
 		return ret;
@@ -127,7 +127,11 @@ int objects_create(struct restore *r, struct crcore_error *err)
 		for (unsigned k = 0; k < r->nobjects && ret >= 0; k++) {
 			if (r->objects[k].owner != order[i])
 				continue;
+			if (r->objects[k].state == OBJECT_MADE)
+				continue;
 			ret = make(r, &r->objects[k], err);
+			if (ret >= most)
+				ret = banks_deposit(r, err);
 			if (ret >= 0 && (k & 63) == 0)
 				ret = worker_check(err);
 		}
@@ -151,14 +155,20 @@ int object_fd(struct restore *r, uint32_t id, struct crcore_error *err)
 		return -1;
 	if (!o || o->state != OBJECT_MADE)
 		return crcore_fail(err, -ENOENT, "object %u was not made", id);
-	return o->fd;
+	return fd_in(o->bank, o->fd);
+}
+
+bool object_is_made(const struct object_fd *o)
+{
+	return o->state == OBJECT_MADE && o->fd >= 0;
 }
 
 void objects_close(struct restore *r)
 {
 	for (unsigned i = 0; r->objects && i < r->nobjects; i++)
-		if (r->objects[i].fd >= 0)
+		if (r->objects[i].fd >= 0 && !r->objects[i].bank)
 			close(STEAL_FD(r->objects[i].fd));
+	banks_close(r);
 	for (unsigned i = 0; r->segments && i < r->rec.nsegments; i++)
 		if (r->segments[i].fd >= 0)
 			close(STEAL_FD(r->segments[i].fd));

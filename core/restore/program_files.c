@@ -12,7 +12,8 @@
 
 uint32_t fetch_fd(struct restore *r, prog *p, const char *label, int fd)
 {
-	return CALL(p, label, SYS_pidfd_getfd, EXPECT_OK, 0, IMM(r->coordinator_fd), IMM(fd), IMM(0));
+	return CALL(p, label, SYS_pidfd_getfd, EXPECT_OK, 0, IMM(r->coordinator_fd + fd_holder(fd)),
+	            IMM(fd_number(fd)), IMM(0));
 }
 
 void close_fd(prog *p, uint32_t op)
@@ -22,7 +23,7 @@ void close_fd(prog *p, uint32_t op)
 
 struct table {
 	const Crcore__Files *rec;
-	int keep;             /* the worker's pidfd */
+	unsigned keep, nkeep; /* the pidfds of the worker and its banks */
 	size_t next;          /* fds before this index are in place */
 	uint32_t lowest_free;
 };
@@ -35,7 +36,7 @@ static uint32_t lowest_free(struct table *t, size_t placed)
 			t->next++;
 		if (t->next < placed && t->rec->fds[t->next]->fd == t->lowest_free)
 			t->lowest_free++;
-		else if ((uint32_t)t->keep == t->lowest_free)
+		else if (t->lowest_free - t->keep < t->nkeep)
 			t->lowest_free++;
 		else
 			return t->lowest_free;
@@ -68,7 +69,7 @@ static int place(struct stub *s, const Crcore__Fd *f, uint32_t lowest, struct cr
 		return crcore_fail(err, fd, "was not made");
 	}
 	uint32_t op = CALL(s->p, "fetch descriptor", SYS_pidfd_getfd, EXPECT_EQUAL, lowest,
-	                   IMM(s->r->coordinator_fd), IMM(fd), IMM(0));
+	                   IMM(s->r->coordinator_fd + fd_holder(fd)), IMM(fd_number(fd)), IMM(0));
 	if (lowest != f->fd) {
 		CALL(s->p, "number descriptor", SYS_dup3, EXPECT_EQUAL, f->fd, RESULT(op), IMM(f->fd),
 		     IMM(f->cloexec ? O_CLOEXEC : 0));
@@ -83,7 +84,8 @@ static int place(struct stub *s, const Crcore__Fd *f, uint32_t lowest, struct cr
 int files_build(struct stub *s, struct crcore_error *err)
 {
 	const Crcore__Files *rec = s->files;
-	struct table t = { .rec = rec, .keep = s->r->coordinator_fd };
+	struct table t = { .rec = rec, .keep = (unsigned)s->r->coordinator_fd,
+	                   .nkeep = 1 + s->r->nbanks };
 	cleanup_free struct placed *v = NULL;
 	int r = 0;
 

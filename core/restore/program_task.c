@@ -92,6 +92,9 @@ static void close_coordinator(struct stub *s)
 	share_wait(s, SHARE_FILES_LATE);
 	CALL(s->p, "close the coordinator's pidfd", SYS_close, EXPECT_EQUAL, 0,
 	     IMM(s->r->coordinator_fd));
+	if (s->r->nbanks)
+		CALL(s->p, "close the pidfds of banks", SYS_close_range, EXPECT_EQUAL, 0,
+		     IMM(s->r->coordinator_fd + 1), IMM(s->r->coordinator_fd + s->r->nbanks), IMM(0));
 }
 
 static int late_build(struct stub *s, struct crcore_error *err)

@@ -102,10 +102,11 @@ static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfd
 	struct outcome *o = arg;
 	struct root_request q;
 
-	if (len != sizeof(q) || nfds != 2)
+	if (len == sizeof(q))
+		memcpy(&q, msg, sizeof(q));
+	if (len != sizeof(q) || nfds != 1 + q.npidfds)
 		return crcore_fail(err, -EPROTO, "an unknown request of the worker");
-	memcpy(&q, msg, sizeof(q));
-	int pid = root_clone(&q, fds[0], fds[1], err);
+	int pid = root_clone(&q, fds[0], fds + 1, err);
 	if (pid > 0)
 		o->first = pid;
 	return pid;

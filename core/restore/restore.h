@@ -74,7 +74,17 @@ struct stub {
 
 enum barrier { BORN, GROUPED, FAMILY, BUILT, NBARRIERS };
 
-struct object_fd { uint32_t id; int fd; uint8_t state; bool has_owner; struct crcore_ctx *owner; Crcore__Object *rec; };
+struct object_fd {
+	uint32_t id;
+	int fd;                   /* in the worker, or in a bank */
+	uint32_t bank;            /* 0: the worker; else 1 + index of the bank */
+	uint8_t state;
+	bool has_owner;
+	struct crcore_ctx *owner;
+	Crcore__Object *rec;
+};
+#define BANKS_MAX 6
+struct bank { pid_t pid; int pidfd; };
 struct owner { unsigned birth; uint32_t fd; const Crcore__Owner *rec; }; /* program_owner.c */
 struct segment_fd { uint32_t id; int fd; };
 
@@ -103,7 +113,9 @@ struct restore {
 	unsigned nspecials;
 	struct own *own;             /* what stubs start with (own.c) */
 	struct arena arena;
-	int coordinator_fd;          /* number of the worker's pidfd in the tasks */
+	struct bank banks[BANKS_MAX];
+	unsigned nbanks;
+	int coordinator_fd;          /* number of the worker's pidfd in the tasks; banks' follow */
 	bool files_shared;           /* some tasks share a table: their numbers must not clash */
 	struct stub *stubs;          /* parallel to births.v */
 	uint64_t go[NBARRIERS];      /* addresses of words */
@@ -142,6 +154,18 @@ int objects_create(struct restore *, struct crcore_error *);
 struct object_fd *object_find(const struct restore *, uint32_t id); /* NULL: none */
 int object_need(struct restore *, uint32_t id, struct crcore_error *); /* made if need be */
 int object_fd(struct restore *, uint32_t id, struct crcore_error *); /* created by now */
+bool object_is_made(const struct object_fd *);
+/* What object_fd() gives, and fetch_fd() takes, is a number and in whose table it is:
+ * 0 the worker's, else that of a bank. */
+#define HOLDER_SHIFT 24
+static inline int fd_in(unsigned holder, int fd) { return fd < 0 ? fd : (int)(holder << HOLDER_SHIFT) | fd; }
+static inline int fd_holder(int in) { return in < 0 ? 0 : in >> HOLDER_SHIFT; }
+static inline int fd_number(int in) { return in < 0 ? in : in & ((1 << HOLDER_SHIFT) - 1); }
+/* banks.c */
+int banks_threshold(void);   /* when the worker has this many, to a bank with them */
+int banks_deposit(struct restore *, struct crcore_error *);
+int banks_withdraw(struct restore *, struct object_fd *, struct crcore_error *);
+void banks_close(struct restore *);
 void objects_close(struct restore *);
 int segments_create(struct restore *, struct crcore_error *); /* segments.c */
 int segment_fd(struct restore *, uint32_t id);
@@ -216,13 +240,15 @@ void own_free(struct own *);
 bool creds_equal(const Crcore__Creds *, const Crcore__Creds *);
 
 /* root.c, in main */
-struct root_request { /* worker to main; with it come memfd and pidfd */
+struct root_request { /* worker to main; with it come memfd and pidfds */
 	uint64_t region, size, entry, program, stack;
 	int coordinator_fd;
+	int npidfds;
 	pid_t pid;
 	bool sibling;
 };
-int root_clone(const struct root_request *, int memfd, int pidfd, struct crcore_error *);
+/* pidfds: of the worker, and of its banks */
+int root_clone(const struct root_request *, int memfd, const int *pidfds, struct crcore_error *);
 
 /* run.c */
 int restore_run(struct restore *, struct crcore_error *);

@@ -5,6 +5,7 @@
  * into the interpreter it may use nothing that another thread or a signal
  * handler could have left half done, and it must not return.
  */
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,20 +28,27 @@ static void leave_rseq(void)
 		        __rseq_size < 32 ? 32 : __rseq_size, RSEQ_UNREGISTER, RSEQ_SIG);
 }
 
-static _Noreturn void become_stub(const struct root_request *q, int memfd, int pidfd)
+/* To numbers from q->coordinator_fd on; all may be in each other's way before. */
+static void number_pidfds(const struct root_request *q, int *memfd, const int *pidfds)
+{
+	int above = q->coordinator_fd + q->npidfds, high[1 + BANKS_MAX];
+
+	*memfd = fcntl(*memfd, F_DUPFD, above);
+	for (int i = 0; i < q->npidfds; i++)
+		high[i] = fcntl(pidfds[i], F_DUPFD, above);
+	for (int i = 0; i < q->npidfds; i++)
+		if (dup3(high[i], q->coordinator_fd + i, 0) < 0)
+			_exit(1);
+}
+
+static _Noreturn void become_stub(const struct root_request *q, int memfd, const int *pidfds)
 {
 	struct rlimit l;
 
 	getrlimit(RLIMIT_NOFILE, &l);
 	l.rlim_cur = l.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &l);
-	if (pidfd != q->coordinator_fd) {
-		/* the number may be that of the region's file */
-		if (memfd == q->coordinator_fd)
-			memfd = dup(memfd);
-		if (dup3(pidfd, q->coordinator_fd, 0) < 0)
-			_exit(1);
-	}
+	number_pidfds(q, &memfd, pidfds);
 	void *p = mmap((void *)(uintptr_t)q->region, q->size, PROT_READ | PROT_WRITE | PROT_EXEC,
 	               MAP_SHARED | MAP_FIXED_NOREPLACE, memfd, 0);
 	if (p != (void *)(uintptr_t)q->region)
@@ -52,7 +60,7 @@ static _Noreturn void become_stub(const struct root_request *q, int memfd, int p
 }
 
 /* Returns the pid, or a negative errno. */
-int root_clone(const struct root_request *q, int memfd, int pidfd, struct crcore_error *err)
+int root_clone(const struct root_request *q, int memfd, const int *pidfds, struct crcore_error *err)
 {
 	struct clone_args args = {
 		.flags = CLONE_CLEAR_SIGHAND | (q->sibling ? CLONE_PARENT : 0),
@@ -68,7 +76,7 @@ int root_clone(const struct root_request *q, int memfd, int pidfd, struct crcore
 	if (pid == 0) {
 		uint64_t every = ~0ULL; /* also those that libc keeps for itself */
 		syscall(SYS_rt_sigprocmask, SIG_SETMASK, &every, NULL, 8);
-		become_stub(q, memfd, pidfd);
+		become_stub(q, memfd, pidfds);
 	}
 	int e = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);

@@ -212,16 +212,19 @@ int restore_run(struct restore *r, struct crcore_error *err)
 	struct root_request q = {
 		.region = r->arena.remote, .size = r->arena.limit,
 		.entry = arena_region(&r->arena)->entry, .program = r->stubs[0].at,
-		.coordinator_fd = r->coordinator_fd, .pid = r->births.v[0].pid,
+		.coordinator_fd = r->coordinator_fd, .npidfds = 1 + (int)r->nbanks, .pid = r->births.v[0].pid,
 		.sibling = policy_core(r->cmd->policy, "restore.sibling")->b,
 	};
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	int fds[2] = { r->arena.memfd, pidfd };
+	int fds[2 + BANKS_MAX] = { r->arena.memfd, pidfd };
+
+	for (unsigned i = 0; i < r->nbanks; i++)
+		fds[2 + i] = r->banks[i].pidfd;
 
 	if (pidfd < 0)
 		return crcore_fail(err, -errno, "cannot open a pidfd: %s", strerror(errno));
 	r->root_asked = true;
-	int ret = worker_request(r->worker, &q, sizeof(q), fds, 2, err);
+	int ret = worker_request(r->worker, &q, sizeof(q), fds, 2 + (int)r->nbanks, err);
 	if (ret < 0) {
 		if (ret == -EEXIST)
 			pids_explain(r, q.pid, err);
