@@ -4,6 +4,7 @@
  * save, seal, release. Each stage is one function; whichever fails, everything
  * before it is taken back in dump_end() and the tree goes on as it was.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include "core/dump/dump.h"
 #include "core/util/util.h"
@@ -16,10 +17,14 @@ struct dump {
 	struct survey survey;              /* of the frozen tree */
 	struct survey *live;               /* of the running tree, while there is one */
 	struct observations *observations;
-	struct inject **injects;           /* one per address space */
+	struct inject **injects;           /* one per address space, and more for later rounds */
 	unsigned ninjects;
 	struct pauses pauses;              /* how a tree that does not run is woken, if ... */
 	bool paused;                       /* ... some of it does not */
+	prog **again;                      /* programs of later rounds */
+	unsigned nagain;
+	struct contents *contents;         /* what plugins handed over; the descriptors are ours */
+	unsigned ncontents;
 	enum leave leave;
 	uint64_t timeout_ns, frozen_at;
 };
@@ -44,6 +49,18 @@ static int serve_blob(void *arg, struct crcore_ctx *ctx, const char *section,
 	return image_bulk(d->image, name, err);
 }
 
+static int serve_save_contents(void *arg, struct crcore_ctx *ctx, uint64_t key, int fd,
+                               struct crcore_error *err)
+{
+	struct dump *d = arg;
+	int copy = GROW(d->contents, d->ncontents) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	if (copy < 0)
+		return crcore_fail(err, -errno, "cannot keep a descriptor: %s", strerror(errno));
+	d->contents[d->ncontents++] = (struct contents){ ctx->p.name, key, copy };
+	return 0;
+}
+
 static const struct crcore_task *serve_task(void *arg, uint32_t index)
 {
 	struct dump *d = arg;
@@ -64,10 +81,11 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 	if ((r = needs_check(err)) < 0 || (r = host_load(d->cmd->policy, &d->host, err)) < 0)
 		return r;
 	d->host->services = (struct host_services){
-		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task, .arg = d,
 		.leave = d->leave == LEAVE_KILLED    ? CRCORE_LEAVE_KILLED
 		         : d->leave == LEAVE_RUNNING ? CRCORE_LEAVE_RUNNING
 		                                     : CRCORE_LEAVE_STOPPED,
+		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task,
+		.save_contents = serve_save_contents, .arg = d,
 	};
 	return image_create(d->cmd->images_dir, &d->image, err);
 }
@@ -174,11 +192,10 @@ static int place_programs(struct dump *d, struct crcore_error *err)
 	struct tree *tree = &d->survey.tree;
 	int r = 0;
 
-	d->injects = calloc(tree->nmms + 1, sizeof(struct inject *));
-	if (!d->injects)
-		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; r == 0 && i < tree->nmms; i++) {
 		struct mm *mm = tree->mms[i];
+		if (!GROW(d->injects, d->ninjects))
+			return crcore_fail(err, -ENOMEM, "out of memory");
 		r = inject_open(mm->task->threads, region_size(tree, mm), &mm->inject, err);
 		if (r == 0)
 			d->injects[d->ninjects++] = mm->inject;
@@ -187,6 +204,47 @@ static int place_programs(struct dump *d, struct crcore_error *err)
 		struct task *t = tree->tasks[i];
 		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
 			r = inject_place(t->mm->inject, &t->threads[k], t->threads[k].ask, err);
+	}
+	return r;
+}
+
+/* One more program for a task, if a plugin wants to know more. A region of its own
+ * for each: few tasks have one. */
+static int ask_again(struct dump *d, struct task *t, struct crcore_error *err)
+{
+	prog *p = GROW(d->again, d->nagain) && GROW(d->injects, d->ninjects) ? prog_new() : NULL;
+	struct inject *in;
+
+	if (!p)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	d->again[d->nagain++] = p;
+	int r = host_ask_again(d->host, &t->abi, p, err);
+	if (r < 0 || !prog_nops(p)) {
+		prog_free(d->again[--d->nagain]);
+		return r;
+	}
+	if ((r = inject_open(t->threads, inject_need(p), &in, err)) < 0)
+		return r;
+	d->injects[d->ninjects++] = in;
+	return inject_place(in, t->threads, p, err);
+}
+
+static int ask_rounds(struct dump *d, struct crcore_error *err)
+{
+	struct tree *tree = &d->survey.tree;
+	int r = 0;
+
+	for (int round = 0; r == 0 && round < CRCORE_ROUNDS; round++) {
+		unsigned before = d->ninjects;
+		for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
+			if (tree->tasks[i]->nthreads)
+				r = ask_again(d, tree->tasks[i], err);
+		if (d->ninjects == before)
+			return r;
+		if (r == 0)
+			r = inject_run(d->injects + before, d->ninjects - before, d->timeout_ns, err);
+		for (unsigned i = before; r == 0 && i < d->ninjects; i++)
+			inject_leave(d->injects[i]);
 	}
 	return r;
 }
@@ -208,6 +266,8 @@ static int stage_ask(struct dump *d, struct crcore_error *err)
 	/* The answers are ours already: should we be killed later, nothing of us is left there. */
 	for (unsigned i = 0; r == 0 && i < d->ninjects; i++)
 		inject_leave(d->injects[i]);
+	if (r == 0)
+		r = ask_rounds(d, err);
 	if (r == 0)
 		r = rest(d, err);
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
@@ -247,9 +307,10 @@ static int stage_save(struct dump *d, struct crcore_error *err)
 	struct memory_stats stats = { 0 };
 	int r;
 
-	if ((r = memory_save(&d->survey.tree, d->image, &d->survey.segments, &d->survey.nsegments,
-	                     &stats, err)) < 0 ||
-	    (r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0 ||
+	/* Memory is last: plugins may add to what is read like memory. */
+	if ((r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0 ||
+	    (r = memory_save(&d->survey.tree, d->image, d->contents, d->ncontents,
+	                     &d->survey.segments, &d->survey.nsegments, &stats, err)) < 0 ||
 	    (r = save_records(&d->survey, d->image, err)) < 0)
 		return r;
 	log_line(2, "pages: %llu stored, %llu shared, %llu zero", (unsigned long long)stats.stored,
@@ -290,6 +351,12 @@ static void dump_end(struct dump *d, bool success)
 	free(d->injects);
 	if (d->host)
 		host_undo(d->host, success);
+	for (unsigned i = 0; i < d->nagain; i++)
+		prog_free(d->again[i]);
+	free(d->again);
+	for (unsigned i = 0; i < d->ncontents; i++)
+		close(d->contents[i].fd);
+	free(d->contents);
 	observations_free(d->observations);
 	survey_free(&d->survey);
 	image_close(d->image);

@@ -39,7 +39,7 @@ bool stage_has_hook(const struct crcore_plugin *p, enum stage s)
 	case STAGE_CLOSE: return true;
 	case STAGE_CLAIM: return p->claim;
 	case STAGE_WAKE: return p->wake;
-	case STAGE_ASK: return p->ask;
+	case STAGE_ASK: return p->ask || p->ask_again;
 	case STAGE_SAVE: return p->save || p->save_object;
 	case STAGE_LOAD: return p->load_record;
 	case STAGE_PLAN: return p->plan;
@@ -60,7 +60,14 @@ static int call_ask(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
 {
 	struct hook_args *a = arg;
 
-	return ctx->p.ask(ctx->state, a->task, a->program, err);
+	return ctx->p.ask ? ctx->p.ask(ctx->state, a->task, a->program, err) : 0;
+}
+
+static int call_ask_again(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct hook_args *a = arg;
+
+	return ctx->p.ask_again ? ctx->p.ask_again(ctx->state, a->task, a->program, err) : 0;
 }
 
 static int call_emit(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
@@ -138,6 +145,14 @@ int host_ask(struct host *h, const struct crcore_task *task, struct crcore_progr
 	struct hook_args a = { .task = task, .program = program };
 
 	return run_all(h, STAGE_ASK, &a, call_ask, err);
+}
+
+int host_ask_again(struct host *h, const struct crcore_task *task, struct crcore_program *program,
+                   struct crcore_error *err)
+{
+	struct hook_args a = { .task = task, .program = program };
+
+	return run_all(h, STAGE_ASK, &a, call_ask_again, err);
 }
 
 int host_emit(struct host *h, const struct crcore_task *task, uint32_t phase,

@@ -166,6 +166,45 @@ static int service_will(struct crcore_ctx *ctx, const char *path, const char *te
 
 static uint32_t service_leaves(struct crcore_ctx *ctx) { return ctx->host->services.leave; }
 
+static int service_save_contents(struct crcore_ctx *ctx, uint64_t key, int fd,
+                                 struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->save_contents)
+		return wrong_time("save_contents", err);
+	service_enter();
+	int rc = s->save_contents(s->arg, ctx, key, fd, err);
+	service_leave();
+	return rc;
+}
+
+static int service_load_contents(struct crcore_ctx *ctx, uint64_t key, int fd,
+                                 struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->load_contents)
+		return wrong_time("load_contents", err);
+	service_enter();
+	int rc = s->load_contents(s->arg, ctx, key, fd, err);
+	service_leave();
+	return rc;
+}
+
+static int service_run_as(struct crcore_ctx *ctx, pid_t pid, int (*fn)(void *), void *arg,
+                          struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->run_as)
+		return wrong_time("run_as", err);
+	service_enter();
+	int rc = s->run_as(s->arg, ctx, pid, fn, arg, err);
+	service_leave();
+	return rc;
+}
+
 const struct crcore_host host_table = {
 	.size = sizeof(struct crcore_host),
 	.abi_version = CRCORE_ABI_VERSION,
@@ -185,4 +224,7 @@ const struct crcore_host host_table = {
 	.pointer = service_pointer,
 	.will = service_will,
 	.leave = service_leaves,
+	.save_contents = service_save_contents,
+	.load_contents = service_load_contents,
+	.run_as = service_run_as,
 };

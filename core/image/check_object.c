@@ -81,6 +81,12 @@ int check_tables(const struct core_records *c, struct crcore_error *err)
 	return r;
 }
 
+/* Contents that a plugin keeps are nothing that could be mapped. */
+static bool is_anonymous(const Crcore__Segment *s)
+{
+	return s && !s->plugin[0];
+}
+
 static int check_mm(const struct core_records *c, const Crcore__Mm *m, struct crcore_error *err)
 {
 	if (!is(core_object(c, m->exe), CRCORE_FILE))
@@ -90,7 +96,7 @@ static int check_mm(const struct core_records *c, const Crcore__Mm *m, struct cr
 	for (size_t i = 0; i < m->n_vmas; i++) {
 		const Crcore__Vma *v = m->vmas[i];
 		if ((v->backing == CRCORE__BACKING__FILE && !is(core_object(c, v->object), CRCORE_FILE)) ||
-		    (v->backing == CRCORE__BACKING__SEGMENT && !core_segment(c, v->object)))
+		    (v->backing == CRCORE__BACKING__SEGMENT && !is_anonymous(core_segment(c, v->object))))
 			return BAD(err, "memory %u maps object %u at %llx, which is none", m->id,
 			           v->object, (unsigned long long)v->start);
 	}

@@ -192,6 +192,8 @@ int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layou
 	if (r == 0) {
 		p.out.region_start = p.region_start;
 		p.out.lost = p.filled - p.unique;
+		p.out.scratch = p.scratch;
+		p.out.scratch_end = p.scratch_end;
 		*ret = p.out;
 		p.out = (struct layouts){ 0 };
 	}

@@ -29,7 +29,10 @@ int vmas_read(struct mm *, int (*fn)(void *arg, struct mm *, const struct mapped
  * the segments. Regions that crcore mapped are left out (see vmas_read: call it
  * before the injection). */
 struct memory_stats { uint64_t scanned, zero, stored, shared; /* pages */ };
-int memory_save(struct tree *, struct image *, Crcore__Segment ***ret_segments,
+/* What plugins hand over is saved like a segment, which says whose it is. */
+struct contents { const char *plugin; uint64_t key; int fd; };
+int memory_save(struct tree *, struct image *, const struct contents *, unsigned ncontents,
+                Crcore__Segment ***ret_segments,
                 unsigned *ret_nsegments, struct memory_stats *, struct crcore_error *);
 
 /* -- restore: layout.c ------------------------------------------------------ */
@@ -97,7 +100,10 @@ struct layout_birth {
  * for each task, or NULL: each is cloned by the task that ppid names. lost: pages
  * that will come back as copies instead of shared (0 but in odd histories).
  * region: the range that every task keeps for the interpreter; free in all. */
-struct layouts { struct layout *v; unsigned n; uint64_t region_start; uint64_t lost; };
+struct layouts {
+	struct layout *v; unsigned n; uint64_t region_start; uint64_t lost;
+	uint64_t scratch, scratch_end; /* addresses that are free wherever maps are made */
+};
 int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layout_birth *births,
                  Crcore__Mm *const *mms, unsigned nmms, uint64_t region_size,
                  struct layouts *ret, struct crcore_error *);

@@ -357,14 +357,15 @@ static void close_all(struct save *s)
 	segments_free(&s->segments);
 }
 
-int memory_save(struct tree *t, struct image *image, Crcore__Segment ***ret_segments,
-                unsigned *ret_nsegments, struct memory_stats *stats, struct crcore_error *err)
+int memory_save(struct tree *t, struct image *image, const struct contents *contents,
+                unsigned ncontents, Crcore__Segment ***ret_segments, unsigned *ret_nsegments,
+                struct memory_stats *stats, struct crcore_error *err)
 {
 	struct save s = { .tree = t, .store = { .image = image } };
 	int r;
 
 	if ((r = open_all(&s, err)) < 0 || (r = collect(&s, err)) < 0 ||
-	    (r = segments_find(t, &s.segments, &s.store, err)) < 0 ||
+	    (r = segments_find(t, contents, ncontents, &s.segments, &s.store, err)) < 0 ||
 	    (r = store_run(&s.store, err)) < 0)
 		goto out;
 	for (unsigned i = 0; i < t->nmms; i++)

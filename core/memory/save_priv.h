@@ -45,11 +45,12 @@ struct frames { struct frame *v; size_t n, cap; };
 struct frame *frames_get(struct frames *, uint64_t key, bool *ret_new);
 
 /* ---- store.c -------------------------------------------------------------------- */
-/* Where bytes come from: an address space, or a segment's file. */
+/* Where bytes come from: an address space, a segment's file, or a plugin's. */
 struct source {
 	struct mm *mm;         /* NULL: a segment */
 	struct task *task;     /* segment: whose map_files has it ... */
 	char map_file[64];     /* ... under this name */
+	int fd;                /* neither: a plugin's file, borrowed */
 	struct runs *runs;     /* gets the runs stored */
 };
 struct job {
@@ -76,8 +77,10 @@ struct segments {
 	struct source *sources;     /* parallel to v */
 	struct runs *runs;
 };
-/* Gives every mapping of a segment its id, and queues the segments' contents. */
-int segments_find(struct tree *, struct segments *, struct store *, struct crcore_error *);
+/* Gives every mapping of a segment its id, and queues the segments' contents, and
+ * those that plugins handed over. */
+int segments_find(struct tree *, const struct contents *, unsigned ncontents, struct segments *,
+                  struct store *, struct crcore_error *);
 void segments_free(struct segments *); /* what was not handed on */
 
 #endif

@@ -85,7 +85,6 @@ static int add_segment(struct segments *s, unsigned i, const struct use *u, stru
 	Crcore__Segment *seg = s->v[i];
 	struct stat st;
 
-	seg->id = i + 1;
 	seg->huge_shift = u->vma->huge_shift;
 	seg->hugetlb = seg->huge_shift;
 	*src = (struct source){ .task = u->mm->task, .runs = &s->runs[i] };
@@ -102,11 +101,21 @@ static int add_segment(struct segments *s, unsigned i, const struct use *u, stru
 	return queue_contents(src, fd, seg->size, store, err);
 }
 
-static int make_segments(struct segments *s, struct uses *uses, struct store *store,
-                         struct crcore_error *err)
+static bool next_segment(struct segments *s)
 {
-	size_t n = 0;
-	int r = 0;
+	Crcore__Segment *seg = malloc(sizeof(*seg));
+
+	if (!seg)
+		return false;
+	crcore__segment__init(seg);
+	s->v[s->n++] = seg;
+	seg->id = s->n;
+	return true;
+}
+
+static bool make_room(struct segments *s, struct uses *uses, unsigned ncontents)
+{
+	size_t n = ncontents;
 
 	qsort(uses->v, uses->n, sizeof(*uses->v), by_inode);
 	for (size_t i = 0; i < uses->n; i++)
@@ -114,14 +123,18 @@ static int make_segments(struct segments *s, struct uses *uses, struct store *st
 	s->v = calloc(n, sizeof(*s->v));
 	s->sources = calloc(n, sizeof(*s->sources));
 	s->runs = calloc(n, sizeof(*s->runs));
-	if (!s->v || !s->sources || !s->runs)
-		return memory_enomem(err);
+	return s->v && s->sources && s->runs;
+}
+
+static int make_segments(struct segments *s, struct uses *uses, struct store *store,
+                         struct crcore_error *err)
+{
+	int r = 0;
+
 	for (size_t i = 0; r == 0 && i < uses->n; i++) {
 		if (i == 0 || by_inode(&uses->v[i - 1], &uses->v[i])) {
-			if (!(s->v[s->n] = malloc(sizeof(**s->v))))
+			if (!next_segment(s))
 				return memory_enomem(err);
-			crcore__segment__init(s->v[s->n]);
-			s->n++;
 			r = add_segment(s, s->n - 1, &uses->v[i], store, err);
 		}
 		uses->v[i].vma->object = s->n;
@@ -129,7 +142,28 @@ static int make_segments(struct segments *s, struct uses *uses, struct store *st
 	return r;
 }
 
-int segments_find(struct tree *t, struct segments *s, struct store *store, struct crcore_error *err)
+static int add_contents(struct segments *s, const struct contents *c, struct store *store,
+                        struct crcore_error *err)
+{
+	struct stat st;
+
+	if (fstat(c->fd, &st) < 0)
+		return crcore_fail(err, -errno, "cannot look at contents: %s", strerror(errno));
+	if (st.st_size <= 0)
+		return 0;
+	if (!next_segment(s))
+		return memory_enomem(err);
+	Crcore__Segment *seg = s->v[s->n - 1];
+	struct source *src = &s->sources[s->n - 1];
+	*src = (struct source){ .runs = &s->runs[s->n - 1], .fd = c->fd };
+	seg->size = ALIGN_UP((uint64_t)st.st_size, PAGE);
+	seg->key = c->key;
+	seg->plugin = strdup(c->plugin);
+	return seg->plugin ? queue_contents(src, c->fd, seg->size, store, err) : memory_enomem(err);
+}
+
+int segments_find(struct tree *t, const struct contents *contents, unsigned ncontents,
+                  struct segments *s, struct store *store, struct crcore_error *err)
 {
 	struct uses uses = { 0 };
 	int r = 0;
@@ -137,8 +171,11 @@ int segments_find(struct tree *t, struct segments *s, struct store *store, struc
 	for (unsigned i = 0; r == 0 && i < t->nmms; i++)
 		if (has_segments(t->mms[i]->rec))
 			r = find_uses(t->mms[i], &uses, err);
-	if (r == 0 && uses.n)
-		r = make_segments(s, &uses, store, err);
+	if (r == 0 && uses.n + ncontents)
+		r = make_room(s, &uses, ncontents) ? make_segments(s, &uses, store, err) :
+		                                     memory_enomem(err);
+	for (unsigned i = 0; r == 0 && i < ncontents; i++)
+		r = add_contents(s, &contents[i], store, err);
 	free(uses.v);
 	return r;
 }

@@ -100,6 +100,8 @@ static bool take(struct queue *q, uint64_t max, struct batch *b)
 
 static int open_source(struct copier *c, struct source *src, struct crcore_error *err)
 {
+	if (!src->mm && !src->task)
+		return src->fd;
 	if (c->open == src)
 		return c->fd;
 	if (c->fd >= 0)
@@ -135,8 +137,9 @@ static int read_file(struct copier *c, const struct batch *b, uint64_t done, cha
 			}
 			if (n <= 0) {
 				int e = n < 0 ? errno : EIO;
-				crcore_fail_at(err, src->mm ? src->mm->task->abi.pid : src->task->abi.pid,
-				               -1, "memory at %llx", (unsigned long long)(at + skip));
+				const struct task *t = src->mm ? src->mm->task : src->task;
+				crcore_fail_at(err, t ? t->abi.pid : -1, -1, "memory at %llx",
+				               (unsigned long long)(at + skip));
 				return crcore_fail(err, -e, "cannot be read: %s", strerror(e));
 			}
 			skip += (uint64_t)n;

@@ -43,6 +43,18 @@ static int serve_fetch(void *arg, struct crcore_ctx *ctx, struct crcore_program 
 	return 0;
 }
 
+static int serve_load_contents(void *arg, struct crcore_ctx *ctx, uint64_t key, int fd,
+                               struct crcore_error *err)
+{
+	return contents_load(arg, ctx->p.name, key, fd, err);
+}
+
+static int serve_run_as(void *arg, struct crcore_ctx *ctx, pid_t pid, int (*fn)(void *), void *fn_arg,
+                        struct crcore_error *err)
+{
+	return run_as(pid, fn, fn_arg, err);
+}
+
 /* ---- the machine in general ---------------------------------------------------------------- */
 
 static int check_manifest(const Crcore__Manifest *m, struct crcore_error *err)
@@ -179,7 +191,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 		return ret;
 	r->host->guard = r->guard;
 	r->host->services = (struct host_services){ .blob = serve_blob, .task = serve_task,
-		.need = serve_need, .fetch = serve_fetch, .arg = r };
+		.need = serve_need, .fetch = serve_fetch, .load_contents = serve_load_contents,
+		.run_as = serve_run_as, .arg = r };
 	if ((ret = objects_load(r, err)) < 0 || (ret = load_plugins(r, err)) < 0)
 		return ret;
 	return host_run(r->host, STAGE_CHECK, err);

@@ -163,6 +163,42 @@ bool object_is_made(const struct object_fd *o)
 	return o->state == OBJECT_MADE && o->fd >= 0;
 }
 
+struct map_call {
+	uint32_t id, n;
+	const struct crcore_mapping *const *v;
+	uint64_t scratch, scratch_len;
+	prog *p;
+};
+
+static int call_map(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	struct map_call *c = arg;
+
+	return ctx->p.map(ctx->state, c->id, c->v, c->n, c->scratch, c->scratch_len, c->p, err);
+}
+
+bool object_maps(struct restore *r, uint32_t id)
+{
+	const struct object_fd *o = object_find(r, id);
+
+	return o && o->owner->p.map && o->rec->use == CRCORE_USE_MAPPING;
+}
+
+int object_map(struct restore *r, uint32_t id, const struct crcore_mapping *const *v, uint32_t n,
+               prog *p, struct crcore_error *err)
+{
+	const struct object_fd *o = object_find(r, id);
+	struct map_call c = { .id = id, .v = v, .n = n, .p = p };
+
+	c.scratch = ALIGN_UP(r->layouts.scratch, 1ULL << 30);
+	if (c.scratch < r->layouts.scratch_end)
+		c.scratch_len = r->layouts.scratch_end - c.scratch;
+	int ret = host_call(o->owner, STAGE_EMIT, call_map, &c, err);
+	if (ret < 0)
+		name_object(o, err);
+	return ret;
+}
+
 void objects_close(struct restore *r)
 {
 	for (unsigned i = 0; r->objects && i < r->nobjects; i++)

@@ -91,6 +91,14 @@ static bool is_charged(const Crcore__Vma *v)
 	return v->accounted && !v->shared && !(v->prot & PROT_WRITE);
 }
 
+static void advise_huge(struct stub *s, const struct layout_map *m)
+{
+	for (unsigned bit = MADV_HUGEPAGE; bit <= MADV_NOHUGEPAGE; bit++)
+		if (m->vma->advice & ADVICE(bit))
+			CALL(s->p, "advise", SYS_madvise, EXPECT_EQUAL, 0, IMM(m->start),
+			     IMM(m->end - m->start), IMM(bit));
+}
+
 /* What is staged is for mappings of several protections: each gets its own in the end. */
 static int map(struct stub *s, struct backing *b, const struct layout_map *m, bool writable,
                bool staged, struct crcore_error *err)
@@ -109,10 +117,7 @@ static int map(struct stub *s, struct backing *b, const struct layout_map *m, bo
 	}
 	CALL(s->p, "map", SYS_mmap, EXPECT_EQUAL, (int64_t)m->start, IMM(m->start),
 	     IMM(m->end - m->start), IMM(prot), IMM(map_flags(v)), fd, offset);
-	for (unsigned bit = MADV_HUGEPAGE; bit <= MADV_NOHUGEPAGE; bit++)
-		if (v->advice & ADVICE(bit))
-			CALL(s->p, "advise", SYS_madvise, EXPECT_EQUAL, 0, IMM(m->start),
-			     IMM(m->end - m->start), IMM(bit));
+	advise_huge(s, m);
 	return 0;
 }
 
@@ -123,6 +128,12 @@ static bool filled(const struct layout_fill *f, unsigned n, unsigned *at, uint64
 	while (*at < n && f[*at].addr + f[*at].pages * PAGE <= start)
 		++*at;
 	return *at < n && f[*at].addr < end;
+}
+
+/* What its plugin maps, not we. */
+static bool is_plugins(const struct stub *s, const Crcore__Vma *v)
+{
+	return v->shared && v->backing == CRCORE__BACKING__FILE && object_maps(s->r, v->object);
 }
 
 /* f NULL: what is staged, all of it writable. */
@@ -137,10 +148,59 @@ static int map_all(struct stub *s, const struct layout_map *m, unsigned n,
 		if (i && m[i].start < m[i - 1].start)
 			at = 0;
 		bool write = !m[i].vma->shared && (!f || filled(f, nf, &at, m[i].start, m[i].end));
-		if (!is_special(m[i].vma))
+		if (!is_special(m[i].vma) && !is_plugins(s, m[i].vma))
 			r = map(s, &b, &m[i], write, !f, err);
 	}
 	backing_close(s, &b);
+	return r;
+}
+
+/* All mappings of one object at once: to its plugin they may be one thing. */
+static int map_object(struct stub *s, const struct layout *l, unsigned first, struct crcore_error *err)
+{
+	uint32_t id = l->maps[first].vma->object, n = 0;
+	cleanup_free struct crcore_mapping *v = calloc(l->nmaps, sizeof(*v));
+	cleanup_free const struct crcore_mapping **p = calloc(l->nmaps, sizeof(*p));
+
+	if (!v || !p)
+		return births_no_memory(err);
+	for (unsigned i = first; i < l->nmaps; i++) {
+		const Crcore__Vma *vma = l->maps[i].vma;
+		if (!is_plugins(s, vma) || vma->object != id)
+			continue;
+		v[n] = (struct crcore_mapping){ sizeof(*v), vma->prot, l->maps[i].start, l->maps[i].end,
+			                        l->maps[i].offset };
+		p[n] = &v[n];
+		n++;
+	}
+	int r = object_map(s->r, id, p, n, s->p, err);
+	struct backing b = { .op = UINT32_MAX };
+	bool mapped = r == 1;
+	for (unsigned i = first; r >= 0 && i < l->nmaps; i++) {
+		if (l->maps[i].vma->object != id || !is_plugins(s, l->maps[i].vma))
+			continue;
+		if (mapped)
+			advise_huge(s, &l->maps[i]);
+		else
+			r = map(s, &b, &l->maps[i], false, false, err);
+	}
+	backing_close(s, &b);
+	return r < 0 ? r : 0;
+}
+
+static int map_plugins(struct stub *s, const struct layout *l, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < l->nmaps && r == 0; i++) {
+		unsigned k = 0;
+		if (!is_plugins(s, l->maps[i].vma))
+			continue;
+		while (l->maps[k].vma->object != l->maps[i].vma->object || !is_plugins(s, l->maps[k].vma))
+			k++;
+		if (k == i)
+			r = map_object(s, l, i, err);
+	}
 	return r;
 }
 
@@ -197,7 +257,7 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	arrange(s, l);
 	static const struct layout_fill none;
 	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);
-	if (r < 0)
+	if (r < 0 || (r = map_plugins(s, l, err)) < 0)
 		return r;
 	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
 	if ((r = fills_build(s, l->fills, l->nfills, err)) < 0)

@@ -169,6 +169,14 @@ void banks_close(struct restore *);
 void objects_close(struct restore *);
 int segments_create(struct restore *, struct crcore_error *); /* segments.c */
 int segment_fd(struct restore *, uint32_t id);
+/* Fills a plugin's file with what was saved under the plugin's key, if anything was. */
+int contents_load(struct restore *, const char *plugin, uint64_t key, int fd, struct crcore_error *);
+/* run_as.c: fn in a process of its own with that pid (0: any). */
+int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *);
+/* objects.c: lets the object's plugin map it. 1: it did; 0: it is mapped as any file. */
+bool object_maps(struct restore *, uint32_t id);
+int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const *, uint32_t n, prog *,
+               struct crcore_error *);
 
 /* arena.c */
 int arena_size(struct restore *);

@@ -6,7 +6,10 @@
  */
 #include <fcntl.h>
 #include <linux/mman.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include "core/restore/restore.h"
 
 static int by_segment_id(const void *a, const void *b)
@@ -16,29 +19,134 @@ static int by_segment_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int read_runs(struct restore *r, const Crcore__Segment *seg, uint8_t *p, uint64_t len,
-                     struct crcore_error *err)
+/* ---- reading pages ---------------------------------------------------------------------- */
+
+#define PART_MIN (64ULL << 20) /* bytes that are worth a thread */
+#define PARTS_MAX 8
+
+/* One thread's share of the bytes of all runs, counted one after the other. */
+struct part {
+	struct restore *r;
+	const Crcore__Segment *seg;
+	uint8_t *to;
+	uint64_t from, end;
+	int ret;
+	struct crcore_error err;
+	pthread_t thread;
+};
+
+static int read_bytes(struct part *p, uint64_t at, uint64_t len, uint64_t offset)
 {
-	for (size_t i = 0; i < seg->n_runs; i++) {
-		const Crcore__Run *run = seg->runs[i];
-		if (run->source != CRCORE__SOURCE__PAGES)
-			continue;
-		if (run->addr > len || run->pages > (len - run->addr) / PAGE)
-			return crcore_fail(err, -EBADMSG, "segment %u: a run of pages is outside", seg->id);
-		uint64_t left = run->pages * PAGE, at = run->addr, offset = run->offset;
-		while (left) {
-			size_t part = left < (1u << 30) ? left : 1u << 30;
-			ssize_t n = pread(r->pages_fd, p + at, part, (off_t)offset);
-			if (n <= 0)
-				return crcore_fail(err, n ? -errno : -EBADMSG, "segment %u: cannot read its pages: %s",
-				                   seg->id, n ? strerror(errno) : "the page file ends");
-			left -= (uint64_t)n;
-			at += (uint64_t)n;
-			offset += (uint64_t)n;
-		}
+	while (len) {
+		size_t part = len < (1u << 30) ? len : 1u << 30;
+		ssize_t n = pread(p->r->pages_fd, p->to + at, part, (off_t)offset);
+		if (n <= 0)
+			return crcore_fail(&p->err, n ? -errno : -EBADMSG,
+			                   "segment %u: cannot read its pages: %s", p->seg->id,
+			                   n ? strerror(errno) : "the page file ends");
+		len -= (uint64_t)n;
+		at += (uint64_t)n;
+		offset += (uint64_t)n;
 	}
 	return 0;
 }
+
+static void *read_part(void *arg)
+{
+	struct part *p = arg;
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < p->seg->n_runs && p->ret == 0 && at < p->end; i++) {
+		const Crcore__Run *run = p->seg->runs[i];
+		if (run->source != CRCORE__SOURCE__PAGES)
+			continue;
+		uint64_t len = run->pages * PAGE;
+		uint64_t skip = p->from > at ? p->from - at : 0, stop = p->end - at < len ? p->end - at : len;
+		if (skip < stop)
+			p->ret = read_bytes(p, run->addr + skip, stop - skip, run->offset + skip);
+		at += len;
+	}
+	return NULL;
+}
+
+static unsigned count_parts(uint64_t total)
+{
+	cpu_set_t set;
+	uint64_t n = total / PART_MIN, cpus = 1;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		cpus = (uint64_t)CPU_COUNT(&set);
+	n = n < cpus ? n : cpus;
+	return n > PARTS_MAX ? PARTS_MAX : n ? (unsigned)n : 1;
+}
+
+static int read_runs(struct restore *r, const Crcore__Segment *seg, uint8_t *to, uint64_t len,
+                     struct crcore_error *err)
+{
+	struct part v[PARTS_MAX];
+	uint64_t total = 0;
+	unsigned started = 1;
+
+	for (size_t i = 0; i < seg->n_runs; i++) {
+		const Crcore__Run *run = seg->runs[i];
+		if (run->addr > len || run->pages > (len - run->addr) / PAGE)
+			return crcore_fail(err, -EBADMSG, "segment %u: a run of pages is outside", seg->id);
+		total += run->source == CRCORE__SOURCE__PAGES ? run->pages * PAGE : 0;
+	}
+	const unsigned n = count_parts(total);
+	const uint64_t size = ALIGN_UP(total / n, PAGE);
+	for (unsigned i = 0; i < n; i++)
+		v[i] = (struct part){ r, seg, to, i * size, i + 1 == n ? total : (i + 1) * size, 0,
+			              CRCORE_ERROR_INIT, 0 };
+	while (started < n && !pthread_create(&v[started].thread, NULL, read_part, &v[started]))
+		started++;
+	read_part(&v[0]);
+	for (unsigned i = started; i < n; i++) /* no thread for it */
+		read_part(&v[i]);
+	for (unsigned i = 1; i < started; i++)
+		pthread_join(v[i].thread, NULL);
+	for (unsigned i = 0; i < n; i++)
+		if (v[i].ret < 0) {
+			if (err && !err->code)
+				*err = v[i].err;
+			return v[i].ret;
+		}
+	return 0;
+}
+
+/* ---- what plugins keep ------------------------------------------------------------------ */
+
+static int fill(struct restore *r, const Crcore__Segment *seg, int fd, struct crcore_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
+	uint64_t block = st.st_blksize > (blksize_t)PAGE ? (uint64_t)st.st_blksize : PAGE;
+	uint64_t len = ALIGN_UP((uint64_t)st.st_size, block); /* as huge pages want it */
+	if (seg->size > len)
+		return crcore_fail(err, -EBADMSG, "the contents saved are larger than it");
+	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return crcore_fail(err, -errno, "cannot map %llu bytes of it: %s", (unsigned long long)len,
+		                   strerror(errno));
+	int ret = read_runs(r, seg, p, seg->size, err);
+	munmap(p, len);
+	return ret;
+}
+
+int contents_load(struct restore *r, const char *plugin, uint64_t key, int fd,
+                  struct crcore_error *err)
+{
+	for (unsigned i = 0; i < r->rec.nsegments; i++) {
+		const Crcore__Segment *seg = r->rec.segments[i];
+		if (seg->key == key && !strcmp(seg->plugin, plugin))
+			return seg->n_runs ? fill(r, seg, fd, err) : 0;
+	}
+	return 0;
+}
+
+/* ---- shared anonymous memory -------------------------------------------------------------- */
 
 static int make(struct restore *r, const Crcore__Segment *seg, struct crcore_error *err)
 {
@@ -72,6 +180,8 @@ int segments_create(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->rec.nsegments; i++)
 		r->segments[i] = (struct segment_fd){ r->rec.segments[i]->id, -1 };
 	for (unsigned i = 0; i < r->rec.nsegments; i++) {
+		if (r->rec.segments[i]->plugin[0])
+			continue;
 		int fd = make(r, r->rec.segments[i], err);
 		if (fd < 0)
 			return fd;

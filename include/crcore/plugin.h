@@ -22,9 +22,9 @@
  * Life of a plugin
  *
  *   dump:    open -> [observe] -> claim* -> review* -> [freeze: pause, wake, rest;
- *            claim* and review* again] -> ask* -> [wake, rest] -> hold
+ *            claim* and review* again] -> ask* -> ask_again* -> [wake, rest] -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
- *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> emit*
+ *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> map*, emit*
  *            -> emit_thread* -> settle -> release -> close
  *   check:   open -> [observe] -> claim* -> review* -> close  (nothing is changed)
  *   A failure at any point goes to the undo entries, in reverse order, and close.
@@ -263,6 +263,31 @@ struct crcore_host {
 
 	/* Dump: what becomes of the tree when all is saved (enum crcore_leave). 0: not a dump. */
 	uint32_t (*leave)(struct crcore_ctx *);
+
+	/* Contents of a file that can be mapped (memory, mostly), however large: the
+	 * core saves them with the tree's memory, in parallel, without holes and pages
+	 * that are zero. key: the plugin's own number for it, used once in an image.
+	 * Dump, hold to save: fd (open for reading, stays the plugin's) is read when
+	 * all save hooks are done. */
+	int (*save_contents)(struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);
+	/* Restore, prepare to settle: fills a file that has its size already, and holes or
+	 * zeroes in it. Nothing was saved under the key: the same as zeroes. */
+	int (*load_contents)(struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);
+	/* Restore, prepare to settle: runs fn in a process of its own, a copy of this one
+	 * that shares its descriptors, and waits for its end. For what the kernel notes
+	 * the caller of: its pid (0: any; -EEXIST if it is in use), credentials, which fn
+	 * may change there. fn returns 0 or a negative errno, which is the result; what it
+	 * wrote is lost but for memory mapped shared; it must call no service. */
+	int (*run_as)(struct crcore_ctx *, pid_t pid, int (*fn)(void *arg), void *arg,
+	              struct crcore_error *);
+};
+
+/* A mapping of an object, in one address space. */
+struct crcore_mapping {
+	uint32_t size;
+	uint32_t prot;       /* PROT_* */
+	uint64_t start, end;
+	uint64_t offset;     /* into the object, bytes */
 };
 
 /* ---- the plugin ------------------------------------------------------------ */
@@ -403,6 +428,21 @@ struct crcore_plugin {
 	int (*pause)(void *state, struct crcore_error *);
 	int (*wake)(void *state, uint32_t how, struct crcore_error *);
 	int (*rest)(void *state, struct crcore_error *);
+
+	/* Dump, optional: when the answers to ask() are there, once per task, and again
+	 * as long as a plugin adds operations to the program of any task, up to
+	 * CRCORE_ROUNDS times. For questions that depend on answers. */
+	int (*ask_again)(void *state, const struct crcore_task *, struct crcore_program *,
+	                 struct crcore_error *);
+	/* Restore, optional: the operations by which a task maps an object that mmap()
+	 * of a descriptor cannot bring back. v: all n shared mappings of it in that address
+	 * space, ascending; all else is mapped already, and what is there may be
+	 * overwritten. scratch: a multiple of 1 GiB from which on scratch_len
+	 * bytes are free; nothing may be left there. Must leave the protections
+	 * of v. Returns 1, or 0: the core maps the descriptor of create(). */
+	int (*map)(void *state, uint32_t object_id, const struct crcore_mapping *const *v, uint32_t n,
+	           uint64_t scratch, uint64_t scratch_len, struct crcore_program *,
+	           struct crcore_error *);
 };
 
 enum crcore_wake {
@@ -410,6 +450,8 @@ enum crcore_wake {
 	CRCORE_WAKE_RUN = 2,  /* to run task programs */
 	CRCORE_WAKE_END = 3,  /* to end: they have been killed */
 };
+
+#define CRCORE_ROUNDS 24
 
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION
 

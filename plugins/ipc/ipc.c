@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "ipc": options, sections, hooks. See ipc.h, ipc.md. */
+#include "ipc.h"
+
+#include <linux/capability.h>
+
+static int ipc_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                    struct crcore_error *err)
+{
+	struct ipc *s;
+
+	if (!CRCORE_HAS(host, run_as))
+		return crcore_fail(err, -ENOTSUP, "needs a later release of crcore");
+	if (!(s = calloc(1, sizeof(*s))))
+		return no_memory(err);
+	s->host = host;
+	s->ctx = ctx;
+	s->scope = (enum scope)host->option(ctx, "scope")->i;
+	s->shared = (enum shared)host->option(ctx, "shared")->i;
+	s->existing = (enum existing)host->option(ctx, "existing")->i;
+	s->include = host->option(ctx, "include")->list;
+	*ret_state = s;
+	return 0;
+}
+
+static void free_msg(struct msg *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		ipc__message__free_unpacked(m->v[i], NULL);
+	free(m->v);
+	ipc__msg__free_unpacked(m->rec, NULL);
+	free(m);
+}
+
+static void ipc_close(void *state)
+{
+	struct ipc *s = state;
+
+	for (unsigned i = 0; i < s->nshm; i++) {
+		if (s->shm[i]->fd >= 0)
+			close(s->shm[i]->fd);
+		ipc__shm__free_unpacked(s->shm[i]->rec, NULL);
+		free(s->shm[i]);
+	}
+	for (unsigned i = 0; i < s->nattach; i++)
+		ipc__attach__free_unpacked(s->attach[i].rec, NULL);
+	for (unsigned i = 0; i < s->nsem; i++) {
+		ipc__sem__free_unpacked(s->sem[i]->rec, NULL);
+		free(s->sem[i]);
+	}
+	for (unsigned i = 0; i < s->nmsg; i++)
+		free_msg(s->msg[i]);
+	for (unsigned i = 0; i < s->nundos; i++)
+		ipc__undo__free_unpacked(s->undos[i], NULL);
+	limit_free(s);
+	free(s->shm);
+	free(s->attach);
+	free(s->sem);
+	free(s->msg);
+	free(s->undos);
+	free(s->attached);
+	free(s);
+}
+
+/* ---- dump ---- */
+
+static int ipc_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return shm_claim(state, obj, err);
+}
+
+static int ipc_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return shm_review(state, obj, err);
+}
+
+/* The tree is frozen: nobody comes or goes any more. */
+static int ipc_hold(void *state, struct crcore_error *err)
+{
+	return scope_find(state, err);
+}
+
+static int ipc_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return shm_save_object(state, obj, err);
+}
+
+static int ipc_save(void *state, struct crcore_error *err)
+{
+	struct ipc *s = state;
+	int r;
+
+	if ((r = limit_save(s, err)) < 0 || (r = shm_save(s, err)) < 0 || (r = sem_save(s, err)) < 0)
+		return r;
+	return msg_save(s, err);
+}
+
+/* ---- restore ---- */
+
+static int ipc_create(void *state, uint32_t id, struct crcore_error *err)
+{
+	return shm_create(state, id, err);
+}
+
+static int ipc_map(void *state, uint32_t id, const struct crcore_mapping *const *v, uint32_t n,
+                   uint64_t scratch, uint64_t scratch_len, struct crcore_program *p,
+                   struct crcore_error *err)
+{
+	return shm_map(state, id, v, n, scratch, scratch_len, p, err);
+}
+
+static int ipc_emit(void *state, const struct crcore_task *task, uint32_t phase,
+                    struct crcore_program *p, struct crcore_error *err)
+{
+	struct ipc *s = state;
+
+	if (phase == CRCORE_PHASE_LATE)
+		shm_emit(s, task, p);
+	return 0;
+}
+
+static int ipc_settle(void *state, struct crcore_error *err)
+{
+	struct ipc *s = state;
+	int r = shm_settle(s, err);
+
+	return r < 0 ? r : limit_set(s, true, err);
+}
+
+static const char *const scope_choices[] = { "auto", "used", "all", NULL };
+static const char *const shared_choices[] = { "refuse", "keep", NULL };
+static const char *const existing_choices[] = { "replace", "refuse", NULL };
+
+static const struct crcore_option options[] = {
+	{ .name = "scope", .type = CRCORE_CHOICE, .default_value = "auto", .choices = scope_choices,
+	  .help = "what of the IPC namespace is saved: what the tree uses, or all; auto: all if nobody "
+	          "else is in it" },
+	{ .name = "shared", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = shared_choices,
+	  .help = "what processes outside the tree use too: refuse, or keep it as it is" },
+	{ .name = "include", .type = CRCORE_LIST,
+	  .help = "more objects of the tree's: \"sem:0x1234\" by key, \"msg:7\" by id" },
+	{ .name = "existing", .type = CRCORE_CHOICE, .default_value = "replace",
+	  .choices = existing_choices,
+	  .help = "restore: an object that the tree left behind, and nobody uses" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field message_fields[] = {
+	{ 2, CRCORE_PAYLOAD, "text" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "shm", .version = 1 },
+	{ .name = "attach", .version = 1 },
+	{ .name = "sem", .version = 1 },
+	{ .name = "undo", .version = 1 },
+	{ .name = "msg", .version = 1 },
+	{ .name = "message", .version = 1, .fields = message_fields },
+	{ .name = "limit", .version = 1 },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_IPC_OWNER, "to look into objects of System V IPC whatever their permissions" },
+	{ CAP_SETUID, "to make them in the name of who created them" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "ipc",
+	.version = "1",
+	.summary = "System V shared memory, semaphores and message queues",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "System V shared memory that is attached (exact)",
+	.open = ipc_open,
+	.close = ipc_close,
+	.observe = ipc_observe,
+	.claim = ipc_claim,
+	.review = ipc_review,
+	.hold = ipc_hold,
+	.save_object = ipc_save_object,
+	.save = ipc_save,
+	.load_record = ipc_load_record,
+	.check = ipc_check,
+	.prepare = ipc_prepare,
+	.create = ipc_create,
+	.map = ipc_map,
+	.emit = ipc_emit,
+	.settle = ipc_settle,
+};

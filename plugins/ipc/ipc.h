@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plugin "ipc": System V shared memory, semaphores and message queues.
+ *
+ *   ipc.c       the plugin: options, sections, hooks
+ *   list.c      what there is in the IPC namespace
+ *   scope.c     dump: what of that is the tree's, and who else uses it
+ *   shm.c       dump: segments;  attach.c: restore, and how a task maps them
+ *   sem.c       semaphores;  undo.c: what a process will undo at its end
+ *   msg.c       message queues
+ *   limit.c     limits of a namespace
+ *   load.c      restore: records, and what is in their way
+ *   make.c      restore: objects under their old ids, made by whom they were made
+ *
+ * These objects belong to a namespace and not to a process: they are there
+ * before the first task of a restored tree and stay when it ends. Only mappings
+ * of segments are objects in the sense of the core.
+ */
+#ifndef CRCORE_PLUGIN_IPC_H
+#define CRCORE_PLUGIN_IPC_H
+
+#include <crcore/plugin.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <unistd.h>
+#include "ipc.pb-c.h"
+
+#ifndef MSG_COPY
+#define MSG_COPY 040000
+#endif
+#ifndef SHM_DEST
+#define SHM_DEST 01000
+#endif
+#ifndef SHM_LOCKED
+#define SHM_LOCKED 02000
+#endif
+#define PAGE 4096ULL
+
+union semun { int val; struct semid_ds *buf; unsigned short *array; struct seminfo *info; };
+
+enum sort { SHM, SEM, MSG, NSORTS };
+extern const char *const sort_names[NSORTS]; /* "shm", as in the names of sysctls */
+
+enum scope { SCOPE_AUTO, SCOPE_USED, SCOPE_ALL };
+enum shared { SHARED_REFUSE, SHARED_KEEP };
+enum existing { EXISTING_REPLACE, EXISTING_REFUSE };
+
+/* What the kernel says of one object. */
+struct entry {
+	int id;
+	uint32_t key, uid, gid, cuid, cgid, mode;
+	uint64_t size;    /* bytes; semaphores; limit of bytes */
+	uint64_t nattch;  /* SHM */
+	pid_t pids[2];    /* SHM: creator, last to attach or detach; MSG: last sender, receiver */
+	bool operated;    /* SEM: semop(2) was done */
+};
+
+struct list { struct entry *v; unsigned n; };
+
+/* Restore: an object to be made. */
+struct item {
+	enum sort sort;
+	const Ipc__Perm *perm;
+	bool made;
+};
+
+struct shm { struct item item; Ipc__Shm *rec; int fd; };
+struct attach { Ipc__Attach *rec; struct shm *shm; };
+struct sem { struct item item; Ipc__Sem *rec; };
+struct msg { struct item item; Ipc__Msg *rec; Ipc__Message **v; unsigned n; };
+struct limit { Ipc__Limit *rec; char *before; bool late; };
+
+struct ipc {
+	const struct crcore_host *host;
+	struct crcore_ctx *ctx;
+	enum scope scope;
+	enum shared shared;
+	enum existing existing;
+	const char *const *include;
+
+	/* dump */
+	bool all;                 /* the namespace is the tree's own */
+	int *attached; unsigned nattached; /* ids of segments whose contents are handed over */
+	struct undo_task *undo; unsigned nundo;
+	struct undo_set *sets; unsigned nsets;
+
+	/* restore */
+	struct shm **shm; unsigned nshm;
+	struct attach *attach; unsigned nattach;
+	struct sem **sem; unsigned nsem;
+	struct msg **msg; unsigned nmsg;
+	Ipc__Undo **undos; unsigned nundos;
+	struct limit *limit; unsigned nlimit;
+	bool raised;
+};
+
+/* list.c */
+int ipc_list(enum sort, struct list *ret, struct crcore_error *);
+bool ipc_stat(enum sort, int id, struct entry *ret);
+const struct entry *list_find(const struct list *, int id);
+bool ipc_sysctl_read(const char *name, char *ret, size_t len);
+int ipc_sysctl_write(const char *name, const char *value);
+const struct crcore_task *ipc_task(const struct ipc *, pid_t);
+
+/* scope.c */
+/* Is the IPC namespace that crcore is in the tree's own? */
+int scope_find(struct ipc *, struct crcore_error *);
+bool scope_initial(void); /* is it that of the machine? */
+/* The objects of a sort that are to be saved, those shared outside marked. */
+struct used { struct entry e; bool kept; };
+int scope_list(struct ipc *, enum sort, struct used **ret, unsigned *ret_n, struct crcore_error *);
+int ipc_observe(void *state, struct crcore_error *);
+/* A process outside the tree that has the segment attached; 0: none is seen. */
+pid_t scope_attached_by(const struct ipc *, const struct stat *);
+int scope_shared(const struct ipc *, enum sort, int id, pid_t by, const char *how,
+                 struct crcore_error *);
+
+/* shm.c */
+int shm_claim(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int shm_review(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int shm_save_object(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int shm_save(struct ipc *, struct crcore_error *);
+bool shm_is_attached(const struct ipc *, int id); /* by the tree */
+int ipc_put(struct ipc *, const char *section, const ProtobufCMessage *, struct crcore_error *);
+void perm_fill(Ipc__Perm *, const struct entry *, bool kept);
+/* A descriptor of the memory of a segment that this process attaches for a moment. */
+int shm_open_memory(int id, bool write);
+
+/* attach.c */
+int shm_check(struct ipc *, struct crcore_error *);
+int shm_make(struct ipc *, struct shm *, struct crcore_error *);
+int shm_create(struct ipc *, uint32_t object, struct crcore_error *);
+int shm_map(struct ipc *, uint32_t object, const struct crcore_mapping *const *, uint32_t n,
+            uint64_t scratch, uint64_t scratch_len, struct crcore_program *, struct crcore_error *);
+void shm_emit(struct ipc *, const struct crcore_task *, struct crcore_program *);
+int shm_settle(struct ipc *, struct crcore_error *);
+
+/* sem.c */
+int sem_save(struct ipc *, struct crcore_error *);
+int sem_make(struct ipc *, struct sem *, struct crcore_error *);
+
+/* undo.c */
+int undo_ask_again(void *state, const struct crcore_task *, struct crcore_program *,
+                   struct crcore_error *);
+int undo_save(struct ipc *, struct crcore_error *);
+int undo_check(struct ipc *, struct crcore_error *);
+void undo_emit(struct ipc *, const struct crcore_task *, uint32_t phase, struct crcore_program *);
+int undo_settle(struct ipc *, struct crcore_error *);
+void undo_free(struct ipc *);
+
+/* msg.c */
+int msg_save(struct ipc *, struct crcore_error *);
+int msg_make(struct ipc *, struct msg *, struct crcore_error *);
+
+/* limit.c */
+int limit_save(struct ipc *, struct crcore_error *);
+int limit_set(struct ipc *, bool late, struct crcore_error *);
+/* Raises a limit until the end of the command. */
+int limit_raise(struct ipc *, const char *name, uint64_t least, struct crcore_error *);
+void limit_free(struct ipc *);
+
+/* load.c */
+int ipc_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
+                    struct crcore_error *);
+int ipc_check(void *state, struct crcore_error *);
+int ipc_prepare(void *state, struct crcore_error *);
+
+/* make.c */
+/* Makes an object of that id, by its creator (pid: 0, any). size: bytes, or semaphores. */
+int item_make(struct ipc *, struct item *, pid_t pid, uint64_t size, int flags, struct crcore_error *);
+int item_fail(const struct item *, int r, const char *what, struct crcore_error *);
+/* Owner and permissions. */
+int item_dress(struct item *, struct crcore_error *);
+void item_remove(struct item *);
+/* fn as that process if that can be; the pid is only for the record. */
+int ipc_run_as(struct ipc *, pid_t, int (*fn)(void *), void *arg, struct crcore_error *);
+
+/* Room for one more element: see GROW of the C files. */
+#define GROW(v, n) ({ \
+	bool ok_ = true; \
+	if (((n) & ((n) - 1)) == 0) { \
+		void *t_ = realloc((v), ((n) ? 2 * (size_t)(n) : 1) * sizeof(*(v))); \
+		if (t_) (v) = t_; else ok_ = false; \
+	} \
+	ok_; })
+#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
+#define IMM(x) { .value = (uint64_t)(x) }
+#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
+#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
+
+static inline int no_memory(struct crcore_error *err) { return crcore_fail(err, -ENOMEM, "out of memory"); }
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
+#define cleanup_free __attribute__((cleanup(cleanup_free_)))
+#define cleanup_close __attribute__((cleanup(cleanup_close_)))
+#endif
