@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -109,6 +110,22 @@ class Test:
         libc.ptrace(17, t.pid, 0, 0)  # PTRACE_DETACH
         self.end(t)
 
+    def tracer_in_tree(self):
+        """A task that another one of the tree traces: who traces it is said, and nothing happens."""
+        if not shutil.which("strace"):
+            print("tracer_in_tree: no strace here")
+            return
+        self.count += 1
+        work = os.path.join(self.top, f"work-{self.count}")
+        t = crtest.Target(["strace", "-f", "-o", "/dev/null", self.program, work], work)
+        crtest.wait_for("the target", crtest.LIMIT, lambda: os.path.exists(t.path("ready")))
+        child = snapshot.children(t.pid)[0]
+        self.error([child, f"traced by process {t.pid}", "strace"], "dump", "-t", t.pid, "-D", self.image())
+        rc, out, err = self.crcore.run("check", "-t", t.pid, log=False)
+        if rc != 1 or f"pid {child}" not in out or f"traced by process {t.pid}" not in out:
+            raise Failure(f"check of a traced tree: {rc}\n{out}{err}")
+        self.end(t)
+
     def held_pid(self):
         """The tree still runs: its pids are held, nothing is made; nor by a second restore."""
         t = self.target()
@@ -174,7 +191,7 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.no_room, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.tracer_in_tree, self.no_room, self.held_pid,
                      self.zombie_pid, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)

@@ -4,7 +4,8 @@
 
 packages_build='gcc libc6-dev meson ninja-build pkg-config python3 protobuf-c-compiler
 	libprotobuf-c-dev libyaml-dev libcap-dev libxxhash-dev libarchive-dev'
-packages_test='clang g++ make libcmocka-dev util-linux procps tar gzip'
+packages_test='clang g++ make libcmocka-dev util-linux procps tar gzip git xz-utils findutils
+	sqlite3 tmux vim less strace default-jdk-headless'
 
 need_packages()
 {
