@@ -68,8 +68,13 @@ int made_bind(struct made *m, struct crcore_error *err)
 
 static int make_plain(struct tcp *t, struct made *m, struct crcore_error *err)
 {
-	int r = made_socket(t, m, err);
+	int r;
 
+	if (m->rec->state == TCP__STATE__CLOSED || m->rec->state == TCP__STATE__RESET)
+		return ends_closed(t, m, err);
+	if (m->rec->state == TCP__STATE__REFUSED)
+		return ends_refused(t, m, err);
+	r = made_socket(t, m, err);
 	if (!r)
 		r = made_bind(m, err);
 	if (!r && m->rec->state == TCP__STATE__LISTENING && listen(m->fd, m->rec->backlog) < 0)
@@ -144,28 +149,39 @@ int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 	return m->fd;
 }
 
+/* Out of repair mode, which clears SO_REUSEADDR; what waits to be sent goes its way. */
+static int let_go(const struct made *m, struct crcore_error *err)
+{
+	int r = m->repair ? set_repair(m->fd, REPAIR_OFF) : 0, cork;
+
+	for (size_t i = 0; m->repair && !r && i < m->rec->n_options; i++) {
+		const Tcp__Option *o = m->rec->options[i];
+		if (o->level == SOL_SOCKET && o->number == SO_REUSEADDR)
+			r = net_option_set(m->fd, o->level, o->number, o->value.data, (uint32_t)o->value.len);
+	}
+	if (r < 0)
+		return fail(m, r, "cannot leave repair mode", err);
+	if (!m->rec->stream || !m->rec->stream->fin_sent)
+		return 0;
+	/* The kernel asks the peer for its window only if the connection is open on both sides. */
+	cork = get_int(m->fd, IPPROTO_TCP, T_CORK);
+	set_int(m->fd, IPPROTO_TCP, T_CORK, 0);
+	if (cork > 0)
+		set_int(m->fd, IPPROTO_TCP, T_CORK, 1);
+	return 0;
+}
+
 /* All is as it was: the kernel has the connections from here on. */
 int tcp_restore_release(struct tcp *t, struct crcore_error *err)
 {
-	int gone = t->old_table ? lock_remove(t, t->old_table, err) : 0;
+	int r = t->old_table ? lock_remove(t, t->old_table, err) : 0;
 
-	if (gone < 0)
-		return gone;
 	lock_drop(t);
-	for (unsigned i = 0; i < t->nmade; i++) {
-		struct made *m = t->made[i];
-		int r;
-		if (!m->repair || !m->given)
-			continue;
-		r = set_repair(m->fd, REPAIR_OFF);
-		for (size_t k = 0; !r && k < m->rec->n_options; k++) {
-			const Tcp__Option *o = m->rec->options[k];
-			if (o->level == SOL_SOCKET && o->number == SO_REUSEADDR) /* repair mode clears it */
-				r = net_option_set(m->fd, o->level, o->number, o->value.data,
-				                   (uint32_t)o->value.len);
-		}
-		if (r < 0)
-			return fail(m, r, "cannot leave repair mode", err);
-	}
-	return 0;
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		if (t->made[i]->given)
+			r = let_go(t->made[i], err);
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		if (t->made[i]->given && t->made[i]->rec->state == TCP__STATE__CONNECTING)
+			r = ends_connecting(t, t->made[i], err);
+	return r;
 }

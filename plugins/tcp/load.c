@@ -59,7 +59,7 @@ static bool sane(const Tcp__Socket *rec)
 	case TCP__STATE__LISTENING:
 		return rec->local && rec->local->port && !q && !rec->stream;
 	case TCP__STATE__CONNECTING:
-		return rec->local && rec->remote && !q && !rec->stream;
+		return rec->remote && rec->remote->port && !q && !rec->stream;
 	case TCP__STATE__CONNECTED:
 		return rec->local && rec->local->port && rec->remote && rec->remote->port && q &&
 		       sane_stream(rec->stream);

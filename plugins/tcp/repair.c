@@ -28,7 +28,7 @@ static int fail(const struct made *m, int r, const char *what, struct crcore_err
 
 /* -- connecting ----------------------------------------------------------------------------- */
 
-static int set_sequence(int fd, int queue, uint32_t seq)
+int repair_sequence(int fd, int queue, uint32_t seq)
 {
 	int r = set_queue(fd, queue);
 
@@ -71,9 +71,9 @@ int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 	r = set_repair(m->fd, REPAIR_ON);
 	m->repair = !r;
 	if (!r)
-		r = set_sequence(m->fd, QUEUE_SEND, m->una - (st->fin_sent && m->una == st->send_next + 1));
+		r = repair_sequence(m->fd, QUEUE_SEND, m->una - (m->una == st->send_next + 1));
 	if (!r)
-		r = set_sequence(m->fd, QUEUE_RECEIVE, st->receive_next - m->rec->queues->received);
+		r = repair_sequence(m->fd, QUEUE_RECEIVE, st->receive_next - m->rec->queues->received);
 	if (r < 0)
 		return fail(m, r, "cannot be given its numbers", err);
 	r = made_bind(m, err);
@@ -187,41 +187,43 @@ static int true_window(const struct made *m)
 
 	if (getsockopt(m->fd, IPPROTO_TCP, T_REPAIR_WINDOW, &now, &len) < 0)
 		return -errno;
+	if (st->fin_acked && st->fin_received)
+		return 0; /* closed by now */
 	if (other) {
 		int32_t left = (int32_t)(other->window_sent + other->receive_window - m->una);
 		w.send = left > 0 ? (uint32_t)left : 0;
 	}
 	if (w.max < w.send)
 		w.max = w.send;
-	/* A FIN that is still to come: the kernel takes no number beyond what it has received. */
-	if (st->fin_received && w.wup == st->receive_next + 1) {
-		w.wup--;
-		w.receive += w.receive > 0;
-	}
 	return set_window(m->fd, &w);
 }
 
+/* After repair_receive(): what is to be sent, and what has been said of the end. */
 int repair_send(struct tcp *t, struct made *m, struct crcore_error *err)
 {
 	const Tcp__Queues *q = m->rec->queues;
 	const Tcp__Stream *st = m->rec->stream;
 	uint32_t len = q->sent + q->unsent, skip = m->skip < len ? m->skip : len;
 	uint32_t sent = m->peer || q->sent < skip ? 0 : q->sent - skip, unsent = len - skip - sent;
-	bool fin_left = st->fin_sent && m->una != st->send_next + 1;
-	int r = 0;
+	bool fin_unsent = st->fin_sent && (unsent || (m->peer && m->una != st->send_next + 1));
+	int r = ends_peer_first(t, m, err);
 
+	if (r < 0)
+		return r;
 	if (len > skip)
 		r = net_buffer_room(m->fd, true, room_for(len - skip));
-	if (!r && (sent || (st->fin_sent && !unsent)))
+	if (!r)
 		r = set_queue(m->fd, QUEUE_SEND);
 	if (r < 0)
 		return fail(m, r, "cannot make room for what it has to send", err);
 	if (sent)
 		r = send_from(t, m, q->blob + skip, sent, err);
-	if (!r && (unsent || (fin_left && m->peer)))
-		r = send_unsent(t, m, q->blob + skip + sent, unsent, fin_left, err);
-	else if (!r && st->fin_sent && shutdown(m->fd, SHUT_WR) < 0)
+	if (!r && (unsent || fin_unsent))
+		r = send_unsent(t, m, q->blob + skip + sent, unsent, fin_unsent, err);
+	if (!r && st->fin_sent && !fin_unsent && shutdown(m->fd, SHUT_WR) < 0)
 		r = fail(m, -errno, "cannot be shut down", err);
+	if (!r)
+		r = ends_peer_last(t, m, err);
 	if (r < 0)
 		return r;
 	r = true_window(m);

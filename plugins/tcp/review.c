@@ -116,11 +116,6 @@ static int judge(struct tcp *t, struct known *k, struct crcore_error *err)
 {
 	if (k->state == ST_LISTEN)
 		return judge_listening(t, k, err);
-	if (k->state == ST_SYN_SENT || (state_connected(k->state) && k->state != ST_ESTABLISHED) ||
-	    (k->state == ST_CLOSE && (k->hung_up || k->error))) {
-		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "its connection is being made or being closed");
-	}
 	if (!state_connected(k->state) || k->peer)
 		return 0;
 	k->incoming = listens_at(t, &k->local);

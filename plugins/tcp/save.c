@@ -33,9 +33,9 @@ static Tcp__State state_of(const struct known *k)
 		return k->verdict == CLOSE   ? TCP__STATE__CLOSED
 		       : k->verdict == RESET ? TCP__STATE__RESET
 		                             : TCP__STATE__CONNECTED;
-	if (k->error)
-		return k->read ? TCP__STATE__RESET : TCP__STATE__REFUSED;
-	return k->hung_up ? TCP__STATE__CLOSED : TCP__STATE__NEW;
+	if (!k->hung_up)
+		return TCP__STATE__NEW;
+	return !k->was_connected ? TCP__STATE__REFUSED : k->error ? TCP__STATE__RESET : TCP__STATE__CLOSED;
 }
 
 static void fill_plain(const struct crcore_object *obj, const struct known *k, Tcp__Socket *rec)
@@ -56,10 +56,11 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, T
 	rec->send_buffer = b.send;
 	rec->receive_buffer = b.receive;
 	rec->buffer_lock = b.lock;
-	if (k->state == ST_CLOSE || k->state == ST_LISTEN) {
+	if (rec->state == TCP__STATE__NEW || rec->state == TCP__STATE__LISTENING) {
 		int mss = get_int(obj->local_fd, IPPROTO_TCP, T_MAXSEG);
 		rec->user_mss = mss > 0 && mss != 536 ? (uint32_t)mss : 0; /* 536: TCP_MSS_DEFAULT, not set */
 	}
+	rec->error_read = rec->state == TCP__STATE__REFUSED && !k->error;
 	rec->shut_read = state_connected(k->state) && k->hung_up && !k->stream.fin_received;
 }
 
@@ -99,7 +100,7 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 		getsockopt(obj->local_fd, IPPROTO_TCP, T_TIMESTAMP, &k->stream.clock, &len);
 		rec.stream = &k->stream;
 	}
-	rec.queues = k->read ? &k->queues : NULL;
+	rec.queues = k->read && rec.state != TCP__STATE__REFUSED ? &k->queues : NULL;
 	return put(t, &rec, err);
 }
 

@@ -24,6 +24,8 @@ static void tcp_close(void *state)
 	free(t->old_table);
 	net_usual_free(&t->usual);
 	bank_free(t);
+	close_fd(&t->raw[0]);
+	close_fd(&t->raw[1]);
 	lock_free(t);
 	free(t);
 }
@@ -47,7 +49,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	t->host = host;
 	t->ctx = ctx;
-	t->busy_fd = -1;
+	t->busy_fd = t->raw[0] = t->raw[1] = -1;
 	t->netns = own < 0 ? 0 : netns_of(own);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
 	r = policy_parse(t, err);
@@ -102,11 +104,16 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 	k->state = info.tcpi_state;
 	k->hung_up = p.revents & POLLRDHUP;
 	k->error = p.revents & POLLERR;
+	k->was_connected = info.tcpi_rtt || info.tcpi_options; /* measured, agreed on when it was made */
 	end_from((struct sockaddr *)&local, &k->local);
 	if (getpeername(obj->local_fd, (struct sockaddr *)&remote, &rlen) == 0)
 		end_from((struct sockaddr *)&remote, &k->remote);
 	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
 	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
+	if (k->error && k->state != ST_CLOSE) {
+		crcore_advise(err, "dump when it has been read");
+		return crcore_fail(err, -ENOTSUP, "an error, or a message of its error queue, waits in it");
+	}
 	if (!(p.revents & POLLPRI))
 		return 0;
 	crcore_advise(err, "dump when it has been read");

@@ -14,6 +14,7 @@
  *   load.c     restore: records, whether they make sense
  *   build.c    restore: sockets, hands them out; what comes last
  *   repair.c   restore: connections
+ *   ends.c     restore: connections that are closed, half or whole, or being made
  *   inject.c   restore: segments that say what a peer has said already
  *
  * A socket of the tree is in repair mode only for the microseconds in which its
@@ -70,6 +71,7 @@ struct known {
 	struct end local, remote;
 	uint8_t state;           /* ST_* */
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
+	bool was_connected;      /* ST_CLOSE */
 	bool incoming;
 	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
 	struct known *peer;
@@ -139,6 +141,8 @@ struct tcp {
 	unsigned nmade;
 	bool built, settled;
 	char *old_table;         /* section lock */
+	int raw[2];              /* of IPv6, IPv4: -1 until needed */
+	uint32_t nowhere;        /* counts peers that never were */
 };
 
 static inline void close_fd(int *fd) { if (*fd >= 0) close(*fd); *fd = -1; }
@@ -237,4 +241,16 @@ int made_bind(struct made *, struct crcore_error *);
 int repair_connect(struct tcp *, struct made *, struct crcore_error *);
 int repair_receive(struct tcp *, struct made *, struct crcore_error *);
 int repair_send(struct tcp *, struct made *, struct crcore_error *);
+int repair_sequence(int fd, int queue, uint32_t seq);
+
+/* inject.c: a segment as from one end to the other; nothing comes back. */
+int inject(struct tcp *, const struct end *from, const struct end *to, uint8_t flags, uint32_t seq,
+           uint32_t ack);
+
+/* ends.c */
+int ends_peer_first(struct tcp *, struct made *, struct crcore_error *);
+int ends_peer_last(struct tcp *, struct made *, struct crcore_error *);
+int ends_closed(struct tcp *, struct made *, struct crcore_error *);
+int ends_refused(struct tcp *, struct made *, struct crcore_error *);
+int ends_connecting(struct tcp *, struct made *, struct crcore_error *);
 #endif
