@@ -8,7 +8,7 @@
  *   members.c         in which groups the tasks of the tree are
  *   pause.c           dump: a frozen tree, seen before anything is changed; own groups
  *   freeze.c          dump: freezing, waking, resting
- *   settings.c        which files of a group are settings, and when they are written
+ *   settings.[ch]     which files of a group are settings, and when they are written
  *   save.c load.c     records
  *   create.c place.c  restore: groups; their members and settings
  *
@@ -57,6 +57,18 @@ struct frost {
 	bool is;            /* as we wrote it last */
 };
 
+/* Restore: a group of the image. */
+struct rgroup {
+	struct cg *cg;
+	CgroupFreezer__Group *rec;
+	struct hierarchy *h;
+	char *path;         /* where it goes */
+	bool skipped;       /* above the place where the tree goes now */
+	bool exists;        /* it was there before */
+	bool made;
+	bool frozen;        /* by us */
+};
+
 struct cg {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
@@ -74,7 +86,18 @@ struct cg {
 	unsigned nfrosts;
 	struct frost *tool; /* the group by which we stop the tree; NULL: none */
 	bool pausing;       /* undo and wills are registered */
+	/* restore */
+	const char *const *roots; /* option: [HIERARCHY:]PATH */
+	struct rgroup **groups;   /* by id - 1 */
+	unsigned ngroups;
+	CgroupFreezer__Member **places;
+	unsigned nplaces;
+	void **kept;              /* freed at the end: what undo entries use */
+	unsigned nkept;
 };
+
+void *cg_keep(struct cg *, size_t size);
+void *cg_keep_text(struct cg *, void *); /* what was allocated already; NULL: out of memory */
 
 /* -- mounts.c -- */
 /* Reads /proc/self/cgroup and where each hierarchy is mounted; once. */
@@ -118,6 +141,24 @@ int frost_write(const struct hierarchy *, const char *path, bool frozen);
 /* The file and the text by which a group's state is set. */
 const char *frost_file(const struct hierarchy *);
 const char *frost_text(const struct hierarchy *, bool frozen);
+
+bool await_frozen(const struct hierarchy *, const char *path);
+
+/* -- save.c -- */
+int groups_save(struct cg *, struct crcore_error *);
+/* -- load.c -- */
+int groups_load(struct cg *, const char *section, const void *msg, size_t len, struct crcore_error *);
+int groups_check(struct cg *, struct crcore_error *);
+void groups_free(struct cg *);
+/* -- create.c: makes them, and sets what must be set before anybody is in them -- */
+int groups_create(struct cg *, struct crcore_error *);
+int group_fail(const struct rgroup *, int code, const char *what, struct crcore_error *);
+/* early, or all the others; also owners and modes, at the end */
+int group_set(struct rgroup *, bool early, struct crcore_error *);
+/* -- place.c: who is where; freezing at the end, and thawing after a failure -- */
+int groups_settle(struct cg *, struct crcore_error *);
+int groups_release(struct cg *, struct crcore_error *);
+int groups_wake(struct cg *, struct crcore_error *);
 
 /* Room for one more element: capacities are powers of two, at least 16. */
 #define GROW(v, n) ({ \

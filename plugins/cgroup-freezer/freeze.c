@@ -37,22 +37,21 @@ static int set(struct frost *f, bool frozen)
 	return r;
 }
 
-static bool is_frozen(const struct frost *f)
+static bool is_frozen(const struct hierarchy *h, const char *path)
 {
 	char text[256];
 
-	if (group_read(f->h, f->path, f->h->v2 ? "cgroup.events" : "freezer.state", text,
-	               sizeof(text)) < 0)
+	if (group_read(h, path, h->v2 ? "cgroup.events" : "freezer.state", text, sizeof(text)) < 0)
 		return false;
-	return strstr(text, f->h->v2 ? "frozen 1" : "FROZEN");
+	return strstr(text, h->v2 ? "frozen 1" : "FROZEN");
 }
 
-static bool await_frozen(const struct frost *f)
+bool await_frozen(const struct hierarchy *h, const char *path)
 {
 	struct timespec pause = { 0, FIRST_LOOK * 1000 };
 	long spent = 0;
 
-	while (!is_frozen(f)) {
+	while (!is_frozen(h, path)) {
 		if (spent > PATIENCE * 1000000L)
 			return false;
 		nanosleep(&pause, NULL);
@@ -99,7 +98,7 @@ static int use_tool(struct cg *cg, struct crcore_error *err)
 		return r;
 	if ((r = set(f, true)) < 0)
 		return crcore_fail(err, r, "cannot freeze cgroup %s: %s", f->path, strerror(-r));
-	bool frozen = await_frozen(f);
+	bool frozen = await_frozen(f->h, f->path);
 	if (frozen && !*cg->freeze)
 		stranger = find_stranger(cg, f->h, f->path);
 	if (frozen && !stranger) {

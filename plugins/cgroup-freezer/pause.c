@@ -230,6 +230,24 @@ static int find_named(struct cg *cg, struct crcore_error *err)
 	return 0;
 }
 
+/* What could be seen but not made again. */
+static int check_mounted(struct cg *cg, struct crcore_error *err)
+{
+	for (unsigned i = 0; cg->manage != MANAGE_IGNORE && i < cg->nsets; i++)
+		for (unsigned k = 0; !cg->sets[i]->own && k < cg->nhier; k++) {
+			const struct hierarchy *h = &cg->hier[k];
+			size_t len = 0;
+			const char *path = set_path(cg->sets[i], h, &len);
+			if (!path || h->mount || (len == strlen(h->own) && !memcmp(path, h->own, len)))
+				continue;
+			crcore_fail_at(err, cg->root, -1, "cgroup %.*s", (int)len, path);
+			crcore_advise(err, "mount it, or use --manage-cgroups=ignore");
+			return crcore_fail(err, -ENODEV, "the hierarchy %s of control groups is not mounted "
+			                   "here, so this group cannot be saved", h->v2 ? "version 2" : h->key);
+		}
+	return 0;
+}
+
 int pause_observe(struct cg *cg, struct crcore_error *err)
 {
 	bool frozen = false;
@@ -240,7 +258,7 @@ int pause_observe(struct cg *cg, struct crcore_error *err)
 		return r;
 	if (!members_elsewhere(cg) && !*cg->freeze)
 		return 0;
-	if ((r = mounts_find(cg, err)) < 0)
+	if ((r = mounts_find(cg, err)) < 0 || (r = check_mounted(cg, err)) < 0)
 		return r;
 	if ((r = find_frosts(cg)) < 0)
 		return crcore_fail(err, r, "cannot see whether the tree is frozen: %s", strerror(-r));

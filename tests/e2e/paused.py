@@ -27,6 +27,7 @@ class Paused:
         self.target = crtest.Target([program, work], work)
         crtest.wait_for("the target", crtest.LIMIT,
                         lambda: self.target.read("ready") or self.target.proc.poll() is not None)
+        self.top_groups = groups.left()
         self.group = Group(hierarchy, "a").make()
         self.inner = [Group(hierarchy, x).make() for x in ("a/b", "a/b/c", "a/d")]
         self.all = [self.group, *self.inner]
@@ -99,12 +100,26 @@ class Paused:
     def image(self, name):
         return os.path.join(self.top, name)
 
-    def run(self):
+    def run(self, anew):
         t = self.target
         counted = self.check("before")
         self.crcore.dump(t.pid, self.image("left"), "-R")
         self.check("after dump -R", counted)
-        self.moves("after dump -R")
+        self.crcore.dump(t.pid, self.image("last"))
+        t.killed()
+        if [g.own() for g in self.all] != self.states:
+            raise Failure(f"{self.label}: groups are not as they were after the dump")
+        if anew:
+            for g in reversed(self.all):
+                g.remove()
+        if self.crcore.restore_detached(self.image("last")) != t.pid:
+            raise Failure(f"{self.label}: another pid after the restore")
+        for g in self.all: # a sibling of the tree's groups is not of the tree
+            g.make()
+        self.check("after the restore", counted)
+        self.crcore.dump(t.pid, self.image("again"), "-R")
+        self.check("after dump -R of the restored tree", counted)
+        self.moves("after the restore")
         self.finish()
 
     def finish(self):
@@ -113,10 +128,11 @@ class Paused:
         crtest.wait_gone(t.pid)
         if t.read("result").strip() != "pass":
             raise Failure(f"{self.label}: {t.read('result')}\n{t.read('stderr')}")
-        t.proc.wait(timeout=10)
         for g in reversed(self.all):
             g.remove()
         shutil.rmtree(self.top)
+        if groups.left() != self.top_groups:
+            raise Failure(f"{self.label}: groups left: {groups.left()}")
         print(f"{self.label}: passed", flush=True)
 
 
@@ -128,8 +144,8 @@ def main(crcore, program):
         except crtest.Skip as e:
             print(f"skipped: {e}", flush=True)
             continue
-        for what in ("own", "parent", "nested", "spread"):
-            Paused(crcore, program, hierarchy, what).run()
+        for what in ("own", "parent", "nested", "spread", "spread", "own"):
+            Paused(crcore, program, hierarchy, what).run(anew=ran % 2)
             ran += 1
     if not ran:
         raise crtest.Skip("no freezer at all")

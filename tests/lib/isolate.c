@@ -196,6 +196,7 @@ static int init_main(char **argv)
 	}
 	if (count_others(true) && !status)
 		status = STATUS_LEFT;
+	each_group(getenv("CRCORE_TEST_DIR"), 0, thaw_entry);
 	return status;
 }
 
