@@ -58,7 +58,7 @@ class Group:
         else:
             self.write("freezer.state", "FROZEN" if on else "THAWED")
         if on:
-            crtest.wait_for(f"{self.path} to be frozen", 20, self.frozen)
+            crtest.wait_for(f"{self.path} to be frozen", 20, lambda: self.frozen() and self.still())
 
     def thaw(self):
         self.freeze(False)
@@ -68,6 +68,17 @@ class Group:
         if self.hierarchy == V2:
             return "frozen 1" in self.read("cgroup.events")
         return self.read("freezer.state") == "FROZEN"
+
+    def still(self):
+        """Version 2 calls a group with groups below it frozen before its own tasks are."""
+        for top, _, _ in os.walk(self.path):
+            with open(os.path.join(top, "cgroup.procs")) as f:
+                pids = f.read().split()
+            for pid in pids:
+                for tid in os.listdir(f"/proc/{pid}/task"):
+                    if crtest.snapshot.stat_fields(f"/proc/{pid}/task/{tid}/stat")["state"] == "R":
+                        return False
+        return True
 
     def own(self):
         """Its own state."""
