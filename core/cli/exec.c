@@ -214,7 +214,8 @@ static int make_call(struct exec *x, struct crcore_error *err)
 	struct inject *in = NULL;
 	int r = inject_open(x->thread, prog_size(x->prog) + PAGE, &in, err);
 
-	if (r == 0 && (r = inject_place(in, x->thread, x->prog, err)) == 0 &&
+	if (r == 0 && (r = inject_map(&in, 1, err)) == 0 &&
+	    (r = inject_place(in, x->thread, x->prog, err)) == 0 &&
 	    (r = inject_run(&in, 1, CALL_TIMEOUT, err)) == 0)
 		r = report(x, err);
 	inject_close(in);

@@ -109,7 +109,7 @@ static int look(struct command *cmd, struct host *host, struct survey *s, struct
 		blockers_free(b);
 		host_forget(host);
 		if ((r = tree_look(cmd->pid, &s->tree, &once)) == 0)
-			r = survey_look(s, cmd, host, b, &once);
+			r = survey_look_live(s, cmd, host, b, &once);
 		if (r < 0)
 			*err = once;
 	}

@@ -17,12 +17,9 @@ struct dump {
 	struct survey survey;              /* of the frozen tree */
 	struct survey *live;               /* of the running tree, while there is one */
 	struct observations *observations;
-	struct inject **injects;           /* one per address space, and more for later rounds */
-	unsigned ninjects;
+	struct questions questions;
 	struct pauses pauses;              /* how a tree that does not run is woken, if ... */
 	bool paused;                       /* ... some of it does not */
-	prog **again;                      /* programs of later rounds */
-	unsigned nagain;
 	struct contents *contents;         /* what plugins handed over; the descriptors are ours */
 	unsigned ncontents;
 	enum leave leave;
@@ -117,7 +114,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 
 	d->live = &live;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
-	    (r = survey_look(&live, d->cmd, d->host, &blockers, &changed)) == 0)
+	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
 		r = refuse(&blockers, d->cmd->pid, err);
 	else if (survey_changed(changed.code))
 		r = 0; /* it changed under the look: the frozen tree decides */
@@ -176,103 +173,16 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	return r;
 }
 
-/* Bytes of region that the programs of all threads of an address space need. */
-static size_t region_size(const struct tree *tree, const struct mm *mm)
-{
-	size_t size = 0;
-
-	for (unsigned i = 0; i < tree->ntasks; i++)
-		for (unsigned k = 0; tree->tasks[i]->mm == mm && k < tree->tasks[i]->nthreads; k++)
-			size += inject_need(tree->tasks[i]->threads[k].ask);
-	return size;
-}
-
-static int place_programs(struct dump *d, struct crcore_error *err)
-{
-	struct tree *tree = &d->survey.tree;
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < tree->nmms; i++) {
-		struct mm *mm = tree->mms[i];
-		if (!GROW(d->injects, d->ninjects))
-			return crcore_fail(err, -ENOMEM, "out of memory");
-		r = inject_open(mm->task->threads, region_size(tree, mm), &mm->inject, err);
-		if (r == 0)
-			d->injects[d->ninjects++] = mm->inject;
-	}
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
-			r = inject_place(t->mm->inject, &t->threads[k], t->threads[k].ask, err);
-	}
-	return r;
-}
-
-/* One more program for a task, if a plugin wants to know more. A region of its own
- * for each: few tasks have one. */
-static int ask_again(struct dump *d, struct task *t, struct crcore_error *err)
-{
-	prog *p = GROW(d->again, d->nagain) && GROW(d->injects, d->ninjects) ? prog_new() : NULL;
-	struct inject *in;
-
-	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	d->again[d->nagain++] = p;
-	int r = host_ask_again(d->host, &t->abi, p, err);
-	if (r < 0 || !prog_nops(p)) {
-		prog_free(d->again[--d->nagain]);
-		return r;
-	}
-	if ((r = inject_open(t->threads, inject_need(p), &in, err)) < 0)
-		return r;
-	d->injects[d->ninjects++] = in;
-	return inject_place(in, t->threads, p, err);
-}
-
-static int ask_rounds(struct dump *d, struct crcore_error *err)
-{
-	struct tree *tree = &d->survey.tree;
-	int r = 0;
-
-	for (int round = 0; r == 0 && round < CRCORE_ROUNDS; round++) {
-		unsigned before = d->ninjects;
-		for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
-			if (tree->tasks[i]->nthreads)
-				r = ask_again(d, tree->tasks[i], err);
-		if (d->ninjects == before)
-			return r;
-		if (r == 0)
-			r = inject_run(d->injects + before, d->ninjects - before, d->timeout_ns, err);
-		for (unsigned i = before; r == 0 && i < d->ninjects; i++)
-			inject_leave(d->injects[i]);
-	}
-	return r;
-}
-
 static int stage_ask(struct dump *d, struct crcore_error *err)
 {
-	struct tree *tree = &d->survey.tree;
-	int r = 0;
+	d->questions.tree = &d->survey.tree;
+	d->questions.host = d->host;
+	int r = questions_write(&d->questions, err);
 
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		if (!t->nthreads)
-			continue;
-		if ((r = task_ask(t, err)) == 0)
-			r = host_ask(d->host, &t->abi, t->threads[0].ask, err);
-	}
-	if (r == 0 && (r = wake(d, CRCORE_WAKE_RUN, err)) == 0 && (r = place_programs(d, err)) == 0)
-		r = inject_run(d->injects, d->ninjects, d->timeout_ns, err);
-	/* The answers are ours already: should we be killed later, nothing of us is left there. */
-	for (unsigned i = 0; r == 0 && i < d->ninjects; i++)
-		inject_leave(d->injects[i]);
-	if (r == 0)
-		r = ask_rounds(d, err);
-	if (r == 0)
-		r = rest(d, err);
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
-		r = task_answers(tree->tasks[i], err);
-	return r;
+	if (r < 0 || (r = wake(d, CRCORE_WAKE_RUN, err)) < 0 ||
+	    (r = questions_run(&d->questions, d->timeout_ns, err)) < 0 || (r = rest(d, err)) < 0)
+		return r;
+	return questions_answers(&d->questions, err);
 }
 
 static int save_object(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
@@ -335,9 +245,7 @@ static void thaw(struct dump *d, enum leave leave)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
-	for (unsigned i = 0; i < d->ninjects; i++)
-		inject_close(d->injects[i]);
-	d->ninjects = 0;
+	questions_leave(&d->questions);
 	rest(d, &ignored);
 	tree_thaw(&d->survey.tree, leave, d->paused ? &d->pauses : NULL);
 	if (d->frozen_at)
@@ -348,12 +256,9 @@ static void thaw(struct dump *d, enum leave leave)
 static void dump_end(struct dump *d, bool success)
 {
 	thaw(d, success ? d->leave : LEAVE_RUNNING);
-	free(d->injects);
 	if (d->host)
 		host_undo(d->host, success);
-	for (unsigned i = 0; i < d->nagain; i++)
-		prog_free(d->again[i]);
-	free(d->again);
+	questions_free(&d->questions);
 	for (unsigned i = 0; i < d->ncontents; i++)
 		close(d->contents[i].fd);
 	free(d->contents);

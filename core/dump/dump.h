@@ -76,6 +76,10 @@ int survey_take(struct survey *, struct host *, struct blockers *, struct crcore
 /* The same, with what the command allows: --shell-job. */
 int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
                 struct crcore_error *);
+/* The same of a tree that runs. -EAGAIN if it changed under the look (survey_changed), so
+ * that what seems to be outside the tree may be a task that was just born. */
+int survey_look_live(struct survey *, const struct command *, struct host *, struct blockers *,
+                     struct crcore_error *);
 void survey_free(struct survey *);
 /* Does this result mean that the tree changed under the look? Not a blocker, then. */
 bool survey_changed(int r);
@@ -94,6 +98,25 @@ int tree_check_session(const struct tree *, bool shell_job, struct crcore_error 
 struct need_result { const char *what; bool ok; char why[160]; };
 int needs_check(struct crcore_error *);
 unsigned needs_list(struct need_result *ret, unsigned max);
+
+/* questions.c: what only the tasks can tell, asked of all of them at once. */
+struct questions {
+	struct tree *tree;
+	struct host *host;
+	struct inject **injects;  /* one per address space, and more for later rounds */
+	unsigned ninjects;
+	struct again { struct thread *thread; prog *prog; } *again; /* programs of later rounds */
+	unsigned nagain;
+};
+/* Writes the first program of every thread: the core's questions and the plugins'. */
+int questions_write(struct questions *, struct crcore_error *);
+/* Runs them, and those that plugins add when they see the answers (timeout in ns). Nothing
+ * of crcore is in a task then. */
+int questions_run(struct questions *, uint64_t timeout_ns, struct crcore_error *);
+int questions_answers(struct questions *, struct crcore_error *);
+/* Takes everything out of the tasks. Never fails. */
+void questions_leave(struct questions *);
+void questions_free(struct questions *);
 
 /* records.c: writes the records of the core and fills the manifest. */
 int save_records(struct survey *, struct image *, struct crcore_error *);

@@ -64,6 +64,31 @@ int survey_look(struct survey *s, const struct command *cmd, struct host *host,
 	return survey_take(s, host, blockers, err);
 }
 
+/* Did tasks come or go since the survey's look at a tree that runs? */
+static bool tasks_changed(const struct survey *s, pid_t root)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct tree now = { 0 };
+	bool same = tree_look(root, &now, &ignored) == 0 && now.ntasks == s->tree.ntasks;
+
+	for (unsigned i = 0; same && i < now.ntasks; i++)
+		same = tree_find(&s->tree, now.tasks[i]->abi.pid) != NULL;
+	tree_free(&now);
+	return !same;
+}
+
+int survey_look_live(struct survey *s, const struct command *cmd, struct host *host,
+                     struct blockers *blockers, struct crcore_error *err)
+{
+	int r = survey_look(s, cmd, host, blockers, err);
+
+	if (r == 0 && blockers->n && tasks_changed(s, cmd->pid)) {
+		crcore_fail_at(err, cmd->pid, -1, "tree of %u tasks", s->tree.ntasks);
+		r = crcore_fail(err, -EAGAIN, "tasks come and go while it is looked at");
+	}
+	return r;
+}
+
 void survey_free(struct survey *s)
 {
 	objects_free(&s->objects);

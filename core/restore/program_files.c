@@ -90,9 +90,15 @@ int files_build(struct stub *s, struct crcore_error *err)
 	int r = 0;
 
 	share_ready(s, SHARE_FILES);
-	if (!rec || !rec->n_fds)
+	if (!rec)
 		return 0;
 	share_wait(s, SHARE_FILES);
+	/* A table that is copied while others use it holds what they hold for a moment. */
+	if (s->r->files_shared && t.keep > 0)
+		CALL(s->p, "close what was inherited", SYS_close_range, EXPECT_EQUAL, 0, IMM(0),
+		     IMM(t.keep - 1), IMM(0));
+	if (!rec->n_fds)
+		return 0;
 	v = calloc(rec->n_fds, sizeof(*v));
 	if (!v)
 		return crcore_fail(err, -ENOMEM, "out of memory");

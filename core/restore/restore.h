@@ -268,6 +268,8 @@ int restore_settle(struct restore *, struct crcore_error *);
 int restore_release(struct restore *, struct crcore_error *);
 /* end.c: kills what was created, whatever state it is in. */
 void restore_kill(struct restore *);
+/* run.c: the error of the first operation that failed; 0: none has. */
+int run_failure(struct restore *, struct crcore_error *);
 /* Pids of tasks, by what their creators' operations say; 0: not born (yet). */
 pid_t born_pid(const struct restore *, unsigned birth);
 

@@ -89,6 +89,13 @@ static int report_failure(struct restore *r, uint32_t id, struct crcore_error *e
 	return crcore_fail(err, -EIO, "a task failed, and nobody knows which");
 }
 
+int run_failure(struct restore *r, struct crcore_error *err)
+{
+	uint32_t failed = __atomic_load_n(&arena_region(&r->arena)->failed, __ATOMIC_ACQUIRE);
+
+	return failed ? report_failure(r, failed - 1, err) : 0;
+}
+
 pid_t born_pid(const struct restore *r, unsigned birth)
 {
 	if (birth == 0)
@@ -145,18 +152,18 @@ static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
 /* Everything that ends the wait but completion. */
 int run_check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
 {
-	struct region *region = arena_region(&r->arena);
-	uint32_t failed = __atomic_load_n(&region->failed, __ATOMIC_ACQUIRE);
-	int ret = failed ? report_failure(r, failed - 1, err) : worker_check(err);
+	int ret = run_failure(r, err);
 	uint64_t now = now_ns();
 
+	if (ret == 0)
+		ret = worker_check(err);
 	if (ret == 0 && now >= deadline) {
 		crcore_advise(err, "raise restore.timeout");
 		ret = crcore_fail(err, -ETIMEDOUT, "the tree was not complete in time");
 	}
 	if (ret == 0 && now >= *look) {
 		*look = now + LOOK_EVERY;
-		progress("restore: building the tree", region->done, r->births.n);
+		progress("restore: building the tree", arena_region(&r->arena)->done, r->births.n);
 		ret = look_for_dead(r, err);
 	}
 	return ret;

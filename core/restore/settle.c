@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include "core/restore/restore.h"
 #include "core/task/arch/x86_64.h"
+#include "core/task/call.h"
 #include "core/task/stops.h"
 #include "core/task/task.h"
 
@@ -184,6 +185,9 @@ static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
 	while (r == 0 && !is_in_place(s, thread)) {
 		if (now_ns() > deadline)
 			return stuck(s, thread, err);
+		int failed = run_failure(s->r, err);
+		if (failed < 0)
+			return failed;
 		r = run_on(tid, &pause, deadline);
 	}
 	return r < 0 ? lost(s, tid, r, "cannot be stopped", err) : 0;
@@ -210,22 +214,33 @@ static int find_insn(const struct stub *s, uint64_t *ret, struct crcore_error *e
 	return find_syscall_insn((pid_t)s->rec->pid, a->remote + PAGE, a->remote + 4 * PAGE, ret, err);
 }
 
-static int leave_region(struct stub *s, unsigned thread, struct crcore_error *err)
+/* Of all tasks at once, each through its first thread. */
+static int leave_region(struct restore *r, struct crcore_error *err)
 {
-	const struct arena *a = &s->r->arena;
-	const uint64_t args[6] = { a->remote, a->limit };
-	uint64_t insn;
-	int64_t result = 0;
-	int r;
+	cleanup_free struct call *calls = calloc(r->births.n + 1, sizeof(*calls));
+	size_t n = 0;
+	int ret = 0;
 
-	if (thread || !s->mm)
-		return 0;
-	if ((r = find_insn(s, &insn, err)) == 0)
-		r = inject_syscall_with((pid_t)s->rec->pid, PTRACE_O_EXITKILL, insn, SYS_munmap, args,
-		                        &result, err);
-	if (r == 0 && result < 0)
-		r = crcore_fail(err, (int)result, "cannot unmap the region: %s", strerror((int)-result));
-	return r;
+	if (!calls)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; ret == 0 && i < r->births.n; i++) {
+		struct stub *s = &r->stubs[i];
+		if (!s->mm)
+			continue;
+		calls[n] = (struct call){ .tid = (pid_t)s->rec->pid, .options = PTRACE_O_EXITKILL,
+			.nr = SYS_munmap, .args = { r->arena.remote, r->arena.limit } };
+		ret = find_insn(s, &calls[n++].insn, err);
+	}
+	if (ret == 0)
+		calls_make(calls, n);
+	for (size_t i = 0; ret == 0 && i < n; i++) {
+		if (calls[i].r < 0)
+			ret = call_error(&calls[i], err);
+		else if (calls[i].result < 0)
+			ret = crcore_fail(err, (int)calls[i].result, "thread %d cannot unmap the region: %s",
+			                  calls[i].tid, strerror((int)-calls[i].result));
+	}
+	return ret;
 }
 
 /* ---- registers --------------------------------------------------------------------------------- */
@@ -305,8 +320,9 @@ int restore_settle(struct restore *r, struct crcore_error *err)
 	if ((ret = each_thread(r, seize, err)) < 0)
 		return ret;
 	let_resume(r);
-	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, interrupt, err)) < 0 || (ret = each_thread(r, stop, err)) < 0 ||
-	    (ret = each_thread(r, leave_region, err)) < 0 || (ret = each_thread(r, load_state, err)) < 0 ||
+	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, interrupt, err)) < 0 ||
+	    (ret = each_thread(r, stop, err)) < 0 || (ret = leave_region(r, err)) < 0 ||
+	    (ret = each_thread(r, load_state, err)) < 0 ||
 	    (ret = each_thread(r, set_oom_score, err)) < 0 ||
 	    (ret = host_run(r->host, STAGE_SETTLE, err)) < 0)
 		return ret;

@@ -13,28 +13,17 @@
 #include "parasite/arch/x86_64.h"
 #include "parasite/blob.h"
 
-static int map_in_task(struct inject *in, struct crcore_error *err)
+/* What is said of a region that could not be mapped in the task. */
+static int refused(const struct inject *in, int code, struct crcore_error *err)
 {
-	const uint64_t args[6] = { 0, in->size, PROT_READ | PROT_WRITE | PROT_EXEC,
-		                   MAP_SHARED | MAP_ANONYMOUS, (uint64_t)-1, 0 };
-	int64_t addr;
-	int r = landing_call(in, in->thread, SYS_mmap, args, in->size, &addr, err);
-
-	if (r < 0)
-		return r;
-	if (addr < 0 && addr > -4096) {
-		if (addr == -ENOMEM)
-			crcore_advise(err, "raise its address space limit (ulimit -v) or the limit of "
-			              "mappings (sysctl vm.max_map_count)");
-		else if (addr == -EAGAIN)
-			crcore_advise(err, "raise its limit of locked memory (ulimit -l)");
-		else
-			crcore_advise(err, "allow it writable code (PR_SET_MDWE, SELinux execmem)");
-		return crcore_fail(err, (int)addr, "cannot map %zu bytes in it: %s", in->size,
-		                   strerror((int)-addr));
-	}
-	in->remote = (uint64_t)addr;
-	return 0;
+	if (code == -ENOMEM)
+		crcore_advise(err, "raise its address space limit (ulimit -v) or the limit of "
+		              "mappings (sysctl vm.max_map_count)");
+	else if (code == -EAGAIN)
+		crcore_advise(err, "raise its limit of locked memory (ulimit -l)");
+	else
+		crcore_advise(err, "allow it writable code (PR_SET_MDWE, SELinux execmem)");
+	return crcore_fail(err, code, "cannot map %zu bytes in it: %s", in->size, strerror(-code));
 }
 
 static int map_here(struct inject *in, struct crcore_error *err)
@@ -85,16 +74,70 @@ int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcor
 	if (!arch_is_native(&t->regs)) {
 		crcore_advise(err, "only 64-bit programs can be saved");
 		r = crcore_fail(err, -ENOTSUP, "it is a 32-bit program");
-	} else if ((r = landing_find(t, in, err)) == 0 && (r = map_in_task(in, err)) == 0)
-		r = map_here(in, err);
+	} else
+		r = landing_find(t, in, err);
 	if (r < 0) {
 		crcore_fail_at(err, t->task->abi.pid, -1, "task %s", t->task->comm);
 		inject_close(in);
 		return r;
 	}
-	fill(in);
 	*ret = in;
 	return 0;
+}
+
+/* One system call in each of some address spaces; NULL if there is no memory for it. */
+static struct call *call_each(struct inject *const *v, unsigned n, const struct call *how)
+{
+	struct call *calls = calloc(n + 1, sizeof(*calls));
+
+	for (unsigned i = 0; calls && i < n; i++) {
+		calls[i] = *how;
+		if (how->nr == SYS_mmap)
+			calls[i].args[1] = calls[i].undo = v[i]->size;
+		else
+			calls[i].args[0] = v[i]->remote, calls[i].args[1] = v[i]->size;
+		landing_prepare(v[i], v[i]->thread, &calls[i]);
+	}
+	if (calls)
+		calls_make(calls, n);
+	for (unsigned i = 0; calls && i < n; i++)
+		landing_clean(v[i], v[i]->thread);
+	return calls;
+}
+
+static int take(struct inject *in, const struct call *c, struct crcore_error *err)
+{
+	int r = c->r < 0 ? call_error(c, err) : 0;
+
+	if (r == 0 && c->result < 0 && c->result > -4096)
+		r = refused(in, (int)c->result, err);
+	if (r == 0) {
+		in->remote = (uint64_t)c->result;
+		r = map_here(in, err);
+	}
+	if (r == 0)
+		fill(in);
+	else
+		crcore_fail_at(err, in->thread->task->abi.pid, -1, "task %s", in->thread->task->comm);
+	return r;
+}
+
+int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
+{
+	const struct call how = { .nr = SYS_mmap,
+		.args = { 0, 0, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS,
+		          (uint64_t)-1, 0 } };
+	cleanup_free struct call *calls = call_each(v, n, &how);
+	int r = 0;
+
+	if (!calls)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n; i++) {
+		struct crcore_error other = CRCORE_ERROR_INIT;
+		int e = take(v[i], &calls[i], r ? &other : err);
+		r = r ? r : e;
+	}
+	return r;
 }
 
 /* The way back of an orphan: the application's registers and mask. */
@@ -131,22 +174,26 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	return 0;
 }
 
-void inject_leave(struct inject *in)
+void inject_leave(struct inject *const *v, unsigned n)
 {
-	const uint64_t args[6] = { in->remote, in->size };
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	int64_t result;
+	const struct call how = { .nr = SYS_munmap };
+	cleanup_free struct inject **there = calloc(n + 1, sizeof(*there));
+	unsigned k = 0;
 
-	if (in->remote && !in->stuck)
-		landing_call(in, in->thread, SYS_munmap, args, 0, &result, &ignored);
-	in->remote = 0;
+	for (unsigned i = 0; there && i < n; i++)
+		if (v[i]->remote && !v[i]->stuck)
+			there[k++] = v[i];
+	if (k)
+		free(call_each(there, k, &how));
+	for (unsigned i = 0; i < k; i++)
+		there[i]->remote = 0;
 }
 
 void inject_close(struct inject *in)
 {
 	if (!in)
 		return;
-	inject_leave(in);
+	inject_leave(&in, 1);
 	if (in->local)
 		munmap(in->local, in->size);
 	if (in->thread->task->mm && in->thread->task->mm->inject == in)

@@ -3,6 +3,7 @@
 #ifndef CRCORE_TASK_INJECT_H
 #define CRCORE_TASK_INJECT_H
 
+#include "core/task/call.h"
 #include "core/task/task.h"
 
 #define INJECT_TIMEOUT 10000000000ull /* ns, for a single system call */
@@ -21,6 +22,7 @@ struct inject {
 	uint64_t insn;           /* a system call instruction in that address space */
 	uint64_t slots;          /* room for landings there */
 	unsigned nslots;
+	uint64_t slot;           /* the one in use, 0: none */
 	uint64_t remote;         /* where the task has the region */
 	struct region *local;    /* where we have it */
 	size_t size, used;
@@ -31,12 +33,12 @@ struct inject {
 
 /* Finds insn and slots. */
 int landing_find(struct thread *, struct inject *, struct crcore_error *);
-/* One system call made by a stopped thread outside of any program. If we die
- * meanwhile, the thread goes back to the application by itself, where there is
- * room for a landing, and unmaps what the call mapped (undo: how much).
- * Registers and mask are then as in the thread again. */
-int landing_call(struct inject *, struct thread *, long nr, const uint64_t args[6], uint64_t undo,
-                 int64_t *ret, struct crcore_error *);
+/* Where the thread is to make a call outside of any program: fills tid and insn. If we
+ * die meanwhile, the thread goes back to the application by itself, where there is room
+ * for a landing, and unmaps what the call mapped (undo: how much). */
+void landing_prepare(struct inject *, const struct thread *, struct call *);
+/* The call was made: its place is as it was. */
+void landing_clean(struct inject *, const struct thread *);
 
 /* Bytes of our vdso (as everybody's) that are its file; 0: there is none. */
 size_t vdso_own_length(void);

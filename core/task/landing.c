@@ -144,91 +144,7 @@ int landing_find(struct thread *t, struct inject *in, struct crcore_error *err)
 	return p ? 0 : find_anywhere(t->task, &in->insn, err);
 }
 
-/* ---- one call ------------------------------------------------------------------------- */
-
-static int lost(pid_t tid, int r, struct crcore_error *err)
-{
-	if (r == -ESRCH)
-		return crcore_fail(err, -ESRCH, "thread %d was killed meanwhile", tid);
-	return crcore_fail(err, r, "thread %d did not come back from a system call: %s", tid,
-	                   strerror(-r));
-}
-
-/* Runs a thread, registers set, until it enters a system call. */
-static int run_to_call(pid_t tid, uint64_t deadline)
-{
-	int status, signo = 0;
-
-	for (;;) {
-		if (ptrace(PTRACE_SYSCALL, tid, NULL, (long)signo) < 0)
-			return -errno;
-		int r = stop_next(tid, deadline, &status);
-		if (r <= 0)
-			return r < 0 ? r : -ETIMEDOUT;
-		if (!WIFSTOPPED(status))
-			return -ESRCH;
-		if (status >> 16 == 0 && WSTOPSIG(status) == (SIGTRAP | 0x80))
-			return 0;
-		signo = stop_signal(status); /* it is all blocked but SIGSTOP */
-	}
-}
-
-static int set_options(pid_t tid, long options)
-{
-	options |= PTRACE_O_TRACESYSGOOD;
-	/* Without its filter, where we may: it must be able to do what we ask. */
-	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) &&
-	    ptrace(PTRACE_SETOPTIONS, tid, NULL, options))
-		return -errno;
-	return 0;
-}
-
-/* The call itself, registers and mask set. */
-static int make_call(pid_t tid, const arch_regs *regs, int64_t *ret, struct crcore_error *err)
-{
-	uint64_t deadline = now_ns() + INJECT_TIMEOUT;
-	arch_regs after;
-	int ignored, r;
-
-	if ((r = run_to_call(tid, deadline)) < 0)
-		return lost(tid, r, err);
-	/* Asked now, it stops when the call is done, before any other instruction. */
-	if (stop_ask(tid) < 0 || ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
-		return lost(tid, -errno, err);
-	if ((r = stop_rest(tid, deadline, &ignored)) < 0)
-		return lost(tid, r, err);
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &after) < 0)
-		return lost(tid, -errno, err);
-	if (arch_ip(&after) != arch_ip(regs) + ARCH_SYSCALL_INSN_SIZE)
-		return crcore_fail(err, -EIO, "thread %d did not make the system call", tid);
-	*ret = arch_result(&after);
-	return 0;
-}
-
-static int call_at(pid_t tid, long options, uint64_t insn, long nr, const uint64_t args[6],
-                   uint64_t undo, int64_t *ret, struct crcore_error *err)
-{
-	uint64_t mask, all = ALL_SIGNALS;
-	arch_regs before, regs;
-	int r = set_options(tid, options);
-
-	if (r < 0 || ptrace(PTRACE_GETREGS, tid, NULL, &before) < 0 ||
-	    ptrace(PTRACE_GETSIGMASK, tid, sizeof(mask), &mask) < 0)
-		return lost(tid, r < 0 ? r : -errno, err);
-	regs = before;
-	arch_set_call(&regs, insn, nr, args);
-	arch_set_undo(&regs, undo);
-	/* The mask is changed only while a landing would put it right. */
-	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0 ||
-	    ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
-		return lost(tid, -errno, err);
-	r = make_call(tid, &regs, ret, err);
-	ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask);
-	ptrace(PTRACE_SETREGS, tid, NULL, &before);
-	return r;
-}
-
-/* ---- with the way back behind it -------------------------------------------------------- */
+/* ---- the way back behind it ------------------------------------------------------------ */
 
 /* As the kernel would go on with an interrupted call if no signal is handled first. */
 static void settle(arch_regs *r)
@@ -277,8 +193,7 @@ static int write_landing(const struct thread *t, uint64_t at, const struct landi
 	return mem >= 0 && pwrite(mem, l, sizeof(*l), (off_t)at) == (ssize_t)sizeof(*l) ? 0 : -EIO;
 }
 
-/* Where the call is to be made; *ret_slot: what to clean afterwards, 0: nothing. */
-static uint64_t prepare_slot(const struct inject *in, const struct thread *t, uint64_t *ret_slot)
+void landing_prepare(struct inject *in, const struct thread *t, struct call *c)
 {
 	/* The frame follows the code directly, so the code goes to the end of its room. */
 	size_t gap = sizeof(((struct landing *)0)->code) - interpreter_landing_size;
@@ -286,39 +201,26 @@ static uint64_t prepare_slot(const struct inject *in, const struct thread *t, ui
 	arch_regs back = t->regs;
 
 	_Static_assert(sizeof(back) == sizeof(l.frame.regs), "struct frame is the registers");
-	*ret_slot = interpreter_landing_size <= sizeof(l.code) ? choose_slot(in, t) : 0;
+	c->tid = t->tid;
+	c->insn = in->insn;
+	in->slot = interpreter_landing_size <= sizeof(l.code) ? choose_slot(in, t) : 0;
 	settle(&back);
-	if (!*ret_slot)
-		return in->insn;
+	if (!in->slot)
+		return;
 	memcpy(l.code + gap, interpreter_landing, interpreter_landing_size);
 	memcpy(l.frame.regs, &back, sizeof(back));
 	l.frame.sigmask = t->sigmask;
-	if (write_landing(t, *ret_slot, &l) == 0)
-		return *ret_slot + gap;
-	*ret_slot = 0;
-	return in->insn;
+	if (write_landing(t, in->slot, &l) == 0)
+		c->insn = in->slot + gap;
+	else
+		in->slot = 0;
 }
 
-int landing_call(struct inject *in, struct thread *t, long nr, const uint64_t args[6],
-                 uint64_t undo, int64_t *ret, struct crcore_error *err)
+void landing_clean(struct inject *in, const struct thread *t)
 {
 	const struct landing clean = { { 0 } };
-	uint64_t slot, at = prepare_slot(in, t, &slot);
-	int r = call_at(t->tid, 0, at, nr, args, undo, ret, err);
 
-	if (slot)
-		write_landing(t, slot, &clean);
-	return r;
-}
-
-int inject_syscall(pid_t tid, uint64_t insn, long nr, const uint64_t args[6], int64_t *ret,
-                   struct crcore_error *err)
-{
-	return call_at(tid, 0, insn, nr, args, 0, ret, err);
-}
-
-int inject_syscall_with(pid_t tid, long options, uint64_t insn, long nr, const uint64_t args[6],
-                        int64_t *ret, struct crcore_error *err)
-{
-	return call_at(tid, options, insn, nr, args, 0, ret, err);
+	if (in->slot)
+		write_landing(t, in->slot, &clean);
+	in->slot = 0;
 }

@@ -102,27 +102,23 @@ struct task *tree_find(const struct tree *, pid_t pid);
 /* -- inject.c: a region in a stopped task ----------------------------------- */
 /* Bytes of a region that one program needs. */
 size_t inject_need(const prog *);
-/* Maps a region with room for size bytes of programs into the address space through
- * one stopped thread, with the interpreter in it, and the coordinator's view of it. */
+/* A region with room for size bytes of programs, for the address space of one stopped
+ * thread: not there yet. */
 int inject_open(struct thread *, size_t size, struct inject **ret, struct crcore_error *);
+/* Maps regions, each in its address space, with the interpreter in it, and the
+ * coordinator's view of it: of all at once. */
+int inject_map(struct inject *const *, unsigned n, struct crcore_error *);
 /* Reserves room for a program in it, places and prepares it for the thread.
  * The thread's own registers and FPU state go into the return frame first. */
 int inject_place(struct inject *, struct thread *, prog *, struct crcore_error *);
 /* Sends all placed threads into their programs and waits until each is done
  * (timeout in ns). Then all are stopped again. The error names the operation. */
 int inject_run(struct inject *const *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
-/* Unmaps the region in the task, once no more programs are to run; their results
+/* Unmaps regions in their tasks, once no more programs are to run; their results
  * and answers can still be read until inject_close(). Never fails. */
-void inject_leave(struct inject *);
+void inject_leave(struct inject *const *, unsigned n);
 /* The same, and frees it. Registers are as they were. NULL is fine. Never fails. */
 void inject_close(struct inject *);
-/* Lets stopped tasks leave the region by ptrace at the end of a restore: unmap
- * [addr,len) by an injected call at the vdso's (or any) syscall instruction. */
-int inject_syscall(pid_t tid, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
-                   struct crcore_error *);
-/* The same for a thread that is traced with these PTRACE_O_* as well. */
-int inject_syscall_with(pid_t tid, long options, uint64_t syscall_insn, long nr,
-                        const uint64_t args[6], int64_t *ret, struct crcore_error *err);
 /* Address of a syscall instruction in the vdso at [start,end) of a task. */
 int find_syscall_insn(pid_t tid, uint64_t vdso_start, uint64_t vdso_end, uint64_t *ret,
                       struct crcore_error *);

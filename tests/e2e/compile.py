@@ -57,8 +57,8 @@ def main(crcore, build):
     crtest.need("make")
     job = jobs.Job(crcore, ["make", "-j3", "all"], results, prepare(build))
     job.undisturbed()
-    job.disturbed(2 if jobs.SHORT else 6)
-    job.left_running(2 if jobs.SHORT else 4)
+    job.disturbed(2 if jobs.SHORT else 4)
+    job.left_running(2 if jobs.SHORT else 3)
 
 
 jobs.run(main)

@@ -94,4 +94,5 @@ def main(crcore, *programs):
         Test(crcore, program, steps[min(i, 1)]).run()
 
 
-jobs.run(main)
+if __name__ == "__main__":
+    jobs.run(main)

@@ -46,7 +46,7 @@ static int run_programs(struct tree *tree, struct inject **in, struct crcore_err
 			size += prog_size(t->threads[k].ask) + PAGE;
 		}
 		if (r == 0 && (r = inject_open(&t->threads[0], size, &in[n], err)) == 0)
-			n++;
+			r = inject_map(&in[n++], 1, err);
 		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
 			r = inject_place(in[n - 1], &t->threads[k], t->threads[k].ask, err);
 	}

@@ -12,6 +12,10 @@ import snapshot  # noqa: F401 - tests reach it through here
 
 LIMIT = float(os.environ.get("CRCORE_TEST_LIMIT", "60"))
 
+# For tests that kill children of crcore: a sanitizer's search for leaks is one too,
+# and its parent would wait for it forever.
+NO_LEAK_SEARCH = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+
 
 class Failure(Exception):
     pass
@@ -82,6 +86,7 @@ class Crcore:
         try:
             out, err = p.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
+            describe_tasks()  # while it is still there
             p.kill()
             out, err = p.communicate(timeout=10)
             raise Failure(f"{' '.join(p.args)}: still running after {limit:g} s\n{err}"
@@ -121,16 +126,18 @@ class Crcore:
 
 class Target:
     """A program that is checkpointed: a session of its own, no descriptors but
-    /dev/null, and regular files for its output."""
+    /dev/null, and regular files for its output. nice: of a program that takes all
+    processors, so that tests beside it keep their share."""
 
-    def __init__(self, argv, folder, env=None, cwd=None, stdout=None):
+    def __init__(self, argv, folder, env=None, cwd=None, stdout=None, nice=0):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o777)
         self.folder = folder
         out = stdout or os.path.join(folder, "stdout")
         with open(out, "ab") as o, open(os.path.join(folder, "stderr"), "ab") as e:
             self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=o, stderr=e,
-                                         start_new_session=True, env=env, cwd=cwd)
+                                         start_new_session=True, env=env, cwd=cwd,
+                                         preexec_fn=(lambda: os.nice(nice)) if nice else None)
         self.pid = self.proc.pid
         self.status = None
 
@@ -197,7 +204,11 @@ def mounts():
 def describe_tasks():
     """What every task of the test's namespace waits in: for those who have to find out."""
     for pid in pids():
-        for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+        try:
+            tids = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+        except OSError:
+            continue
+        for tid in tids:
             base = f"/proc/{pid}/task/{tid}"
             stat = snapshot.stat_fields(f"{base}/stat")
             call = snapshot.read(f"{base}/syscall").decode(errors="replace").split()

@@ -58,6 +58,21 @@ def status_fields(path):
     return ret
 
 
+def merged(lines):
+    """Neighbours of private anonymous memory that differ in nothing are one: whether the
+    kernel merges them depends on their past (mm/vma.c)."""
+    ret = []
+    for line in lines:
+        span, _, rest = line.partition(" ")
+        start, end = span.split("-")
+        if ret and ret[-1][1] == start and ret[-1][2] == rest and \
+                re.match(r"...p 0+ 00:00 0 *;", rest):
+            ret[-1][1] = end
+        else:
+            ret.append([start, end, rest])
+    return [f"{start}-{end} {rest}" for start, end, rest in ret]
+
+
 def mappings(pid):
     """Each mapping as maps shows it, with the lasting parts of smaps."""
     ret = []
@@ -66,6 +81,7 @@ def mappings(pid):
             ret.append(line)
         elif line.split(":")[0] in SMAPS_KEEP:
             ret[-1] += "; " + " ".join(line.split())
+    ret = merged(ret)
     # Anonymous shared memory and deleted files are new files after a restore: inodes differ.
     return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/.* \(deleted\))",
                    r"\1 * \2", x)
