@@ -32,8 +32,8 @@ FLAG("tmp-file", 0, "PATTERN", V_DUMP | V_CHECK, "tmpfiles", "include", NULL, tr
      "take files whose path matches into the image")
 FLAG("manage-cgroups", 0, "[MODE]", SAVED_AND_RESTORED, "cgroup-freezer", "manage", "soft", false,
      "save cgroups and make them again")
-FLAG("cgroup-root", 0, "[HIERARCHY:]PATH", V_RESTORE, "cgroup-freezer", "root", NULL, true,
-     "put the tree's control groups below this path")
+FLAG("cgroup-root", 0, "PATH", V_RESTORE, "cgroup-freezer", "root", NULL, true,
+     "put the tree's control groups below this path (HIERARCHY:PATH: of one)")
 FLAG("freeze-cgroup", 0, "PATH", V_DUMP | V_CHECK, "cgroup-freezer", "freeze", NULL, false,
      "freeze the tree by this cgroup")
 FLAG("external", 0, "RESOURCE", SAVED_AND_RESTORED, "external", "resources", NULL, true,

@@ -150,13 +150,13 @@ static void test_options(void **state)
 	option_is(&a, "files", "ghost-limit", "3M");
 	option_is(&a, "tcp", "established", "close");
 	option_is(&a, "sockets", "external-unix", "*=reconnect");
-	option_is(&a, "cgroups", "manage", "soft");
+	option_is(&a, "cgroup-freezer", "manage", "soft");
 	option_is(&a, "tmpfiles", "include", "b");
 	args_free(&a);
 	parsed(&a, "dump -t 5 --policy % --plugins +acme,-tcp --manage-cgroups=full");
 	assert_non_null(policy_plugin_node(a.command.policy, "acme"));
 	assert_null(policy_plugin_node(a.command.policy, "tcp"));
-	option_is(&a, "cgroups", "manage", "full");
+	option_is(&a, "cgroup-freezer", "manage", "full");
 	args_free(&a);
 }
 
@@ -304,7 +304,7 @@ static int make_files(void **state)
 	FILE *f = fopen(policy_file, "we");
 	if (!f)
 		return -1;
-	fputs("version: 1\nplugins: { files: , sockets: , tcp: { established: keep }, cgroups: , "
+	fputs("version: 1\nplugins: { files: , sockets: , tcp: { established: keep }, cgroup-freezer: , "
 	      "tmpfiles: { include: [ x ] } }\n", f);
 	fclose(f);
 	sample_records(&records);
