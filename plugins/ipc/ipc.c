@@ -52,6 +52,7 @@ static void ipc_close(void *state)
 		free_msg(s->msg[i]);
 	for (unsigned i = 0; i < s->nundos; i++)
 		ipc__undo__free_unpacked(s->undos[i], NULL);
+	undo_free(s);
 	limit_free(s);
 	free(s->shm);
 	free(s->attach);
@@ -90,7 +91,8 @@ static int ipc_save(void *state, struct crcore_error *err)
 	struct ipc *s = state;
 	int r;
 
-	if ((r = limit_save(s, err)) < 0 || (r = shm_save(s, err)) < 0 || (r = sem_save(s, err)) < 0)
+	if ((r = limit_save(s, err)) < 0 || (r = shm_save(s, err)) < 0 || (r = sem_save(s, err)) < 0 ||
+	    (r = undo_save(s, err)) < 0)
 		return r;
 	return msg_save(s, err);
 }
@@ -116,6 +118,7 @@ static int ipc_emit(void *state, const struct crcore_task *task, uint32_t phase,
 
 	if (phase == CRCORE_PHASE_LATE)
 		shm_emit(s, task, p);
+	undo_emit(s, task, phase, p);
 	return 0;
 }
 
@@ -124,6 +127,8 @@ static int ipc_settle(void *state, struct crcore_error *err)
 	struct ipc *s = state;
 	int r = shm_settle(s, err);
 
+	if (r == 0)
+		r = undo_settle(s, err);
 	return r < 0 ? r : limit_set(s, true, err);
 }
 
@@ -180,6 +185,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.observe = ipc_observe,
 	.claim = ipc_claim,
 	.review = ipc_review,
+	.ask_again = undo_ask_again,
 	.hold = ipc_hold,
 	.save_object = ipc_save_object,
 	.save = ipc_save,

@@ -6,7 +6,7 @@
  *   list.c      what there is in the IPC namespace
  *   scope.c     dump: what of that is the tree's, and who else uses it
  *   shm.c       dump: segments;  attach.c: restore, and how a task maps them
- *   sem.c       semaphores;  undo.c: what a process will undo at its end
+ *   sem.c       semaphores;  undo.c, redo.c: what a process will undo at its end
  *   msg.c       message queues
  *   limit.c     limits of a namespace
  *   load.c      restore: records, and what is in their way
@@ -145,7 +145,7 @@ int shm_settle(struct ipc *, struct crcore_error *);
 int sem_save(struct ipc *, struct crcore_error *);
 int sem_make(struct ipc *, struct sem *, struct crcore_error *);
 
-/* undo.c */
+/* undo.c: dump; redo.c: restore */
 int undo_ask_again(void *state, const struct crcore_task *, struct crcore_program *,
                    struct crcore_error *);
 int undo_save(struct ipc *, struct crcore_error *);

@@ -132,7 +132,7 @@ static int load_message(struct ipc *s, const void *msg, size_t len, struct crcor
 static int load_undo(struct ipc *s, const void *msg, size_t len, struct crcore_error *err)
 {
 	Ipc__Undo *rec = ipc__undo__unpack(NULL, len, msg);
-	bool ok = rec && rec->adjust && rec->adjust >= -32767 && rec->adjust <= 32767;
+	bool ok = rec && rec->adjust && rec->adjust >= -32768 && rec->adjust <= 32767;
 
 	if (!ok || !GROW(s->undos, s->nundos)) {
 		if (rec)
