@@ -60,6 +60,27 @@ bool end_any(const struct end *e)
 	return !memcmp(e->ip, zero, sizeof(zero)) || (end_is_v4(e) && !memcmp(end_v4(e), zero, 4));
 }
 
+/* v4-mapped and plain addresses of IPv4 are the same to the network. */
+static void plain(const struct end *e, struct end *ret)
+{
+	*ret = (struct end){ .family = AF_INET, .port = e->port };
+	if (end_is_v4(e)) {
+		memcpy(ret->ip, end_v4(e), 4);
+	} else {
+		ret->family = e->family;
+		memcpy(ret->ip, e->ip, 16);
+	}
+}
+
+int end_compare(const struct end *a, const struct end *b)
+{
+	struct end x, y;
+
+	plain(a, &x);
+	plain(b, &y);
+	return memcmp(&x, &y, sizeof(x));
+}
+
 const char *end_text(const struct end *e, char buf[END_TEXT])
 {
 	char ip[INET6_ADDRSTRLEN] = "?";

@@ -77,6 +77,8 @@ static int make_plain(struct tcp *t, struct made *m, struct crcore_error *err)
 	r = made_socket(t, m, err);
 	if (!r)
 		r = made_bind(m, err);
+	if (!r && m->rec->state == TCP__STATE__WAITING)
+		r = ends_waiting(t, m, err);
 	if (!r && m->rec->state == TCP__STATE__LISTENING && listen(m->fd, m->rec->backlog) < 0)
 		r = fail(m, -errno, "cannot listen", err);
 	return r;

@@ -198,6 +198,20 @@ int ends_refused(struct tcp *t, struct made *m, struct crcore_error *err)
 	return 0;
 }
 
+/* Its other end is in the backlog of a listening socket, which exists by now. */
+int ends_waiting(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	struct timespec pause = { 0, 100000 };
+	struct sockaddr_storage to;
+	socklen_t len = end_to(&m->remote, &to);
+
+	if (connect(m->fd, (struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)
+		return fail(m, -errno, "cannot be connected again", err);
+	for (int i = 0; i < TRIES && state_of(m->fd) == ST_SYN_SENT; i++)
+		nanosleep(&pause, NULL);
+	return 0;
+}
+
 /* At last: a connect that was under way begins again. */
 int ends_connecting(struct tcp *t, struct made *m, struct crcore_error *err)
 {

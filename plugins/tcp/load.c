@@ -59,6 +59,7 @@ static bool sane(const Tcp__Socket *rec)
 	case TCP__STATE__LISTENING:
 		return rec->local && rec->local->port && !q && !rec->stream;
 	case TCP__STATE__CONNECTING:
+	case TCP__STATE__WAITING:
 		return rec->remote && rec->remote->port && !q && !rec->stream;
 	case TCP__STATE__CONNECTED:
 		return rec->local && rec->local->port && rec->remote && rec->remote->port && q &&
@@ -185,6 +186,29 @@ static int place_stream(struct made *m, struct crcore_error *err)
 	return 0;
 }
 
+/* The policy in force now may want less than the one of the dump. */
+static int apply_policy(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	char here[END_TEXT], there[END_TEXT];
+	enum verdict v;
+
+	if (m->rec->state != TCP__STATE__CONNECTED || m->rec->peer)
+		return 0;
+	v = policy_find(t, &m->local, &m->remote, m->rec->incoming);
+	if (v == REFUSE) {
+		crcore_advise(err, "use --tcp-established or --tcp-close");
+		return crcore_fail(err, -EPERM, "the policy refuses the connection %s -> %s",
+		                   end_text(&m->local, here), end_text(&m->remote, there));
+	}
+	if (v == KEEP)
+		return 0;
+	m->rec->state = v == CLOSE ? TCP__STATE__CLOSED : TCP__STATE__RESET;
+	tcp__stream__free_unpacked(m->rec->stream, NULL);
+	m->rec->stream = NULL;
+	m->rec->shut_read = false;
+	return 0;
+}
+
 int tcp_check(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
@@ -199,7 +223,9 @@ int tcp_check(void *state, struct crcore_error *err)
 			return crcore_fail(err, -EBADMSG, "two records are of socket %u", m->rec->id);
 	}
 	for (unsigned i = 0; !r && i < t->nmade; i++) {
-		r = check_queues(t, t->made[i], err);
+		r = apply_policy(t, t->made[i], err);
+		if (!r)
+			r = check_queues(t, t->made[i], err);
 		if (!r)
 			r = place_stream(t->made[i], err);
 		map_apply(t, &t->made[i]->local);

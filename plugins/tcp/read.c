@@ -256,7 +256,7 @@ static int copy_from_start(int fd, size_t len, int blob)
 
 static int read_received(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
 {
-	bool connected = state_connected(k->state);
+	bool connected = state_connected(k->state) && k->verdict == KEEP;
 	Tcp__Stream *st = &k->stream;
 	uint8_t state = k->state;
 	int waiting = 0, r;
@@ -290,8 +290,10 @@ static int each(struct tcp *t, int blob,
 
 	for (unsigned i = 0; !r && i < t->nknown; i++) {
 		struct known *k = &t->known[i];
-		bool closed = k->state == ST_CLOSE && k->hung_up && closed_too;
-		if (!k->obj || k->verdict != KEEP || (!state_connected(k->state) && !closed))
+		bool kept = state_connected(k->state) && k->verdict == KEEP;
+		bool closed = (k->state == ST_CLOSE && k->hung_up) ||
+		              (state_connected(k->state) && k->verdict == CLOSE);
+		if (!k->obj || k->unaccepted || (!kept && !(closed && closed_too)))
 			continue;
 		cleanup_fd int fd = known_open(t, k, err);
 		r = fd < 0 ? fd : fn(t, k, fd, blob, err);

@@ -14,33 +14,12 @@ static int by_inode(const void *a, const void *b)
 	return (x->ino > y->ino) - (x->ino < y->ino);
 }
 
-/* v4-mapped and plain addresses of IPv4 are the same to the network. */
-static void plain(const struct end *e, struct end *ret)
-{
-	*ret = (struct end){ .family = AF_INET, .port = e->port };
-	if (end_is_v4(e)) {
-		memcpy(ret->ip, end_v4(e), 4);
-	} else {
-		ret->family = e->family;
-		memcpy(ret->ip, e->ip, 16);
-	}
-}
-
-static int compare(const struct end *a, const struct end *b)
-{
-	struct end x, y;
-
-	plain(a, &x);
-	plain(b, &y);
-	return memcmp(&x, &y, sizeof(x));
-}
-
 static int by_tuple(const void *a, const void *b)
 {
 	const struct known *x = *(struct known *const *)a, *y = *(struct known *const *)b;
-	int r = compare(&x->local, &y->local);
+	int r = end_compare(&x->local, &y->local);
 
-	return r ? r : compare(&x->remote, &y->remote);
+	return r ? r : end_compare(&x->remote, &y->remote);
 }
 
 struct known *tcp_known(const struct tcp *t, uint32_t ino)
@@ -79,6 +58,7 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 			k->fd = obj->fd;
 		}
 	}
+	graph_free(&t->graph);
 	free(t->by_tuple);
 	t->ntuples = 0;
 	t->by_tuple = calloc(t->nknown + 1, sizeof(*t->by_tuple));
@@ -104,25 +84,79 @@ static int refuse_outside(const struct known *k, struct crcore_error *err)
 	                   end_text(&k->local, here), end_text(&k->remote, there));
 }
 
-static int judge_listening(const struct tcp *t, const struct known *k, struct crcore_error *err)
+static int again(struct crcore_error *err)
 {
-	if (!k->waiting || t->drop_in_flight)
+	return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
+}
+
+/* Connections that wait at a listening socket; those of the tree itself are made again. */
+static int judge_listening(struct tcp *t, const struct known *k, struct crcore_error *err)
+{
+	int r = t->drop_in_flight ? 0 : graph_take(&t->graph, err);
+
+	for (unsigned i = 0; !r && !t->drop_in_flight && i < t->graph.n; i++) {
+		const struct other *o = &t->graph.v[i];
+		struct known key = { .local = o->local, .remote = o->remote };
+		if (o->ino || o->local.port != k->local.port || o->state == ST_FIN_WAIT2 ||
+		    o->state == ST_FIN_WAIT1 || o->state == ST_LAST_ACK || o->state == ST_CLOSING)
+			continue;
+		struct known *client = find_peer(t, &key);
+		char there[END_TEXT];
+		if (client && o->state == ST_ESTABLISHED && !o->received)
+			continue;
+		crcore_advise(err, "dump when it has been accepted, or drop it: --set tcp.in-flight=drop");
+		return crcore_fail(err, -ENOTSUP, "a connection from %s%s %s", end_text(&o->remote, there),
+		                   client ? ", with data in it," : "",
+		                   o->state == ST_SYN_RECV ? "is being made" : "waits to be accepted");
+	}
+	return r;
+}
+
+/* Its other end is not among the sockets of the tree. */
+static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *err)
+{
+	const struct other *o;
+	int r;
+
+	k->incoming = listens_at(t, &k->local);
+	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
+	r = graph_take(&t->graph, err);
+	o = r < 0 ? NULL : graph_find(&t->graph, &k->remote, &k->local);
+	if (o && !o->ino && o->state == ST_ESTABLISHED && listens_at(t, &o->local)) {
+		k->unaccepted = true; /* the listening socket decides */
 		return 0;
-	crcore_advise(err, "dump when they have been accepted, or use --set tcp.in-flight=drop");
-	return crcore_fail(err, -ENOTSUP, "%u connections wait to be accepted", k->waiting);
+	}
+	if (o && o->ino && graph_in_tree(t, o->ino))
+		return again(err);
+	if (r < 0)
+		return r;
+	return k->verdict == REFUSE ? refuse_outside(k, err)
+	       : k->verdict == KEEP ? lock_possible(t, err)
+	                            : 0;
+}
+
+/* Only sock_diag tells whom a socket wants to be connected to. */
+static int judge_connecting(struct tcp *t, struct known *k, struct crcore_error *err)
+{
+	int r = graph_take(&t->graph, err);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < t->graph.n; i++)
+		if (t->graph.v[i].ino == k->ino) {
+			k->remote = t->graph.v[i].remote;
+			return 0;
+		}
+	return again(err);
 }
 
 static int judge(struct tcp *t, struct known *k, struct crcore_error *err)
 {
+	if (k->state == ST_SYN_SENT)
+		return judge_connecting(t, k, err);
 	if (k->state == ST_LISTEN)
 		return judge_listening(t, k, err);
-	if (!state_connected(k->state) || k->peer)
-		return 0;
-	k->incoming = listens_at(t, &k->local);
-	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
-	return k->verdict == REFUSE ? refuse_outside(k, err)
-	       : k->verdict == KEEP ? lock_possible(t, err)
-	                            : 0;
+	return state_connected(k->state) && !k->peer ? judge_outside(t, k, err) : 0;
 }
 
 int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error *err)

@@ -23,12 +23,14 @@ static Tcp__Address *address(const struct end *e, Tcp__Address *ret)
 	return e->family ? ret : NULL;
 }
 
-static Tcp__State state_of(const struct known *k)
+static Tcp__State state_of(const struct tcp *t, const struct known *k)
 {
 	if (k->state == ST_LISTEN)
 		return TCP__STATE__LISTENING;
 	if (k->state == ST_SYN_SENT)
 		return TCP__STATE__CONNECTING;
+	if (k->unaccepted)
+		return t->drop_in_flight ? TCP__STATE__RESET : TCP__STATE__WAITING;
 	if (state_connected(k->state))
 		return k->verdict == CLOSE   ? TCP__STATE__CLOSED
 		       : k->verdict == RESET ? TCP__STATE__RESET
@@ -38,7 +40,7 @@ static Tcp__State state_of(const struct known *k)
 	return !k->was_connected ? TCP__STATE__REFUSED : k->error ? TCP__STATE__RESET : TCP__STATE__CLOSED;
 }
 
-static void fill_plain(const struct crcore_object *obj, const struct known *k, Tcp__Socket *rec)
+static void fill_plain(const struct tcp *t, const struct crcore_object *obj, const struct known *k, Tcp__Socket *rec)
 {
 	struct net_buffers b;
 
@@ -46,7 +48,7 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, T
 	rec->id = obj->id;
 	rec->family = k->local.family;
 	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
-	rec->state = state_of(k);
+	rec->state = state_of(t, k);
 	rec->peer = k->peer ? k->peer->obj->id : 0;
 	rec->incoming = k->incoming;
 	rec->backlog = (int32_t)(k->backlog > INT_MAX ? INT_MAX : k->backlog);
@@ -61,7 +63,7 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, T
 		rec->user_mss = mss > 0 && mss != 536 ? (uint32_t)mss : 0; /* 536: TCP_MSS_DEFAULT, not set */
 	}
 	rec->error_read = rec->state == TCP__STATE__REFUSED && !k->error;
-	rec->shut_read = state_connected(k->state) && k->hung_up && !k->stream.fin_received;
+	rec->shut_read = rec->state == TCP__STATE__CONNECTED && state_connected(k->state) && k->hung_up && !k->stream.fin_received;
 }
 
 static void fill_options(const struct net_value *v, unsigned n, Tcp__Option *o, Tcp__Option **list)
@@ -89,7 +91,7 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 
 	if (r < 0)
 		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
-	fill_plain(obj, k, &rec);
+	fill_plain(t, obj, k, &rec);
 	fill_options(values, n, options, list);
 	rec.options = list;
 	rec.n_options = n;

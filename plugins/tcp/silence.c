@@ -18,7 +18,7 @@ struct bank {
 
 static bool outside(const struct known *k)
 {
-	return k->obj && state_connected(k->state) && !k->peer;
+	return k->obj && state_connected(k->state) && !k->peer && !k->unaccepted;
 }
 
 static int list_outside(const struct tcp *t, struct lock_list *l, struct crcore_error *err)
@@ -82,7 +82,7 @@ static int keep(struct tcp *t, struct crcore_error *err)
 
 	for (unsigned i = 0; !r && i < t->nknown; i++) {
 		const struct known *k = &t->known[i];
-		if (!k->obj || !state_connected(k->state) || k->verdict == CLOSE)
+		if (!k->obj || !state_connected(k->state) || k->verdict == CLOSE || k->unaccepted)
 			continue;
 		fds[n] = known_open(t, k, err);
 		if (fds[n] < 0) {

@@ -23,6 +23,7 @@ static void tcp_close(void *state)
 	free(t->map);
 	free(t->old_table);
 	net_usual_free(&t->usual);
+	graph_free(&t->graph);
 	bank_free(t);
 	close_fd(&t->raw[0]);
 	close_fd(&t->raw[1]);

@@ -74,6 +74,7 @@ struct known {
 	bool was_connected;      /* ST_CLOSE */
 	bool incoming;
 	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
+	bool unaccepted;         /* its other end waits in a backlog of the tree */
 	struct known *peer;
 	enum verdict verdict;    /* of connections: REFUSE only meanwhile */
 	/* what was read from it: */
@@ -83,6 +84,19 @@ struct known {
 };
 
 struct tcp_window { uint32_t wl1, send, max, receive, wup; };
+
+/* Any socket of the network namespace, as sock_diag tells. */
+struct other {
+	struct end local, remote;
+	uint32_t ino;      /* 0: no process holds it */
+	uint32_t received; /* bytes that wait in it */
+	uint8_t state;
+};
+struct graph {
+	struct other *v;   /* sorted by both ends */
+	unsigned n;
+	bool taken;
+};
 
 /* Restore: one socket. */
 struct made {
@@ -129,6 +143,7 @@ struct tcp {
 	bool reviewed;           /* a claim begins another look */
 	struct known **by_tuple;
 	unsigned ntuples;
+	struct graph graph;      /* if it is needed */
 	bool taken;
 	uint64_t blob_end;
 	int busy_fd;             /* in repair mode just now, -1: none */
@@ -172,6 +187,7 @@ void end_from(const struct sockaddr *, struct end *ret);
 socklen_t end_to(const struct end *, struct sockaddr_storage *ret);
 #define END_TEXT 80
 const char *end_text(const struct end *, char buf[END_TEXT]);
+int end_compare(const struct end *, const struct end *); /* v4-mapped is as v4 */
 bool end_is_v4(const struct end *);       /* also v4-mapped */
 const uint8_t *end_v4(const struct end *); /* the 4 bytes of such a one */
 bool end_any(const struct end *);          /* 0.0.0.0, :: */
@@ -195,6 +211,13 @@ static inline bool state_connected(uint8_t s)
 }
 /* A descriptor of it in this process. */
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
+
+/* diag.c */
+int graph_take(struct graph *, struct crcore_error *); /* once */
+void graph_free(struct graph *);
+const struct other *graph_find(const struct graph *, const struct end *local,
+                               const struct end *remote);
+bool graph_in_tree(const struct tcp *, uint32_t ino); /* now, whatever was seen before */
 
 /* read.c */
 int read_all(struct tcp *, struct crcore_error *);
@@ -252,5 +275,6 @@ int ends_peer_first(struct tcp *, struct made *, struct crcore_error *);
 int ends_peer_last(struct tcp *, struct made *, struct crcore_error *);
 int ends_closed(struct tcp *, struct made *, struct crcore_error *);
 int ends_refused(struct tcp *, struct made *, struct crcore_error *);
+int ends_waiting(struct tcp *, struct made *, struct crcore_error *);
 int ends_connecting(struct tcp *, struct made *, struct crcore_error *);
 #endif

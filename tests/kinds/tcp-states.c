@@ -10,7 +10,7 @@
 
 enum { HALF, FULL, BOTH, LAST, DONE, GONE, PAIRS };
 
-static int listener, a[PAIRS], b[PAIRS], refused, deaf[2];
+static int listener, waiting[3], a[PAIRS], b[PAIRS], refused, deaf[2];
 static size_t queued[PAIRS];
 static struct sockaddr_in addr;
 
@@ -112,6 +112,10 @@ static void set_up(void)
 	CHECK_EQ(send(b[GONE], "rest", 4, 0), 4);
 	close(b[GONE]);
 	CHECK(!shutdown(deaf[0], SHUT_RD));
+	for (int i = 0; i < 3; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM, 0);
+		CHECK(!connect(waiting[i], (struct sockaddr *)&addr, sizeof(addr)));
+	}
 	refuse();
 }
 
@@ -168,6 +172,14 @@ static void check_rest(void)
 	CHECK_EQ(recv(deaf[0], buf, 9, 0), 0);
 	CHECK_EQ(send(deaf[0], "deaf", 4, 0), 4);
 	CHECK_EQ(recv(deaf[1], buf, 9, 0), 4);
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_in other;
+		socklen_t olen = sizeof(other);
+		int fd = accept(listener, (struct sockaddr *)&other, &olen);
+		CHECK(!getsockname(waiting[i], (struct sockaddr *)&name, &len));
+		CHECK_EQ(name.sin_port, other.sin_port);
+		CHECK(send(waiting[i], "hi", 2, 0) == 2 && recv(fd, buf, 9, 0) == 2);
+	}
 	until_state(a[FULL], TCP_FIN_WAIT2);
 	close(b[FULL]);
 	until_state(a[FULL], TCP_CLOSE);
