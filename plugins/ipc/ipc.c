@@ -18,6 +18,7 @@ static int ipc_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	s->scope = (enum scope)host->option(ctx, "scope")->i;
 	s->shared = (enum shared)host->option(ctx, "shared")->i;
 	s->existing = (enum existing)host->option(ctx, "existing")->i;
+	s->notify_zero = host->option(ctx, "notify")->i == 1;
 	s->include = host->option(ctx, "include")->list;
 	*ret_state = s;
 	return 0;
@@ -53,6 +54,7 @@ static void ipc_close(void *state)
 	for (unsigned i = 0; i < s->nundos; i++)
 		ipc__undo__free_unpacked(s->undos[i], NULL);
 	undo_free(s);
+	queue_free(s);
 	limit_free(s);
 	free(s->shm);
 	free(s->attach);
@@ -67,12 +69,13 @@ static void ipc_close(void *state)
 
 static int ipc_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return shm_claim(state, obj, err);
+	return queue_is(obj) ? queue_claim(state, obj, err) : shm_claim(state, obj, err);
 }
 
 static int ipc_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return shm_review(state, obj, err);
+	return obj->class_ == CRCORE_DESCRIPTION ? queue_review(state, obj, err) :
+	                                           shm_review(state, obj, err);
 }
 
 /* The tree is frozen: nobody comes or goes any more. */
@@ -83,7 +86,8 @@ static int ipc_hold(void *state, struct crcore_error *err)
 
 static int ipc_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return shm_save_object(state, obj, err);
+	return obj->class_ == CRCORE_DESCRIPTION ? queue_save_object(state, obj, err) :
+	                                           shm_save_object(state, obj, err);
 }
 
 static int ipc_save(void *state, struct crcore_error *err)
@@ -92,7 +96,7 @@ static int ipc_save(void *state, struct crcore_error *err)
 	int r;
 
 	if ((r = limit_save(s, err)) < 0 || (r = shm_save(s, err)) < 0 || (r = sem_save(s, err)) < 0 ||
-	    (r = undo_save(s, err)) < 0)
+	    (r = undo_save(s, err)) < 0 || (r = queue_save(s, err)) < 0)
 		return r;
 	return msg_save(s, err);
 }
@@ -101,7 +105,9 @@ static int ipc_save(void *state, struct crcore_error *err)
 
 static int ipc_create(void *state, uint32_t id, struct crcore_error *err)
 {
-	return shm_create(state, id, err);
+	int fd = queue_create(state, id, err);
+
+	return fd == -ENOENT ? shm_create(state, id, err) : fd;
 }
 
 static int ipc_map(void *state, uint32_t id, const struct crcore_mapping *const *v, uint32_t n,
@@ -116,8 +122,10 @@ static int ipc_emit(void *state, const struct crcore_task *task, uint32_t phase,
 {
 	struct ipc *s = state;
 
-	if (phase == CRCORE_PHASE_LATE)
+	if (phase == CRCORE_PHASE_LATE) {
 		shm_emit(s, task, p);
+		queue_emit(s, task, p);
+	}
 	undo_emit(s, task, phase, p);
 	return 0;
 }
@@ -129,12 +137,15 @@ static int ipc_settle(void *state, struct crcore_error *err)
 
 	if (r == 0)
 		r = undo_settle(s, err);
+	queue_settle(s);
 	return r < 0 ? r : limit_set(s, true, err);
 }
 
 static const char *const scope_choices[] = { "auto", "used", "all", NULL };
 static const char *const shared_choices[] = { "refuse", "keep", NULL };
 static const char *const existing_choices[] = { "replace", "refuse", NULL };
+
+static const char *const notify_choices[] = { "refuse", "zero", NULL };
 
 static const struct crcore_option options[] = {
 	{ .name = "scope", .type = CRCORE_CHOICE, .default_value = "auto", .choices = scope_choices,
@@ -147,11 +158,22 @@ static const struct crcore_option options[] = {
 	{ .name = "existing", .type = CRCORE_CHOICE, .default_value = "replace",
 	  .choices = existing_choices,
 	  .help = "restore: an object that the tree left behind, and nobody uses" },
+	{ .name = "notify", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = notify_choices,
+	  .help = "a process that is to be told of a POSIX message by a signal, whose value is not "
+	          "known: refuse, or zero" },
 	{ .name = NULL },
 };
 
 static const struct crcore_field message_fields[] = {
 	{ 2, CRCORE_PAYLOAD, "text" },
+	{ 0 },
+};
+static const struct crcore_field queue_fields[] = {
+	{ 2, CRCORE_PATH, "name" },
+	{ 0 },
+};
+static const struct crcore_field queue_message_fields[] = {
+	{ 3, CRCORE_PAYLOAD, "text" },
 	{ 0 },
 };
 static const struct crcore_section sections[] = {
@@ -161,6 +183,9 @@ static const struct crcore_section sections[] = {
 	{ .name = "undo", .version = 1 },
 	{ .name = "msg", .version = 1 },
 	{ .name = "message", .version = 1, .fields = message_fields },
+	{ .name = "queue", .version = 1, .fields = queue_fields },
+	{ .name = "open", .version = 1 },
+	{ .name = "queue-message", .version = 1, .fields = queue_message_fields },
 	{ .name = "limit", .version = 1 },
 	{ .name = NULL },
 };
@@ -175,11 +200,11 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,
 	.name = "ipc",
 	.version = "1",
-	.summary = "System V shared memory, semaphores and message queues",
+	.summary = "System V shared memory, semaphores and message queues; POSIX message queues",
 	.options = options,
 	.sections = sections,
 	.needs = needs,
-	.claims = "System V shared memory that is attached (exact)",
+	.claims = "System V shared memory that is attached, POSIX message queues (exact)",
 	.open = ipc_open,
 	.close = ipc_close,
 	.observe = ipc_observe,

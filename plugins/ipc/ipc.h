@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plugin "ipc": System V shared memory, semaphores and message queues.
+ * The plugin "ipc": System V shared memory, semaphores and message queues, and
+ * POSIX message queues.
  *
  *   ipc.c       the plugin: options, sections, hooks
  *   list.c      what there is in the IPC namespace
  *   scope.c     dump: what of that is the tree's, and who else uses it
  *   shm.c       dump: segments;  attach.c: restore, and how a task maps them
  *   sem.c       semaphores;  undo.c, redo.c: what a process will undo at its end
- *   msg.c       message queues
+ *   msg.c       message queues of System V
+ *   queue.c     POSIX message queues: dump;  open.c: restore
  *   limit.c     limits of a namespace
  *   load.c      restore: records, and what is in their way
  *   make.c      restore: objects under their old ids, made by whom they were made
  *
  * These objects belong to a namespace and not to a process: they are there
  * before the first task of a restored tree and stay when it ends. Only mappings
- * of segments are objects in the sense of the core.
+ * of segments, and descriptors of POSIX queues, are objects as the core has them.
  */
 #ifndef CRCORE_PLUGIN_IPC_H
 #define CRCORE_PLUGIN_IPC_H
@@ -41,6 +43,7 @@
 #define SHM_LOCKED 02000
 #endif
 #define PAGE 4096ULL
+#define LARGEFILE 0100000 /* O_LARGEFILE, which is 0 for programs: set by open(2), not by mq_open(3) */
 
 union semun { int val; struct semid_ds *buf; unsigned short *array; struct seminfo *info; };
 
@@ -74,6 +77,14 @@ struct shm { struct item item; Ipc__Shm *rec; int fd; };
 struct attach { Ipc__Attach *rec; struct shm *shm; };
 struct sem { struct item item; Ipc__Sem *rec; };
 struct msg { struct item item; Ipc__Msg *rec; Ipc__Message **v; unsigned n; };
+struct queue {
+	Ipc__Queue *rec;
+	Ipc__QueueMessage **v; unsigned n;
+	int fd;
+	const char *made;  /* its name, as long as a failure must remove it */
+	char spare[40];    /* a name for one that has none, if its old one is taken */
+};
+struct open { Ipc__Open *rec; int fd; }; /* a description of a queue */
 struct limit { Ipc__Limit *rec; char *before; bool late; };
 
 struct ipc {
@@ -83,12 +94,15 @@ struct ipc {
 	enum shared shared;
 	enum existing existing;
 	const char *const *include;
+	bool notify_zero;         /* the unknown value of a notification is 0 */
 
 	/* dump */
 	bool all;                 /* the namespace is the tree's own */
 	int *attached; unsigned nattached; /* ids of segments whose contents are handed over */
 	struct undo_task *undo; unsigned nundo;
 	struct undo_set *sets; unsigned nsets;
+	struct drained **drained; unsigned ndrained; /* POSIX queues */
+	ino_t *saved; unsigned nsaved;               /* the same: the number is the place + 1 */
 
 	/* restore */
 	struct shm **shm; unsigned nshm;
@@ -96,8 +110,9 @@ struct ipc {
 	struct sem **sem; unsigned nsem;
 	struct msg **msg; unsigned nmsg;
 	Ipc__Undo **undos; unsigned nundos;
+	struct queue **queue; unsigned nqueue;
+	struct open *open; unsigned nopen;
 	struct limit *limit; unsigned nlimit;
-	bool raised;
 };
 
 /* list.c */
@@ -116,6 +131,9 @@ bool scope_initial(void); /* is it that of the machine? */
 struct used { struct entry e; bool kept; };
 int scope_list(struct ipc *, enum sort, struct used **ret, unsigned *ret_n, struct crcore_error *);
 int ipc_observe(void *state, struct crcore_error *);
+/* Calls fn for the processes of our namespace that are neither ours nor the tree's, until
+ * one returns true: that one, or 0. */
+pid_t scope_each_outside(const struct ipc *, bool (*fn)(void *, pid_t), void *arg);
 /* A process outside the tree that has the segment attached; 0: none is seen. */
 pid_t scope_attached_by(const struct ipc *, const struct stat *);
 int scope_shared(const struct ipc *, enum sort, int id, pid_t by, const char *how,
@@ -158,6 +176,28 @@ void undo_free(struct ipc *);
 int msg_save(struct ipc *, struct crcore_error *);
 int msg_make(struct ipc *, struct msg *, struct crcore_error *);
 
+/* queue.c */
+bool queue_is(const struct crcore_object *);
+int queue_claim(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int queue_review(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int queue_save_object(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int queue_save(struct ipc *, struct crcore_error *);
+int queue_folder(void); /* a directory of all, or a negative errno */
+pid_t queue_opened_by(const struct ipc *, const struct stat *);
+void queue_free(struct ipc *);
+
+/* open.c */
+int queue_load(struct ipc *, const void *, size_t, struct crcore_error *);
+int queue_load_message(struct ipc *, const void *, size_t, struct crcore_error *);
+int queue_load_open(struct ipc *, const void *, size_t, struct crcore_error *);
+int queue_check(struct ipc *, struct crcore_error *);
+int queue_make(struct ipc *, struct crcore_error *);
+void queue_unmake(struct ipc *);
+int queue_create(struct ipc *, uint32_t object, struct crcore_error *); /* -ENOENT: none of ours */
+void queue_emit(struct ipc *, const struct crcore_task *, struct crcore_program *);
+void queue_settle(struct ipc *);
+void queue_forget(struct ipc *);
+
 /* limit.c */
 int limit_save(struct ipc *, struct crcore_error *);
 int limit_set(struct ipc *, bool late, struct crcore_error *);
@@ -174,6 +214,8 @@ int ipc_prepare(void *state, struct crcore_error *);
 /* make.c */
 /* Makes an object of that id, by its creator (pid: 0, any). size: bytes, or semaphores. */
 int item_make(struct ipc *, struct item *, pid_t pid, uint64_t size, int flags, struct crcore_error *);
+/* Effective ids of somebody else, and the capabilities that we have: in a helper. */
+int ipc_become(uid_t, gid_t);
 int item_fail(const struct item *, int r, const char *what, struct crcore_error *);
 /* Owner and permissions. */
 int item_dress(struct item *, struct crcore_error *);

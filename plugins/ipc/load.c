@@ -165,6 +165,8 @@ int ipc_load_record(void *state, const char *section, uint32_t version, const vo
 	} table[] = {
 		{ "shm", load_shm }, { "attach", load_attach }, { "sem", load_sem }, { "msg", load_msg },
 		{ "message", load_message }, { "undo", load_undo }, { "limit", load_limit },
+		{ "queue", queue_load }, { "open", queue_load_open },
+		{ "queue-message", queue_load_message },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -266,6 +268,8 @@ int ipc_check(void *state, struct crcore_error *err)
 
 	if (r == 0 && s->nshm + s->nsem + s->nmsg)
 		r = check_all(s, err);
+	if (r == 0)
+		r = queue_check(s, err);
 	return r < 0 || (r = undo_check(s, err)) < 0 ? r : check_forced(s, err);
 }
 
@@ -281,6 +285,7 @@ static void unmake(void *arg)
 		item_remove(&s->sem[i]->item);
 	for (unsigned i = 0; i < s->nmsg; i++)
 		item_remove(&s->msg[i]->item);
+	queue_unmake(s);
 }
 
 /* check() has said that whatever has the id is a leftover. */
@@ -309,7 +314,7 @@ int ipc_prepare(void *state, struct crcore_error *err)
 	struct ipc *s = state;
 	int r = limit_set(s, false, err);
 
-	if (r < 0 || !(s->nshm + s->nsem + s->nmsg))
+	if (r < 0 || !(s->nshm + s->nsem + s->nmsg + s->nqueue))
 		return r;
 	if ((r = s->host->undo(s->ctx, unmake, s, false, err)) < 0)
 		return r;
@@ -322,5 +327,5 @@ int ipc_prepare(void *state, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < s->nmsg; i++)
 		if (!s->msg[i]->rec->perm->kept)
 			r = msg_make(s, s->msg[i], err);
-	return r;
+	return r < 0 ? r : queue_make(s, err);
 }

@@ -30,8 +30,7 @@ int item_fail(const struct item *it, int r, const char *what, struct crcore_erro
 	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
 }
 
-/* Effective ids of somebody else, and the capabilities that we have. */
-static int become(uid_t uid, gid_t gid)
+int ipc_become(uid_t uid, gid_t gid)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
@@ -49,7 +48,7 @@ static int become(uid_t uid, gid_t gid)
 static int carry_out(void *arg)
 {
 	struct order *o = arg;
-	int r = become(o->uid, o->gid);
+	int r = ipc_become(o->uid, o->gid);
 
 	if (r < 0)
 		return r;

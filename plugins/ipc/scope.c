@@ -53,9 +53,7 @@ static bool is_ours(pid_t pid)
 	return false;
 }
 
-/* Calls fn for the processes of our namespace that are neither ours nor the tree's, until
- * one returns true: that one, or 0. */
-static pid_t each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *arg)
+pid_t scope_each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *arg)
 {
 	ino_t own = namespace_of("self");
 	DIR *d = opendir("/proc");
@@ -85,7 +83,7 @@ int scope_find(struct ipc *s, struct crcore_error *err)
 
 	s->all = s->scope == SCOPE_ALL;
 	if (s->scope == SCOPE_AUTO && !scope_initial()) {
-		other = each_outside(s, any, NULL);
+		other = scope_each_outside(s, any, NULL);
 		s->all = !other;
 	}
 	if (other)
@@ -265,5 +263,5 @@ static bool has_attached(void *arg, pid_t pid)
 
 pid_t scope_attached_by(const struct ipc *s, const struct stat *st)
 {
-	return each_outside(s, has_attached, (void *)st);
+	return scope_each_outside(s, has_attached, (void *)st);
 }

@@ -40,7 +40,7 @@ bool shm_is_attached(const struct ipc *s, int id)
 	const struct crcore_object *o;
 
 	for (uint32_t i = 0; (o = s->host->object(s->ctx, i)); i++)
-		if (o->st.st_ino == (ino_t)id)
+		if (o->class_ == CRCORE_FILE && o->st.st_ino == (ino_t)id)
 			return true;
 	return false;
 }
@@ -97,7 +97,7 @@ int shm_review(struct ipc *s, const struct crcore_object *obj, struct crcore_err
 	struct entry e;
 
 	for (uint32_t i = 0; (o = s->host->object(s->ctx, i)); i++) {
-		if (o->st.st_ino != obj->st.st_ino)
+		if (o->class_ != CRCORE_FILE || o->st.st_ino != obj->st.st_ino)
 			continue;
 		if (!holders && o != obj)
 			return 0;
@@ -202,7 +202,7 @@ static const struct crcore_object *object_of(const struct ipc *s, int id)
 	const struct crcore_object *o;
 
 	for (uint32_t i = 0; (o = s->host->object(s->ctx, i)); i++)
-		if (o->st.st_ino == (ino_t)id)
+		if (o->class_ == CRCORE_FILE && o->st.st_ino == (ino_t)id)
 			return o;
 	return NULL;
 }
