@@ -43,7 +43,7 @@ class Kills:
         os.chmod(self.top, 0o777)
         self.crcore = crtest.Crcore(crcore_path, self.top)
         work = os.path.join(self.top, "work")
-        self.target = crtest.Target([program, work], work, nice=10)
+        self.target = crtest.Target([program, work], work)
         self.rng = random.Random(os.environ.get("CRCORE_TEST_SEED", "1"))
         self.complete = self.incomplete = 0
         t = self.target

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Threads that never rest: vector registers, sleeps, waits with and without a
- * timeout, data through a pipe, a timer's signals. Each verifies all that it
- * sees, so whatever is done to them meanwhile must not show: no result that the
- * kernel would not have given, no sleep cut short, no thread that stands still.
+ * Threads that hardly rest (just enough that tests beside them get on): vector
+ * registers, sleeps, waits with and without a timeout, data through a pipe, a
+ * timer's signals. Each verifies all that it sees, so whatever is done to them
+ * meanwhile must not show: no result that the kernel would not have given, no sleep
+ * cut short, no thread that stands still.
  */
 #include "kind.h"
 #include <linux/futex.h>
@@ -54,6 +55,7 @@ static void *run_vector(void *arg)
 		got = first;
 		mix(&got, 100000);
 		CHECK(!memcmp(&got, &want, sizeof(got)));
+		kind_sleep_ms(1);
 	}
 	return NULL;
 }
@@ -148,7 +150,7 @@ static void *run_send(void *arg)
 			CHECK(r > 0);
 			done += (size_t)r;
 		}
-		if (progress[SEND] % 16 == 0)
+		if (progress[SEND] % 4 == 0)
 			kind_sleep_ms(1);
 	}
 	close(channel[1]);
@@ -175,6 +177,8 @@ static void *run_turns(void *arg)
 	uint32_t mine = (uint32_t)(uintptr_t)arg, seen;
 
 	for (;; progress[PING + mine]++) {
+		if (!mine && progress[PING] % 32 == 0)
+			kind_sleep_ms(1);
 		while ((seen = __atomic_load_n(&turn, __ATOMIC_ACQUIRE)) != mine && seen < 2) {
 			long r = syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 			CHECK(r == 0 || errno == EAGAIN);

@@ -126,18 +126,16 @@ class Crcore:
 
 class Target:
     """A program that is checkpointed: a session of its own, no descriptors but
-    /dev/null, and regular files for its output. nice: of a program that takes all
-    processors, so that tests beside it keep their share."""
+    /dev/null, and regular files for its output."""
 
-    def __init__(self, argv, folder, env=None, cwd=None, stdout=None, nice=0):
+    def __init__(self, argv, folder, env=None, cwd=None, stdout=None):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o777)
         self.folder = folder
         out = stdout or os.path.join(folder, "stdout")
         with open(out, "ab") as o, open(os.path.join(folder, "stderr"), "ab") as e:
             self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=o, stderr=e,
-                                         start_new_session=True, env=env, cwd=cwd,
-                                         preexec_fn=(lambda: os.nice(nice)) if nice else None)
+                                         start_new_session=True, env=env, cwd=cwd)
         self.pid = self.proc.pid
         self.status = None
 
