@@ -5,6 +5,7 @@
  * before it is taken back in dump_end() and the tree goes on as it was.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include "core/dump/dump.h"
 #include "core/util/util.h"
@@ -58,6 +59,17 @@ static int serve_save_contents(void *arg, struct crcore_ctx *ctx, uint64_t key, 
 	return 0;
 }
 
+static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_error *err)
+{
+	struct dump *d = arg;
+
+	if (d->live) {
+		d->live->incomplete = true;
+		return 0;
+	}
+	return fd < 0 ? INT_MAX : survey_found(&d->survey, fd, err);
+}
+
 static const struct crcore_task *serve_task(void *arg, uint32_t index)
 {
 	struct dump *d = arg;
@@ -82,7 +94,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		         : d->leave == LEAVE_RUNNING ? CRCORE_LEAVE_RUNNING
 		                                     : CRCORE_LEAVE_STOPPED,
 		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task,
-		.save_contents = serve_save_contents, .arg = d,
+		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
 	return image_create(d->cmd->images_dir, &d->image, err);
 }
@@ -115,7 +127,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	d->live = &live;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
-		r = refuse(&blockers, d->cmd->pid, err);
+		r = live.incomplete ? 0 : refuse(&blockers, d->cmd->pid, err);
 	else if (survey_changed(changed.code))
 		r = 0; /* it changed under the look: the frozen tree decides */
 	else if (changed.code)

@@ -28,6 +28,7 @@ struct object {
 	struct crcore_ctx *owner;      /* NULL: not claimed */
 	char path[64];                 /* relative to the holder's /proc/PID: "fd/3", "exe" */
 	char *link, *fdinfo;
+	bool found;                    /* abi.fd is our own, until the end */
 	int kept;                      /* abi.local_fd between claim and save, -1: not open */
 	bool async;                    /* O_ASYNC, which plugins do not see */
 	struct f_owner_ex told;        /* whom signals tell of events; pid 0: nobody */
@@ -43,6 +44,7 @@ struct objects {
 struct survey {
 	struct tree tree;
 	struct objects objects;
+	bool incomplete;               /* there is more that only a frozen tree shows */
 	Crcore__Files **files; unsigned nfiles;
 	Crcore__Fs **fs; unsigned nfs;
 	Crcore__Sighand **sighands; unsigned nsighands;
@@ -68,6 +70,8 @@ Crcore__Owner *object_owner_record(const struct object *, Crcore__Owner *); /* N
 /* descriptors.c: the descriptor tables; files.c: exe, cwd, root, mappings. */
 int survey_descriptors(struct survey *, struct crcore_error *);
 int survey_references(struct survey *, struct blockers *, struct crcore_error *);
+/* found.c: of a plugin, between claim and review: the id of the object whose description fd is. */
+int survey_found(struct survey *, int fd, struct crcore_error *);
 /* Appends an object (takes it over); -ENOMEM. */
 int objects_add(struct objects *, struct object *, struct crcore_error *);
 

@@ -28,6 +28,8 @@ void objects_free(struct objects *os)
 {
 	for (unsigned i = 0; i < os->n; i++) {
 		object_close(os->v[i]);
+		if (os->v[i]->found)
+			close(os->v[i]->abi.fd);
 		if (os->v[i]->kept >= 0)
 			close(os->v[i]->kept);
 		free(os->v[i]->link);
@@ -57,7 +59,9 @@ int object_open(struct object *o, struct crcore_error *err)
 		o->abi.local_fd = STEAL_FD(o->kept);
 		return 0;
 	}
-	if (o->abi.class_ == CRCORE_DESCRIPTION)
+	if (o->found)
+		fd = fcntl(o->abi.fd, F_DUPFD_CLOEXEC, 0);
+	else if (o->abi.class_ == CRCORE_DESCRIPTION)
 		fd = (int)syscall(SYS_pidfd_getfd, o->task->pidfd, o->abi.fd, 0);
 	else
 		fd = openat(o->task->proc, o->path, O_PATH | O_CLOEXEC);

@@ -33,6 +33,7 @@ struct host_services {
 	                  struct crcore_error *);
 	int (*blob)(void *arg, struct crcore_ctx *, const char *section, struct crcore_error *);
 	const struct crcore_task *(*task)(void *arg, uint32_t index);
+	int (*found)(void *arg, struct crcore_ctx *, int fd, struct crcore_error *);
 	int (*need)(void *arg, struct crcore_ctx *, uint32_t id, struct crcore_error *);
 	int (*fetch)(void *arg, struct crcore_ctx *, struct crcore_program *, uint32_t id,
 	             uint32_t *ret_op, struct crcore_error *);

@@ -164,6 +164,18 @@ static int service_will(struct crcore_ctx *ctx, const char *path, const char *te
 	return rc;
 }
 
+static int service_found(struct crcore_ctx *ctx, int fd, struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->found)
+		return 0;
+	service_enter();
+	int rc = s->found(s->arg, ctx, fd, err);
+	service_leave();
+	return rc;
+}
+
 static uint32_t service_leaves(struct crcore_ctx *ctx) { return ctx->host->services.leave; }
 
 static int service_save_contents(struct crcore_ctx *ctx, uint64_t key, int fd,
@@ -227,4 +239,5 @@ const struct crcore_host host_table = {
 	.save_contents = service_save_contents,
 	.load_contents = service_load_contents,
 	.run_as = service_run_as,
+	.found = service_found,
 };

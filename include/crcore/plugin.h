@@ -280,6 +280,16 @@ struct crcore_host {
 	 * wrote is lost but for memory mapped shared; it must call no service. */
 	int (*run_as)(struct crcore_ctx *, pid_t pid, int (*fn)(void *arg), void *arg,
 	              struct crcore_error *);
+
+	/* Dump, claim: a description that a plugin has found inside of an object, where no
+	 * descriptor of the tree need lead to it (one that is sent through another, say).
+	 * fd is a descriptor of it, and stays the caller's. Returns the id of the object
+	 * that it is; if the tree has none yet, it becomes one, which is offered, saved
+	 * and made like all others, its pid and fd being crcore's own. Returns 0 while the
+	 * tree runs: then nothing need be looked for, and since there is more to the tree
+	 * than meets the eye, what plugins refuse is taken up again when it is frozen.
+	 * fd -1 only asks which it is: > 0 if the tree is frozen. */
+	int (*found)(struct crcore_ctx *, int fd, struct crcore_error *);
 };
 
 /* A mapping of an object, in one address space. */

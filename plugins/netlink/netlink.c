@@ -52,10 +52,6 @@ static int netlink_claim(void *state, const struct crcore_object *obj, struct cr
 	if (net_family(obj) != AF_NETLINK)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	}
 	if (netns_of(obj->local_fd) != n->netns) {
 		crcore_advise(err, "run crcore in the network namespace of the task");
 		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");

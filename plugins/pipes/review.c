@@ -217,6 +217,8 @@ static int borrow(const struct pipes *p, const struct crcore_object *obj, struct
 	for (uint32_t i = 0; (task = p->host->task(p->ctx, i)); i++)
 		if (task->pid == obj->pid)
 			fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, obj->fd, 0);
+	if (fd < 0 && obj->pid == getpid()) /* found in another object */
+		fd = fcntl(obj->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd >= 0)
 		return fd;
 	return crcore_fail(err, errno == EBADF || errno == ESRCH ? -EAGAIN : -errno,

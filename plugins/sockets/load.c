@@ -28,7 +28,7 @@ static bool sane(const Sockets__Unix *rec)
 
 	for (size_t i = 0; i < rec->n_queue; i++) {
 		bytes += rec->queue[i]->length;
-		if (!good_name(&rec->queue[i]->from))
+		if (!good_name(&rec->queue[i]->from) || rec->queue[i]->n_objects > MAX_FDS)
 			return false;
 	}
 	for (size_t i = 0; i < rec->n_options; i++)
@@ -126,7 +126,7 @@ static int check_queue(struct sockets *s, struct made *m, struct crcore_error *e
 
 	for (size_t i = 0; i < m->rec->n_queue; i++) {
 		end += m->rec->queue[i]->length;
-		s->late |= m->rec->queue[i]->has_cred;
+		s->late |= m->rec->queue[i]->has_cred || m->rec->queue[i]->n_objects;
 	}
 	if (end == m->rec->blob)
 		return 0;

@@ -10,100 +10,11 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
-#define ROOM (64 * 1024)
 #define OUT (512 * 1024)
-#define CONTROL 512
-#define SCM_PIDFD_NUMBER 4
-
-struct reader {
-	struct sockets *s;
-	Sockets__Unix *rec;
-	int fd;
-	uint64_t seen; /* bytes peeked: the offset of the next message */
-	int all;       /* bytes in it, as SIOCINQ says: of all messages, but of the first datagram */
-	size_t allocated;
-	unsigned empty; /* messages without a byte */
-};
-
-static int set_offset(int fd, int offset)
-{
-	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) < 0 ? -errno : 0;
-}
-
-/* Whatever came into our process by the way goes; descriptors of the sender are refused. */
-static int take_control(struct msghdr *h, Sockets__Message *m)
-{
-	int r = h->msg_flags & MSG_CTRUNC ? -ENOTSUP : 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		const int *fds = (const int *)CMSG_DATA(c);
-		if (c->cmsg_level != SOL_SOCKET)
-			continue;
-		if (c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_PIDFD_NUMBER)
-			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++)
-				if (fds[i] >= 0)
-					close(fds[i]);
-		if (c->cmsg_type == SCM_RIGHTS)
-			r = -ENOTSUP;
-		if (c->cmsg_type == SCM_CREDENTIALS) {
-			struct ucred cred;
-			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
-			m->has_cred = true;
-			m->pid = (uint32_t)cred.pid;
-			m->uid = cred.uid;
-			m->gid = cred.gid;
-		}
-	}
-	return r;
-}
-
-static int make_room_for(struct sockets *s, size_t len)
-{
-	if (s->room >= len)
-		return 0;
-	free(s->buf);
-	s->buf = malloc(len);
-	s->room = s->buf ? len : 0;
-	return s->buf ? 0 : -ENOMEM;
-}
-
-/* 1: there was one, 0: no more. */
-static int peek_message(struct reader *q, Sockets__Message *m, struct sockaddr_un *from)
-{
-	char control[CONTROL] __attribute__((aligned(8)));
-
-	for (;;) {
-		struct iovec io = { q->s->buf, q->s->room };
-		struct msghdr h = { .msg_name = from, .msg_namelen = sizeof(*from), .msg_iov = &io,
-			.msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-		ssize_t n = recvmsg(q->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
-		int r;
-		if (n < 0)
-			return errno == EAGAIN || errno == ENOTCONN || errno == EINVAL ? 0 : -errno;
-		r = take_control(&h, m);
-		if (r < 0)
-			return r;
-		if ((size_t)n <= q->s->room) {
-			bool eof = !n && (q->rec->type == SOCK_STREAM || (q->rec->type == SOCK_SEQPACKET &&
-			                                                  q->rec->shutdown & 1));
-			m->length = (uint32_t)n;
-			m->from.len = h.msg_namelen > sizeof(sa_family_t) ? h.msg_namelen - sizeof(sa_family_t) : 0;
-			if (m->from.len && from->sun_path[0])
-				m->from.len = strnlen(from->sun_path, m->from.len);
-			return !eof;
-		}
-		r = make_room_for(q->s, (size_t)n);
-		if (r < 0)
-			return r;
-		r = set_offset(q->fd, (int)q->seen);
-		if (r < 0)
-			return r;
-	}
-}
 
 static bool same_source(const Sockets__Message *a, const Sockets__Message *b)
 {
-	return a->has_cred == b->has_cred && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+	return !a->n_objects && !b->n_objects && a->has_cred == b->has_cred && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
 }
 
 static int keep_message(struct reader *q, const Sockets__Message *m, const struct sockaddr_un *from)
@@ -123,11 +34,14 @@ static int keep_message(struct reader *q, const Sockets__Message *m, const struc
 			return -ENOMEM;
 		rec->queue = grown;
 	}
-	copy = malloc(sizeof(*copy) + m->from.len);
+	copy = malloc(sizeof(*copy) + m->n_objects * sizeof(*m->objects) + m->from.len);
 	if (!copy)
 		return -ENOMEM;
 	*copy = *m;
-	copy->from.data = (uint8_t *)(copy + 1);
+	copy->objects = (uint32_t *)(copy + 1);
+	if (m->n_objects)
+		memcpy(copy->objects, m->objects, m->n_objects * sizeof(*m->objects));
+	copy->from.data = (uint8_t *)(copy->objects + m->n_objects);
 	memcpy(copy->from.data, from->sun_path, m->from.len);
 	rec->queue[rec->n_queue++] = copy;
 	return 0;
@@ -193,10 +107,15 @@ static int read_one(struct reader *q, struct crcore_error *err)
 {
 	Sockets__Message m = SOCKETS__MESSAGE__INIT;
 	struct sockaddr_un from;
-	int r = peek_message(q, &m, &from);
+	int r = peek_next(q, &m, &from);
 
+	m.n_objects = q->nfds;
+	peek_drop(q);
 	if (r <= 0)
 		return r;
+	m.objects = (uint32_t *)(uintptr_t)flight_take(q->s, q->ino, (unsigned)m.n_objects);
+	if (m.n_objects && !m.objects)
+		return -EAGAIN;
 	if (q->rec->type == SOCK_STREAM)
 		m.from.len = 0;
 	q->seen += m.length;
@@ -215,53 +134,66 @@ static void put_offset_back(void *arg)
 	struct sockets *s = arg;
 
 	if (s->moved >= 0)
-		set_offset(s->moved, s->moved_offset);
+		peek_offset(s->moved, s->moved_offset);
 	close_fd(&s->moved);
+}
+
+int queue_begin(struct reader *q, struct crcore_error *err)
+{
+	int r = q->s->host->undo(q->s->ctx, put_offset_back, q->s, false, err);
+
+	if (r < 0)
+		return r;
+	q->s->moved_offset = q->rec->peek_offset;
+	q->s->moved = fcntl(q->fd, F_DUPFD_CLOEXEC, 0);
+	return q->s->moved < 0 ? -errno : peek_offset(q->fd, (int)q->seen);
+}
+
+int queue_end(struct reader *q)
+{
+	int r = peek_offset(q->fd, q->rec->peek_offset);
+
+	close_fd(&q->s->moved);
+	return r;
 }
 
 /* Most streams can be seen as a whole at once; the others message by message. */
 static int read_all(struct reader *q, struct crcore_error *err)
 {
-	bool whole = q->rec->type == SOCK_STREAM && q->rec->peek_offset < 0 && q->all <= ROOM;
+	bool whole = q->rec->type == SOCK_STREAM && q->rec->peek_offset < 0 && q->all <= QUEUE_ROOM &&
+	             !q->flying;
 	int r = 1, back;
 
 	if (whole && more(q))
 		r = read_one(q, err);
 	if (r <= 0 || (whole && !more(q)))
 		return r < 0 ? r : 0;
-	r = q->s->host->undo(q->s->ctx, put_offset_back, q->s, false, err);
+	r = queue_begin(q, err);
 	if (r < 0)
 		return r;
-	q->s->moved_offset = q->rec->peek_offset;
-	q->s->moved = fcntl(q->fd, F_DUPFD_CLOEXEC, 0);
-	r = q->s->moved < 0 ? -errno : set_offset(q->fd, (int)q->seen);
-	if (!r)
-		r = 1;
+	r = 1;
 	while (r > 0 && more(q))
 		r = read_one(q, err);
-	back = set_offset(q->fd, q->rec->peek_offset);
-	close_fd(&q->s->moved);
+	back = queue_end(q);
 	return r < 0 ? r : back;
 }
 
-int queue_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_error *err)
+int queue_save(struct sockets *s, const struct crcore_object *obj, Sockets__Unix *rec,
+               struct crcore_error *err)
 {
-	struct reader q = { .s = s, .rec = rec, .fd = fd };
+	int fd = obj->local_fd;
+	struct reader q = { .s = s, .rec = rec, .fd = fd, .ino = (uint32_t)obj->st.st_ino,
+		.flying = flight_count(obj) > 0 };
 	socklen_t len = sizeof(rec->peek_offset);
 	int r;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, &len) < 0 ||
 	    ioctl(fd, SIOCINQ, &q.all) < 0)
 		return crcore_fail(err, -errno, "cannot ask how much waits in it: %s", strerror(errno));
-	r = make_room_for(s, ROOM);
+	r = peek_room(s, QUEUE_ROOM);
 	rec->blob = s->blob_end;
 	if (!r)
 		r = read_all(&q, err);
-	if (r == -ENOTSUP) {
-		crcore_advise(err, "let the receiver take them before the dump");
-		return crcore_fail(err, r, "descriptors (SCM_RIGHTS) are in flight in it, which cannot be saved "
-		                   "yet");
-	}
 	if (q.empty) /* the kernel's doing: it remembers that they were peeked */
 		s->host->log(s->ctx, 1, "empty messages wait in a socket: if it is left running, a later dump "
 		             "will not see them");
@@ -279,43 +211,69 @@ void queue_free(Sockets__Unix *rec)
 
 /* -- restore ------------------------------------------------------------------------- */
 
-static ssize_t send_one(int fd, const void *buf, size_t len, const struct name *to,
-                        const struct ucred *cred)
+struct parcel { /* what goes with the bytes */
+	struct ucred cred;
+	bool has_cred;
+	int fds[MAX_FDS];
+	unsigned nfds;
+};
+
+static void put_control(struct msghdr *h, int type, const void *data, size_t len)
 {
-	char control[CMSG_SPACE(sizeof(*cred))] __attribute__((aligned(8))) = { 0 };
+	struct cmsghdr *c = (struct cmsghdr *)(void *)((char *)h->msg_control + h->msg_controllen);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), data, len);
+	h->msg_controllen += CMSG_SPACE(len);
+}
+
+static ssize_t send_one(int fd, const void *buf, size_t len, const struct name *to,
+                        const struct parcel *with)
+{
+	char control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(with->fds))]
+		__attribute__((aligned(8))) = { 0 };
 	struct iovec io = { (void *)(uintptr_t)buf, len };
 	struct sockaddr_un addr;
-	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1 };
+	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control };
 	ssize_t n;
 
 	if (to) {
 		h.msg_name = &addr;
 		h.msg_namelen = name_address(to->at, to->len, &addr);
 	}
-	if (cred) {
-		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_CREDENTIALS;
-		c->cmsg_len = CMSG_LEN(sizeof(*cred));
-		memcpy(CMSG_DATA(c), cred, sizeof(*cred));
-		h.msg_control = control;
-		h.msg_controllen = sizeof(control);
-	}
+	if (with->has_cred)
+		put_control(&h, SCM_CREDENTIALS, &with->cred, sizeof(with->cred));
+	if (with->nfds)
+		put_control(&h, SCM_RIGHTS, with->fds, with->nfds * sizeof(int));
 	n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
 
 static ssize_t send_as(struct sockets *s, int fd, const void *buf, size_t len, const struct name *to,
-                       const Sockets__Message *m)
+                       struct parcel *with)
 {
-	struct ucred cred = { (pid_t)m->pid, m->uid, m->gid };
-	ssize_t n = send_one(fd, buf, len, to, m->has_cred ? &cred : NULL);
+	ssize_t n = send_one(fd, buf, len, to, with);
 
-	if (n != -ESRCH && !(n == -EPERM && m->has_cred))
+	if (n != -ESRCH && !(n == -EPERM && with->has_cred))
 		return n;
 	s->lost_creds++; /* the sender is gone: nobody can speak in its name */
-	cred.pid = getpid();
-	return send_one(fd, buf, len, to, &cred);
+	with->cred.pid = getpid();
+	return send_one(fd, buf, len, to, with);
+}
+
+static int pack(struct sockets *s, const Sockets__Message *m, struct parcel *ret, struct crcore_error *err)
+{
+	ret->has_cred = m->has_cred;
+	ret->cred = (struct ucred){ (pid_t)m->pid, m->uid, m->gid };
+	for (ret->nfds = 0; ret->nfds < m->n_objects; ret->nfds++) {
+		int fd = s->host->need(s->ctx, m->objects[ret->nfds], err);
+		if (fd < 0)
+			return fd;
+		ret->fds[ret->nfds] = fd;
+	}
+	return 0;
 }
 
 int queue_send(struct sockets *s, const struct made *m, unsigned i, int fd, const struct name *to,
@@ -323,24 +281,29 @@ int queue_send(struct sockets *s, const struct made *m, unsigned i, int fd, cons
 {
 	const Sockets__Message *msg = m->rec->queue[i];
 	bool stream = m->rec->type == SOCK_STREAM;
-	size_t left = msg->length, room = stream && left > ROOM ? ROOM : left;
+	size_t left = msg->length, room = stream && left > QUEUE_ROOM ? QUEUE_ROOM : left;
 	cleanup_free char *buf = malloc(room ? room : 1);
-	int blob = s->host->blob(s->ctx, "unix", err);
+	int blob = s->host->blob(s->ctx, "unix", err), r;
+	struct parcel with;
 
 	if (blob < 0)
 		return blob;
 	if (!buf)
 		return crcore_fail(err, -ENOMEM, "out of memory");
+	r = pack(s, msg, &with, err);
+	if (r < 0)
+		return r;
 	do {
 		size_t want = left < room ? left : room;
 		ssize_t n = want ? pread(blob, buf, want, at) : 0;
 		if (n != (ssize_t)want)
 			return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
-		n = send_as(s, fd, buf, want, to, msg);
+		n = send_as(s, fd, buf, want, to, &with);
 		if (n == -EAGAIN)
 			crcore_advise(err, "raise /proc/sys/net/unix/max_dgram_qlen and net/core/wmem_max");
 		if (n < 0)
 			return crcore_fail(err, (int)n, "cannot send again what waited in it: %s", strerror((int)-n));
+		with.nfds = 0;
 		left -= (size_t)n;
 		at += n;
 	} while (left);

@@ -160,7 +160,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	rec.filter = filter;
 	rec.filter_locked = locked;
 	if (!r && k->state != SOCKETS__STATE__LISTENING)
-		r = queue_save(s, obj->local_fd, &rec, err);
+		r = queue_save(s, obj, &rec, err);
 	if (!r)
 		r = put(s, &rec, err);
 	queue_free(&rec);

@@ -39,6 +39,7 @@ static void sockets_close(void *state)
 		made_free(s->made[i]);
 	free(s->made);
 	free(s->refused);
+	flight_free(s);
 	free(s->known);
 	free(s->buf);
 	free(s->out);
@@ -80,22 +81,11 @@ static int value_of(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
 }
 
-/* Descriptors in flight in its queue, or in those that wait to be accepted. */
-static unsigned in_flight(const struct crcore_object *obj)
+static int check_unix(struct sockets *s, const struct crcore_object *obj, struct crcore_error *err)
 {
-	const char *line = strstr(obj->fdinfo, "scm_fds:");
+	int r = net_filter_check(obj->local_fd, err);
 
-	return line ? (unsigned)strtoul(line + 8, NULL, 10) : 0;
-}
-
-static int check_unix(const struct crcore_object *obj, struct crcore_error *err)
-{
-	if (in_flight(obj)) {
-		crcore_advise(err, "let the receiver take them before the dump");
-		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, which cannot "
-		                   "be saved yet", in_flight(obj));
-	}
-	return net_filter_check(obj->local_fd, err);
+	return !r && flight_count(obj) ? flight_note(s, obj, err) : r;
 }
 
 static void remember(struct sockets *s, ino_t ino)
@@ -114,7 +104,7 @@ static int sockets_claim(void *state, const struct crcore_object *obj, struct cr
 
 	if (!family)
 		return CRCORE_CLAIM_NONE;
-	r = family == AF_UNIX ? check_unix(obj, err)
+	r = family == AF_UNIX ? check_unix(state, obj, err)
 	                      : refuse_family(family, value_of(obj->local_fd, SO_TYPE), err);
 	if (r < 0) {
 		remember(state, obj->st.st_ino);

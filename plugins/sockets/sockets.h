@@ -8,6 +8,8 @@
  *   race.c     dump: refusals while the tree runs are looked at twice
  *   outside.c  dump: what becomes of a socket whose peer is outside the tree
  *   save.c     dump: records
+ *   peek.c     dump: one message after the other out of a queue
+ *   flight.c   dump: descriptors in flight
  *   queue.c    dump: what waits to be received; restore: sends it again
  *   options.c  both: options of SOL_SOCKET
  *   names.c    restore: binding to a name, and what is there already
@@ -101,6 +103,12 @@ struct usual {
 	char value[MAX_OPTIONS][MAX_VALUE];
 };
 
+/* Dump: descriptors in flight in one socket: which objects they are. */
+struct flight {
+	uint32_t ino, *ids;
+	unsigned n, taken;
+};
+
 struct sockets {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
@@ -108,6 +116,8 @@ struct sockets {
 
 	struct graph graph;
 	struct later later;
+	struct flight *flights;
+	unsigned nflights;
 	uint32_t *refused;   /* inodes that claim has refused: no peers outside */
 	unsigned nrefused;
 	struct known *known; /* sorted by inode */
@@ -122,6 +132,23 @@ struct sockets {
 	unsigned nmade;
 	bool built, late, done;
 	unsigned lost_creds;
+};
+
+/* Dump: a look into a queue. */
+#define QUEUE_ROOM (64 * 1024)
+#define MAX_FDS 253 /* of one message; the kernel has the same */
+struct reader {
+	struct sockets *s;
+	Sockets__Unix *rec;
+	int fd;
+	uint32_t ino;
+	uint64_t seen; /* bytes peeked: the offset of the next message */
+	int all;       /* bytes in it, as SIOCINQ says: of all messages, but of the first datagram */
+	bool flying;   /* there are descriptors among it */
+	size_t allocated;
+	unsigned empty; /* messages without a byte */
+	int fds[MAX_FDS]; /* what came with the last message: ours to close */
+	unsigned nfds;
 };
 
 static inline bool stream_like(uint32_t type) { return type == SOCK_STREAM || type == SOCK_SEQPACKET; }
@@ -154,8 +181,24 @@ enum outside outside_policy(const struct sockets *, const struct name *peer, con
 int sockets_save(void *state, struct crcore_error *);
 int sockets_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
+/* peek.c */
+int peek_next(struct reader *, Sockets__Message *, struct sockaddr_un *from); /* 1, 0: no more */
+void peek_drop(struct reader *); /* closes fds */
+int peek_offset(int fd, int offset);
+int peek_room(struct sockets *, size_t len);
+
+/* flight.c */
+unsigned flight_count(const struct crcore_object *);
+int flight_note(struct sockets *, const struct crcore_object *, struct crcore_error *);
+const uint32_t *flight_take(struct sockets *, uint32_t ino, unsigned n);
+void flight_free(struct sockets *);
+
 /* queue.c */
-int queue_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
+int queue_save(struct sockets *, const struct crcore_object *, Sockets__Unix *,
+               struct crcore_error *);
+/* Between these SO_PEEK_OFF is not the socket's own. */
+int queue_begin(struct reader *, struct crcore_error *);
+int queue_end(struct reader *);
 void queue_free(Sockets__Unix *);
 int queue_flush(struct sockets *, struct crcore_error *);
 /* Sends what waited in m: message i by fd. */

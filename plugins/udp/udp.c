@@ -90,10 +90,6 @@ static int udp_claim(void *state, const struct crcore_object *obj, struct crcore
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
-	}
 	if (netns_of(obj->local_fd) != u->netns) {
 		crcore_advise(err, "run crcore in the network namespace of the task");
 		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");

@@ -46,9 +46,7 @@ HOLDER = """
 import os, socket, struct, sys, time
 kind = sys.argv[1]
 a, b = socket.socketpair()
-if kind == "flight":
-    socket.send_fds(a, [b"x"], [0, 1])
-elif kind == "urgent":
+if kind == "urgent":
     a.send(b"!", socket.MSG_OOB)
 elif kind in ("listening", "early data"):
     a = socket.socket(socket.AF_UNIX)
@@ -75,7 +73,7 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 REFUSALS = {
-    "flight": "2 descriptors (SCM_RIGHTS) are in flight", "urgent": "out-of-band",
+    "urgent": "out-of-band",
     "early data": "nobody has accepted yet", "corked": "UDP_CORK",
     "netlink": "messages of the kernel wait", "packet": "packet sockets",
 }
