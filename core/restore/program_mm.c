@@ -115,5 +115,10 @@ int mm_map_build(struct stub *s, struct crcore_error *err)
 	     DATA(prog_data(s->p, &map, sizeof(map))), IMM(sizeof(map)), IMM(0));
 	if (mm->exe)
 		CALL(s->p, "close executable", SYS_close, EXPECT_EQUAL, 0, IMM(number));
+	/* Before there are threads: else each waits for a grace period of the kernel. */
+	for (unsigned bit = 0; bit < 32; bit++)
+		if (mm->membarrier >> bit & 1)
+			CALL(s->p, "register for membarrier", SYS_membarrier, EXPECT_EQUAL, 0,
+			     IMM(1U << bit), IMM(0), IMM(0));
 	return 0;
 }

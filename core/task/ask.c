@@ -16,6 +16,7 @@
 #include "core/task/task.h"
 #include "core/util/util.h"
 
+#define MEMBARRIER_GET_REGISTRATIONS (1 << 9)
 #define NSIGNALS 64
 #define NLIMITS 16
 #define NITIMERS 3
@@ -33,7 +34,7 @@ struct asked {          /* of a thread */
 struct asked_process {
 	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
 	uint32_t untold;       /* of a stopped task: reference in its parent's program */
-	uint32_t dumpable, brk, overruns;                     /* operations */
+	uint32_t dumpable, brk, overruns, membarrier;         /* operations */
 };
 
 static int no_memory(struct crcore_error *err)
@@ -96,6 +97,8 @@ static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *
 	     DATA(a->subreaper));
 	a->dumpable = CALL(p, "ask dumpable", SYS_prctl, EXPECT_OK, 0, IMM(PR_GET_DUMPABLE));
 	a->brk = CALL(p, "ask brk", SYS_brk, EXPECT_OK, 0, IMM(0));
+	a->membarrier = CALL(p, "ask membarrier registrations", SYS_membarrier, EXPECT_ANY, 0,
+	                     IMM(MEMBARRIER_GET_REGISTRATIONS), IMM(0), IMM(0));
 	ask_timers(p, rec, a);
 }
 
@@ -268,6 +271,8 @@ int task_answers(struct task *t, struct crcore_error *err)
 	if (t->mm->task == t) {
 		t->mm->rec->dumpable = (uint32_t)prog_result(p, a->dumpable);
 		t->mm->rec->brk = (uint64_t)prog_result(p, a->brk);
+		int64_t registered = prog_result(p, a->membarrier); /* a kernel may not tell */
+		t->mm->rec->membarrier = registered > 0 ? (uint32_t)registered : 0;
 		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
 	}
 	answer_timers(t->rec, p, a);

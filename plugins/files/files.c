@@ -163,5 +163,6 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.check = files_check,
 	.create = files_create,
 	.emit = files_emit,
+	.settle = files_settle,
 	.release = files_release,
 };

@@ -143,6 +143,7 @@ int files_release(void *state, struct crcore_error *);
 int ghost_check(struct files *, struct ghost *, struct crcore_error *);
 /* A descriptor of the ghost, opened with these flags; the first call makes the file. */
 int ghost_open(struct files *, struct ghost *, uint32_t flags, struct crcore_error *);
+int files_settle(void *state, struct crcore_error *);
 struct ghost *ghost_find(const struct files *, uint32_t id);
 void ghost_free(struct ghost *);
 

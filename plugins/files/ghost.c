@@ -134,6 +134,19 @@ static int fill(struct files *f, int out, const Files__Ghost *rec, struct crcore
 	return r < 0 ? crcore_fail(err, r, "cannot write its contents back: %s", strerror(-r)) : 0;
 }
 
+static int seal(int fd, const Files__Ghost *rec, struct crcore_error *err)
+{
+	if (rec->seals && fcntl(fd, F_ADD_SEALS, (int)rec->seals) < 0)
+		return crcore_fail(err, -errno, "cannot seal it: %s", strerror(errno));
+	return 0;
+}
+
+/* A seal against future writers keeps those that were there: when all is mapped. */
+static bool is_sealed_late(const Files__Ghost *rec)
+{
+	return rec->seals & F_SEAL_FUTURE_WRITE;
+}
+
 /* Owner, mode, times, seals: through a descriptor, in the order in which they stick. */
 static int dress(int fd, const Files__Ghost *rec, struct crcore_error *err)
 {
@@ -148,9 +161,25 @@ static int dress(int fd, const Files__Ghost *rec, struct crcore_error *err)
 		return crcore_fail(err, -errno, "cannot give it its mode: %s", strerror(errno));
 	if (futimens(fd, times) < 0)
 		return crcore_fail(err, -errno, "cannot give it its times: %s", strerror(errno));
-	if (rec->memfd && rec->seals && fcntl(fd, F_ADD_SEALS, (int)rec->seals) < 0)
-		return crcore_fail(err, -errno, "cannot seal it: %s", strerror(errno));
-	return 0;
+	return rec->memfd && !is_sealed_late(rec) ? seal(fd, rec, err) : 0;
+}
+
+int files_settle(void *state, struct crcore_error *err)
+{
+	struct files *f = state;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < f->nghosts; i++) {
+		const struct ghost *g = f->ghosts[i];
+		if (g->fd < 0 || !g->rec->memfd || !is_sealed_late(g->rec))
+			continue;
+		cleanup_close int fd = files_reopen(g->fd, O_RDWR);
+		r = fd < 0 ? crcore_fail(err, fd, "cannot open it again: %s", strerror(-fd)) :
+		    seal(fd, g->rec, err);
+		if (r < 0)
+			crcore_fail_at(err, -1, -1, "/memfd:%s", g->rec->path);
+	}
+	return r;
 }
 
 /* -- the file ---------------------------------------------------------------------- */
