@@ -91,6 +91,24 @@ static bool is_installed(const char *plugin)
 	return yes;
 }
 
+/* Flags that take a value for a plugin may come from the environment: --ghost-limit is
+ * CRCORE_GHOST_LIMIT. What is written on the command line speaks after it. */
+static int set_from_environment(struct policy *p, const struct flag *f, struct crcore_error *err)
+{
+	char name[64] = "CRCORE_";
+	size_t at = strlen(name);
+
+	for (const char *c = f->name; *c && at < sizeof(name) - 1; c++)
+		name[at++] = *c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+	const char *value = secure_getenv(name);
+	if (!value || !*value || !policy_plugin_node(p, f->plugin))
+		return 0;
+	int r = policy_set(p, f->plugin, f->option, value, f->append, name, err);
+	if (r < 0)
+		crcore_fail_at(err, -1, -1, "environment variable %s", name);
+	return r;
+}
+
 static int set_option(struct policy *p, const struct given *g, struct crcore_error *err)
 {
 	const struct flag *f = g->flag;
@@ -128,6 +146,9 @@ int args_policy(struct args *a, struct crcore_error *err)
 	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++)
 		if (is_flag(&a->given[i], "plugins"))
 			r = policy_set_plugins(p, a->given[i].value, err);
+	for (const struct flag *f = flags; r >= 0 && f->name; f++)
+		if (f->plugin && f->option && f->metavar && f->verbs & a->verb->bit)
+			r = set_from_environment(p, f, err);
 	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++) {
 		r = set_option(p, &a->given[i], err);
 		if (r < 0)

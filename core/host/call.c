@@ -43,6 +43,7 @@ struct call {
 	struct call *outer;           /* of another plugin, on behalf of which this one runs */
 	struct limit *limit;
 	volatile uint64_t deadline;
+	uint64_t allowed;             /* ns */
 	volatile sig_atomic_t services; /* how many services of the host it is in */
 	volatile sig_atomic_t looks;
 	volatile sig_atomic_t expired;  /* leave at the end of the service */
@@ -108,6 +109,15 @@ void service_leave(void)
 	c->services = c->services - 1;
 	if (!c->services && c->expired)
 		siglongjmp(c->leave, 1);
+}
+
+void service_alive(void)
+{
+	struct call *c = current;
+	uint64_t now = now_ns();
+
+	if (c && !c->expired && now < c->deadline)
+		c->deadline = now + c->allowed;
 }
 
 /* Narrows a range of one address to the segment that it lies in. */
@@ -283,7 +293,8 @@ int limit_call(struct crcore_ctx *ctx, enum stage stage, int (*fn)(struct crcore
 	struct crcore_error mine = CRCORE_ERROR_INIT;
 	const unsigned depth = l->depth;
 	const uint64_t began = now_ns();
-	struct call c = { .outer = current, .limit = l, .deadline = began + (uint64_t)ctx->time_limit };
+	struct call c = { .outer = current, .limit = l, .allowed = (uint64_t)ctx->time_limit,
+	                  .deadline = began + (uint64_t)ctx->time_limit };
 
 	if (sigsetjmp(c.leave, 0)) {
 		sigset_t set;

@@ -37,6 +37,7 @@ int limit_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, v
 /* Around what the core does on behalf of a hook: the hook is not left there. */
 void service_enter(void);
 void service_leave(void);
+void service_alive(void); /* the hook gets its full time again */
 
 /* -- services.c: the table that plugins are given -- */
 extern const struct crcore_host host_table;

@@ -130,6 +130,11 @@ static void service_pointer(struct crcore_program *p, uint32_t at, uint64_t at_o
 	service_leave();
 }
 
+static void service_still_alive(struct crcore_ctx *ctx)
+{
+	service_alive();
+}
+
 static int service_need(struct crcore_ctx *ctx, uint32_t id, struct crcore_error *err)
 {
 	const struct host_services *s = &ctx->host->services;
@@ -234,6 +239,7 @@ const struct crcore_host host_table = {
 	.need = service_need,
 	.fetch = service_fetch,
 	.pointer = service_pointer,
+	.alive = service_still_alive,
 	.will = service_will,
 	.leave = service_leaves,
 	.save_contents = service_save_contents,

@@ -253,6 +253,9 @@ struct crcore_host {
 	 * others. A wrong reference makes the program be refused, as with call(). */
 	void (*pointer)(struct crcore_program *, uint32_t at, uint64_t at_offset, uint32_t to,
 	                uint64_t to_offset);
+	/* The time limit of the hook begins anew. For hooks that move bulk data: call
+	 * it whenever some more has been moved, and only then. */
+	void (*alive)(struct crcore_ctx *);
 	/* A last will: should crcore be killed so that nothing can take back what it did
 	 * (SIGKILL of the process that runs the hooks), text is written to the file at
 	 * path; text NULL: the empty directory there is removed. A process of its own

@@ -99,7 +99,7 @@ int ghost_check(struct files *f, struct ghost *g, struct crcore_error *err)
 
 /* -- contents -------------------------------------------------------------------- */
 
-static int fill_extent(int out, int blob, const Files__Extent *e, char *buf)
+static int fill_extent(const struct files *f, int out, int blob, const Files__Extent *e, char *buf)
 {
 	for (uint64_t done = 0; done < e->length;) {
 		size_t want = e->length - done < CHUNK ? (size_t)(e->length - done) : CHUNK;
@@ -114,6 +114,8 @@ static int fill_extent(int out, int blob, const Files__Extent *e, char *buf)
 			at += w;
 		}
 		done += (uint64_t)n;
+		if (CRCORE_HAS(f->host, alive))
+			f->host->alive(f->ctx);
 	}
 	return 0;
 }
@@ -130,7 +132,7 @@ static int fill(struct files *f, int out, const Files__Ghost *rec, struct crcore
 	if (ftruncate(out, (off_t)rec->size) < 0)
 		r = -errno;
 	for (size_t i = 0; !r && i < rec->n_extents; i++)
-		r = fill_extent(out, blob, rec->extents[i], buf);
+		r = fill_extent(f, out, blob, rec->extents[i], buf);
 	return r < 0 ? crcore_fail(err, r, "cannot write its contents back: %s", strerror(-r)) : 0;
 }
 

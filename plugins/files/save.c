@@ -54,6 +54,8 @@ static int copy_run(struct files *f, int in, int blob, char *buf, uint64_t pos, 
 		}
 		pos += (uint64_t)n;
 		f->blob_end += (uint64_t)n;
+		if (CRCORE_HAS(f->host, alive))
+			f->host->alive(f->ctx);
 	}
 	return 0;
 }

@@ -37,6 +37,8 @@ def main(crcore_path, program):
     expect("policy", crcore.must("policy", log=False), "plugins", "files")
     expect("policy", crcore.must("policy", "--ghost-limit", "3MiB", log=False), "3MiB",
            "--ghost-limit")
+    expect("policy", crcore.must("policy", env={"CRCORE_GHOST_LIMIT": "5MiB"}, log=False), "5MiB",
+           "CRCORE_GHOST_LIMIT")
     json.loads(crcore.must("policy", "--json", log=False))
     expect("help", crcore.must("help", log=False), "dump", "restore")
     for verb in ("dump", "restore", "check", "show", "exec", "plugins", "policy"):

@@ -131,6 +131,39 @@ def kinds_are_run(root):
             yield f"{name}: not in tests/kinds/meson.build, so it never runs"
 
 
+def test_exists(root, name):
+    if name.startswith("e2e-"):
+        paths = [f"tests/e2e/{name[4:].replace('-', '_')}.py"]
+    elif name.startswith("unit-"):
+        paths = [f"tests/unit/{name}.c"]
+    else:
+        paths = [f"tests/kinds/{name}.c"]
+    return all(os.path.isfile(os.path.join(root, x)) for x in paths)
+
+
+def descriptors_are_tested(root):
+    """Every row of docs/descriptors.md names tests that exist; every test of a kind that it
+    is about has a row."""
+    name = "docs/descriptors.md"
+    named = set()
+    for number, line in enumerate(text(root, name).splitlines(), 1):
+        if not line.startswith("| ") or line.startswith(("| what ", "| ---")):
+            continue
+        cells = [x.strip() for x in re.split(r"(?<!\\)\|", line)[1:-1]]
+        tests = re.findall(r"`([\w-]+)`", cells[-1])
+        if len(cells) != 4 or not tests:
+            yield f"{name}:{number}: no test in the last of four cells"
+        named.update(tests)
+        for test in tests:
+            if not test_exists(root, test):
+                yield f"{name}:{number}: there is no test {test}"
+    for path in files(root, "tests/kinds"):
+        stem, ext = os.path.splitext(os.path.basename(path))
+        if ext == ".c" and stem.split("-")[0] in ("files", "pipes", "events", "ttys", "seccomp") and \
+                stem != "seccomp" and stem not in named:
+            yield f"{name}: has no row for {stem}"
+
+
 def plugin_symbols(_root, *plugins):
     """A plugin exports one symbol; a sanitizer adds its own."""
     own = re.compile(r"^(_init|_fini|_+(asan|odr_asan|ubsan|sanitizer|start|stop)_?\w*)"
@@ -148,7 +181,7 @@ def plugin_symbols(_root, *plugins):
 
 CHECKS = {f.__name__.replace("_", "-"): f for f in (
     core_names_no_kind, licenses, interpreter_size, file_length, unfinished, white_space,
-    plugin_includes, kinds_are_run, plugin_symbols)}
+    plugin_includes, kinds_are_run, descriptors_are_tested, plugin_symbols)}
 
 
 def main():
