@@ -91,8 +91,8 @@ static bool is_installed(const char *plugin)
 	return yes;
 }
 
-/* Flags that take a value for a plugin may come from the environment: --ghost-limit is
- * CRCORE_GHOST_LIMIT. What is written on the command line speaks after it. */
+/* Flags that take a value for a plugin may come from the environment: --tmp-file is
+ * CRCORE_TMP_FILE. What is written on the command line speaks after it. */
 static int set_from_environment(struct policy *p, const struct flag *f, struct crcore_error *err)
 {
 	char name[64] = "CRCORE_";
