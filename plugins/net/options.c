@@ -69,6 +69,7 @@ static const struct known {
 	{ IP, 2, NET_EARLY, "IP_TTL" },
 	{ IP, 3, NET_EARLY, "IP_HDRINCL" },
 	{ IP, 4, NET_EARLY, "IP_OPTIONS" },
+	{ IP, 5, NET_EARLY, "IP_ROUTER_ALERT" },
 	{ IP, 6, NET_EARLY, "IP_RECVOPTS" },
 	{ IP, 7, NET_EARLY, "IP_RETOPTS" },
 	{ IP, 8, NET_EARLY, "IP_PKTINFO" },
@@ -92,7 +93,10 @@ static const struct known {
 	{ IP, 49, NET_EARLY, "IP_MULTICAST_ALL" },
 	{ IP, 50, NET_EARLY, "IP_UNICAST_IF" },
 	{ IP, 51, NET_EARLY, "IP_LOCAL_PORT_RANGE" },
+	{ IPV6, 2, NET_EARLY, "IPV6_2292PKTINFO" },
 	{ IPV6, 3, NET_EARLY, "IPV6_2292HOPOPTS" },
+	{ IPV6, 4, NET_EARLY, "IPV6_2292DSTOPTS" },
+	{ IPV6, 5, NET_EARLY, "IPV6_2292RTHDR" },
 	{ IPV6, 7, NET_EARLY, "IPV6_CHECKSUM" },
 	{ IPV6, 8, NET_EARLY, "IPV6_2292HOPLIMIT" },
 	{ IPV6, 11, NET_EARLY, "IPV6_FLOWINFO" },
@@ -218,10 +222,11 @@ static bool get(int fd, const struct known *k, struct net_value *ret)
 	return true;
 }
 
-/* Some can be read from sockets of all sorts, and set only for some. */
+/* Some can be read from sockets of all sorts, and set only for some. ENOBUFS: IP_ROUTER_ALERT
+ * cannot be taken away where it is not. */
 static bool settable(int fd, const struct known *k, const struct net_value *v)
 {
-	return setsockopt(fd, k->level, k->number, v->data, v->len) == 0;
+	return setsockopt(fd, k->level, k->number, v->data, v->len) == 0 || errno == ENOBUFS;
 }
 
 /* Values of a new socket; the levels that do not concern it are left out. */

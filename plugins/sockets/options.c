@@ -125,6 +125,6 @@ int options_set(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 	if (rec->peek_offset >= 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, sizeof(rec->peek_offset)) < 0)
 		return crcore_fail(err, -errno, "cannot set SO_PEEK_OFF: %s", strerror(errno));
-	r = rec->n_filter ? net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked) : 0;
+	r = rec->n_filter || rec->filter_locked ? net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked) : 0;
 	return r < 0 ? crcore_fail(err, r, "cannot attach its filter: %s", strerror(-r)) : 0;
 }
