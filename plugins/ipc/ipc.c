@@ -18,6 +18,7 @@ static int ipc_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	s->scope = (enum scope)host->option(ctx, "scope")->i;
 	s->shared = (enum shared)host->option(ctx, "shared")->i;
 	s->existing = (enum existing)host->option(ctx, "existing")->i;
+	s->posix_leave = host->option(ctx, "posix-memory")->i == 1;
 	s->notify_zero = host->option(ctx, "notify")->i == 1;
 	s->include = host->option(ctx, "include")->list;
 	*ret_state = s;
@@ -55,6 +56,7 @@ static void ipc_close(void *state)
 		ipc__undo__free_unpacked(s->undos[i], NULL);
 	undo_free(s);
 	queue_free(s);
+	memory_free(s);
 	limit_free(s);
 	free(s->shm);
 	free(s->attach);
@@ -69,11 +71,25 @@ static void ipc_close(void *state)
 
 static int ipc_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return queue_is(obj) ? queue_claim(state, obj, err) : shm_claim(state, obj, err);
+	if (queue_is(obj))
+		return queue_claim(state, obj, err);
+	return memory_is(state, obj) ? CRCORE_CLAIM_EXACT : shm_claim(state, obj, err);
+}
+
+/* What claim() has found, by what is there of it in later stages. */
+static bool is_memory(const struct crcore_object *obj)
+{
+	return !strncmp(obj->link, MEMORY_FOLDER "/", sizeof(MEMORY_FOLDER));
 }
 
 static int ipc_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
+	struct ipc *s = state;
+
+	if (obj == s->host->object(s->ctx, 0)) /* another look at the tree */
+		memory_forget_users(s);
+	if (is_memory(obj))
+		return memory_review(s, obj, err);
 	return obj->class_ == CRCORE_DESCRIPTION ? queue_review(state, obj, err) :
 	                                           shm_review(state, obj, err);
 }
@@ -86,6 +102,8 @@ static int ipc_hold(void *state, struct crcore_error *err)
 
 static int ipc_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
+	if (is_memory(obj))
+		return memory_save_object(state, obj, err);
 	return obj->class_ == CRCORE_DESCRIPTION ? queue_save_object(state, obj, err) :
 	                                           shm_save_object(state, obj, err);
 }
@@ -105,8 +123,10 @@ static int ipc_save(void *state, struct crcore_error *err)
 
 static int ipc_create(void *state, uint32_t id, struct crcore_error *err)
 {
-	int fd = queue_create(state, id, err);
+	int fd = memory_create(state, id);
 
+	if (fd == -ENOENT)
+		fd = queue_create(state, id, err);
 	return fd == -ENOENT ? shm_create(state, id, err) : fd;
 }
 
@@ -114,7 +134,7 @@ static int ipc_map(void *state, uint32_t id, const struct crcore_mapping *const 
                    uint64_t scratch, uint64_t scratch_len, struct crcore_program *p,
                    struct crcore_error *err)
 {
-	return shm_map(state, id, v, n, scratch, scratch_len, p, err);
+	return memory_has(state, id) ? 0 : shm_map(state, id, v, n, scratch, scratch_len, p, err);
 }
 
 static int ipc_emit(void *state, const struct crcore_task *task, uint32_t phase,
@@ -138,6 +158,8 @@ static int ipc_settle(void *state, struct crcore_error *err)
 	if (r == 0)
 		r = undo_settle(s, err);
 	queue_settle(s);
+	if (r == 0)
+		r = memory_settle(s, err);
 	return r < 0 ? r : limit_set(s, true, err);
 }
 
@@ -145,6 +167,7 @@ static const char *const scope_choices[] = { "auto", "used", "all", NULL };
 static const char *const shared_choices[] = { "refuse", "keep", NULL };
 static const char *const existing_choices[] = { "replace", "refuse", NULL };
 
+static const char *const posix_choices[] = { "save", "leave", NULL };
 static const char *const notify_choices[] = { "refuse", "zero", NULL };
 
 static const struct crcore_option options[] = {
@@ -158,6 +181,9 @@ static const struct crcore_option options[] = {
 	{ .name = "existing", .type = CRCORE_CHOICE, .default_value = "replace",
 	  .choices = existing_choices,
 	  .help = "restore: an object that the tree left behind, and nobody uses" },
+	{ .name = "posix-memory", .type = CRCORE_CHOICE, .default_value = "save", .choices = posix_choices,
+	  .help = "POSIX shared memory and named semaphores: save the contents, or leave the files "
+	          "below /dev/shm to the plugin files" },
 	{ .name = "notify", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = notify_choices,
 	  .help = "a process that is to be told of a POSIX message by a signal, whose value is not "
 	          "known: refuse, or zero" },
@@ -169,7 +195,7 @@ static const struct crcore_field message_fields[] = {
 	{ 0 },
 };
 static const struct crcore_field queue_fields[] = {
-	{ 2, CRCORE_PATH, "name" },
+	{ 2, CRCORE_PATH, "path" },
 	{ 0 },
 };
 static const struct crcore_field queue_message_fields[] = {
@@ -186,6 +212,8 @@ static const struct crcore_section sections[] = {
 	{ .name = "queue", .version = 1, .fields = queue_fields },
 	{ .name = "open", .version = 1 },
 	{ .name = "queue-message", .version = 1, .fields = queue_message_fields },
+	{ .name = "memory", .version = 1, .fields = queue_fields },
+	{ .name = "memory-use", .version = 1 },
 	{ .name = "limit", .version = 1 },
 	{ .name = NULL },
 };
@@ -200,11 +228,12 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,
 	.name = "ipc",
 	.version = "1",
-	.summary = "System V shared memory, semaphores and message queues; POSIX message queues",
+	.summary = "shared memory, semaphores and message queues of System V and POSIX",
 	.options = options,
 	.sections = sections,
 	.needs = needs,
-	.claims = "System V shared memory that is attached, POSIX message queues (exact)",
+	.claims = "System V shared memory that is attached, POSIX message queues, files below "
+	          MEMORY_FOLDER " (exact)",
 	.open = ipc_open,
 	.close = ipc_close,
 	.observe = ipc_observe,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The plugin "ipc": System V shared memory, semaphores and message queues, and
- * POSIX message queues.
+ * those of POSIX.
  *
  *   ipc.c       the plugin: options, sections, hooks
  *   list.c      what there is in the IPC namespace
@@ -10,6 +10,7 @@
  *   sem.c       semaphores;  undo.c, redo.c: what a process will undo at its end
  *   msg.c       message queues of System V
  *   queue.c     POSIX message queues: dump;  open.c: restore
+ *   posix.c     POSIX shared memory and semaphores: dump;  remake.c: restore
  *   limit.c     limits of a namespace
  *   load.c      restore: records, and what is in their way
  *   make.c      restore: objects under their old ids, made by whom they were made
@@ -42,6 +43,7 @@
 #ifndef SHM_LOCKED
 #define SHM_LOCKED 02000
 #endif
+#define MEMORY_FOLDER "/dev/shm"
 #define PAGE 4096ULL
 #define LARGEFILE 0100000 /* O_LARGEFILE, which is 0 for programs: set by open(2), not by mq_open(3) */
 
@@ -85,6 +87,12 @@ struct queue {
 	char spare[40];    /* a name for one that has none, if its old one is taken */
 };
 struct open { Ipc__Open *rec; int fd; }; /* a description of a queue */
+struct memory {
+	Ipc__Memory *rec;
+	int fd;
+	char made[PATH_MAX]; /* its name, as long as a failure must remove it */
+};
+struct memory_use { Ipc__MemoryUse *rec; int fd; };
 struct limit { Ipc__Limit *rec; char *before; bool late; };
 
 struct ipc {
@@ -94,6 +102,7 @@ struct ipc {
 	enum shared shared;
 	enum existing existing;
 	const char *const *include;
+	bool posix_leave;         /* POSIX shared memory is somebody else's */
 	bool notify_zero;         /* the unknown value of a notification is 0 */
 
 	/* dump */
@@ -103,6 +112,8 @@ struct ipc {
 	struct undo_set *sets; unsigned nsets;
 	struct drained **drained; unsigned ndrained; /* POSIX queues */
 	ino_t *saved; unsigned nsaved;               /* the same: the number is the place + 1 */
+	struct memory_saved *memory_saved; unsigned nmemory_saved;
+	struct user *users; unsigned nusers;         /* of files below MEMORY_FOLDER, not of the tree */
 
 	/* restore */
 	struct shm **shm; unsigned nshm;
@@ -112,6 +123,8 @@ struct ipc {
 	Ipc__Undo **undos; unsigned nundos;
 	struct queue **queue; unsigned nqueue;
 	struct open *open; unsigned nopen;
+	struct memory **memory; unsigned nmemory;
+	struct memory_use *uses; unsigned nuses;
 	struct limit *limit; unsigned nlimit;
 };
 
@@ -177,6 +190,7 @@ int msg_save(struct ipc *, struct crcore_error *);
 int msg_make(struct ipc *, struct msg *, struct crcore_error *);
 
 /* queue.c */
+int ipc_find_fd(pid_t, const struct stat *); /* a number that leads to the file, or -1 */
 bool queue_is(const struct crcore_object *);
 int queue_claim(struct ipc *, const struct crcore_object *, struct crcore_error *);
 int queue_review(struct ipc *, const struct crcore_object *, struct crcore_error *);
@@ -197,6 +211,25 @@ int queue_create(struct ipc *, uint32_t object, struct crcore_error *); /* -ENOE
 void queue_emit(struct ipc *, const struct crcore_task *, struct crcore_program *);
 void queue_settle(struct ipc *);
 void queue_forget(struct ipc *);
+
+/* posix.c; memory_is: is it such a file, which this plugin keeps? */
+bool memory_is(const struct ipc *, const struct crcore_object *);
+int memory_review(struct ipc *, const struct crcore_object *, struct crcore_error *);
+int memory_save_object(struct ipc *, const struct crcore_object *, struct crcore_error *);
+/* A process outside the tree that uses the file; 0: none; all are looked at once. */
+pid_t memory_used_by(struct ipc *, const struct stat *);
+void memory_forget_users(struct ipc *);
+
+/* remake.c */
+int memory_load(struct ipc *, const void *, size_t, struct crcore_error *);
+int memory_load_use(struct ipc *, const void *, size_t, struct crcore_error *);
+int memory_check(struct ipc *, struct crcore_error *);
+int memory_make(struct ipc *, struct crcore_error *);
+void memory_unmake(struct ipc *);
+bool memory_has(const struct ipc *, uint32_t object);
+int memory_create(struct ipc *, uint32_t object); /* -ENOENT: none of ours */
+int memory_settle(struct ipc *, struct crcore_error *);
+void memory_free(struct ipc *);
 
 /* limit.c */
 int limit_save(struct ipc *, struct crcore_error *);

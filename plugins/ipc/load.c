@@ -167,6 +167,7 @@ int ipc_load_record(void *state, const char *section, uint32_t version, const vo
 		{ "message", load_message }, { "undo", load_undo }, { "limit", load_limit },
 		{ "queue", queue_load }, { "open", queue_load_open },
 		{ "queue-message", queue_load_message },
+		{ "memory", memory_load }, { "memory-use", memory_load_use },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -270,6 +271,8 @@ int ipc_check(void *state, struct crcore_error *err)
 		r = check_all(s, err);
 	if (r == 0)
 		r = queue_check(s, err);
+	if (r == 0)
+		r = memory_check(s, err);
 	return r < 0 || (r = undo_check(s, err)) < 0 ? r : check_forced(s, err);
 }
 
@@ -286,6 +289,7 @@ static void unmake(void *arg)
 	for (unsigned i = 0; i < s->nmsg; i++)
 		item_remove(&s->msg[i]->item);
 	queue_unmake(s);
+	memory_unmake(s);
 }
 
 /* check() has said that whatever has the id is a leftover. */
@@ -314,7 +318,7 @@ int ipc_prepare(void *state, struct crcore_error *err)
 	struct ipc *s = state;
 	int r = limit_set(s, false, err);
 
-	if (r < 0 || !(s->nshm + s->nsem + s->nmsg + s->nqueue))
+	if (r < 0 || !(s->nshm + s->nsem + s->nmsg + s->nqueue + s->nmemory))
 		return r;
 	if ((r = s->host->undo(s->ctx, unmake, s, false, err)) < 0)
 		return r;
@@ -327,5 +331,7 @@ int ipc_prepare(void *state, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < s->nmsg; i++)
 		if (!s->msg[i]->rec->perm->kept)
 			r = msg_make(s, s->msg[i], err);
-	return r < 0 ? r : queue_make(s, err);
+	if (r == 0)
+		r = queue_make(s, err);
+	return r < 0 ? r : memory_make(s, err);
 }

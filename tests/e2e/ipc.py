@@ -30,6 +30,22 @@ with open("result.new", "w") as f:
 os.rename("result.new", "result")
 libc.shmctl(shm, 0, None), libc.semctl(sem, 0, 0), libc.msgctl(msg, 0, None)
 """
+POSIX = """
+import mmap, os, time
+fd = os.open("/dev/shm/crcore-x", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+os.ftruncate(fd, 4096)
+m = mmap.mmap(fd, 4096)
+m[:3] = b"old"
+open("ready", "w").write("yes")
+while not os.path.exists("go"):
+    if os.path.exists("change"):
+        m[:3] = b"new"
+    time.sleep(0.01)
+with open("result.new", "w") as f:
+    f.write(m[:3].decode())
+os.rename("result.new", "result")
+os.unlink("/dev/shm/crcore-x")
+"""
 OUTSIDE = """
 import ctypes, sys, time
 libc = ctypes.CDLL(None)
@@ -43,15 +59,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Holder:
-    def __init__(self, crcore_path, name):
+    def __init__(self, crcore_path, name, program=HOLDER):
         self.top = os.path.join(crtest.scratch(), name)
         self.work = os.path.join(self.top, "work")
         os.makedirs(self.work)
         self.image = os.path.join(self.top, "image")
         self.crcore = crtest.Crcore(crcore_path, self.top)
-        self.target = crtest.Target([jobs.python(), "-c", HOLDER], self.work, cwd=self.work)
+        self.target = crtest.Target([jobs.python(), "-c", program], self.work, cwd=self.work)
         ready = crtest.wait_for("the holder", crtest.LIMIT, lambda: self.target.read("ready"))
-        self.shm, self.sem, self.msg = map(int, ready.split())
+        if program == HOLDER:
+            self.shm, self.sem, self.msg = map(int, ready.split())
 
     def refused(self, text, *args):
         rc, _, err = self.crcore.run(*args)
@@ -121,6 +138,38 @@ def shared(crcore_path):
     print("shared with others: refused, kept", flush=True)
 
 
+def posix_memory(crcore_path):
+    """What is in shared memory is as it was at the dump, also if it has changed since."""
+    path = "/dev/shm/crcore-x"
+    h = Holder(crcore_path, "posix", POSIX)
+
+    def contents():
+        with open(path, "rb") as f:
+            return f.read(3)
+
+    h.crcore.dump(h.target.pid, h.image, "-R")
+    change = os.path.join(h.work, "change")
+    open(change, "w").close()
+    crtest.wait_for("the change", crtest.LIMIT, lambda: contents() == b"new")
+    h.target.proc.kill()
+    h.target.wait()
+    os.unlink(change)
+    with open(path, "rb"):
+        err = h.refused("uses it", "restore", "-d", "-D", h.image)
+        if f"process {os.getpid()}" not in err:
+            raise Failure(f"by whom? {err}")
+    h.refused("not complete in time", "restore", "-d", "-D", h.image, "--set", "restore.timeout=1ns")
+    if contents() != b"new" or os.listdir("/dev/shm") != ["crcore-x"]:
+        raise Failure(f"a failed restore changed something: {os.listdir('/dev/shm')}")
+    h.crcore.restore_detached(h.image)
+    if contents() != b"old":
+        raise Failure("under its name there is something else")
+    h.end("old")
+    if os.listdir("/dev/shm"):
+        raise Failure(f"left: {os.listdir('/dev/shm')}")
+    print("shared memory with a name: as at the dump; after a failure: as before", flush=True)
+
+
 def limits(crcore_path):
     h = Holder(crcore_path, "limits")
 
@@ -170,6 +219,7 @@ def large(crcore_path):
 def test(crcore_path):
     failures(crcore_path)
     shared(crcore_path)
+    posix_memory(crcore_path)
     limits(crcore_path)
     large(crcore_path)
 

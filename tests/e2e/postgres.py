@@ -12,7 +12,7 @@ import jobs
 import crtest
 from crtest import Failure
 
-CLIENTS, TRANSACTIONS = 3, 1500
+CLIENTS, TRANSACTIONS = 3, 1000
 JOB = r"""
 set -eu
 postgres -D data -c unix_socket_directories="$PWD" -c listen_addresses= -c fsync=off \

@@ -82,8 +82,8 @@ def mappings(pid):
         elif line.split(":")[0] in SMAPS_KEEP:
             ret[-1] += "; " + " ".join(line.split())
     ret = merged(ret)
-    # Anonymous shared memory and deleted files are new files after a restore: inodes differ.
-    return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/.* \(deleted\))",
+    # Shared memory and deleted files are new files after a restore: inodes differ.
+    return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/dev/shm/|/.* \(deleted\))",
                    r"\1 * \2", x)
             for x in ret]
 
