@@ -18,6 +18,7 @@ struct descriptor {
 	struct stat st;
 	uint32_t flags, mnt_id;
 	int64_t pos;
+	bool locked;
 	char *fdinfo;
 	unsigned group;      /* equal: same description; 0: not told yet */
 };
@@ -37,6 +38,7 @@ static void parse_fdinfo(struct descriptor *d)
 
 	d->pos = pos ? strtoll(pos, NULL, 10) : 0;
 	d->flags = flags ? (uint32_t)strtoul(flags, NULL, 8) : 0;
+	d->locked = strstr(d->fdinfo, "\nlock:");
 	d->mnt_id = mnt ? (uint32_t)strtoul(mnt, NULL, 10) : 0;
 }
 
@@ -214,6 +216,7 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 		}
 		if (r == 0) {
 			(*o)->abi.holders++;
+			(*o)->abi.locked |= d->locked;
 			d->rec->object = (*o)->abi.id;
 		}
 	}

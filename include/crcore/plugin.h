@@ -90,6 +90,7 @@ struct crcore_object {
 	struct stat st;
 	const char *link;    /* as readlink(/proc/PID/fd/N) or map_files gives it */
 	const char *fdinfo;  /* text of /proc/PID/fdinfo/N; "" for CRCORE_FILE */
+	uint32_t locked;     /* fdinfo of some holder, not only of pid, has "lock:" lines */
 };
 
 /* A task of the tree. Owned by the host. */

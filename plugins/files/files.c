@@ -79,9 +79,13 @@ static int refuse_locks(const struct files *f, const struct crcore_object *obj,
 
 static int files_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
+	struct files *f = state;
 	struct location where;
 	int r;
 
+	if ((obj->size > offsetof(struct crcore_object, locked) && obj->locked) ||
+	    strstr(obj->fdinfo, "lock:\t"))
+		f->locked = true; /* of whatever sort it is */
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
 	r = refuse_locks(state, obj, err);

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/vfs.h>
@@ -70,6 +71,7 @@ struct files {
 	struct remap **remaps;
 	unsigned nremaps;
 	uint64_t blob_end;   /* of the contents written so far */
+	bool locked;         /* some descriptor shows a lock */
 
 	/* restore */
 	Files__File **recs;  /* by id, once check() has sorted them */
