@@ -18,6 +18,7 @@ struct command {
 	const char *images_dir;   /* -D/--images-dir; default "." */
 	const char *log_file;     /* -o/--log-file, NULL: stderr */
 	int verbosity;            /* -v[N], as log_level */
+	const char *trace;        /* --trace, NULL: none */
 	const char *pidfile;      /* --pidfile, NULL: none */
 	bool json, plan;          /* --json; restore --plan */
 	char **args;              /* what follows the flags (exec: the system call) */

@@ -92,6 +92,12 @@ static int take_json(struct args *a, const char *value, struct crcore_error *err
 	return 0;
 }
 
+static int take_trace(struct args *a, const char *value, struct crcore_error *err)
+{
+	a->command.trace = value;
+	return 0;
+}
+
 static int take_plan(struct args *a, const char *value, struct crcore_error *err)
 {
 	a->command.plan = true;
@@ -131,6 +137,8 @@ const struct flag flags[] = {
 
 	CORE("leave-running", 'R', V_DUMP | V_POLICY, "dump.leave", "running",
 	     "let the tree run on once it is saved")
+	CORE("precopy", 0, V_DUMP | V_POLICY, "dump.copy-ahead", "yes",
+	     "copy memory while the tree runs, also if it is then killed or stopped")
 	CORE("leave-stopped", 's', V_DUMP | V_POLICY, "dump.leave", "stopped",
 	     "leave the tree stopped once it is saved")
 	CORE("leave-stopped", 's', V_RESTORE, "restore.stopped", "yes", "leave the restored tree stopped")
@@ -141,6 +149,8 @@ const struct flag flags[] = {
 	CORE("restore-sibling", 'S', V_RESTORE | V_POLICY, "restore.sibling", "yes",
 	     "the root becomes a child of crcore's parent")
 	OPERAND("pidfile", 0, "FILE", V_RESTORE, take_pidfile, "write the pid of the root there")
+	OPERAND("trace", 0, "FILE", V_DUMP | V_RESTORE, take_trace,
+	        "write a timeline there, for a trace viewer (ui.perfetto.dev)")
 	OPERAND("plan", 0, NULL, V_RESTORE, take_plan, "print what would be done, and do nothing")
 
 #include "plugins/flags.h"

@@ -5,6 +5,7 @@
  */
 #include "core/cli/flags.h"
 #include "core/util/json.h"
+#include "core/util/trace.h"
 #include "core/util/util.h"
 #include <fcntl.h>
 
@@ -54,6 +55,8 @@ static int run(struct args *a, struct crcore_error *err)
 
 	if (r >= 0)
 		r = args_policy(a, err);
+	if (r >= 0 && c->trace)
+		r = trace_open(c->trace, a->verb->name, err);
 	if (r >= 0)
 		r = a->verb->run(c, err);
 	if (r < 0)

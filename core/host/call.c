@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include "core/host/arch/x86_64.h"
 #include "core/host/internal.h"
+#include "core/util/trace.h"
 #include "core/util/util.h"
 
 #ifndef sigev_notify_thread_id
@@ -325,11 +326,14 @@ int host_call(struct crcore_ctx *ctx, enum stage stage, int (*fn)(struct crcore_
 		return crcore_fail(err, -ETIMEDOUT, "is not called in stage \"%s\": it did not come back "
 		                   "from an earlier one", stage_name(stage));
 	}
+	uint64_t start = trace_start();
 	int rc = limit_start(ctx->host, err);
 
 	if (rc < 0)
 		return rc;
 	rc = limit_call(ctx, stage, fn, arg, err);
+	if (stage != STAGE_CLAIM) /* asked of every plugin for every object */
+		trace_end(start, TRACE_HERE, "plugin", "%s: %s", ctx->p.name, stage_name(stage));
 	limit_stop(ctx->host);
 	return rc;
 }

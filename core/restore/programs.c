@@ -5,6 +5,7 @@
  * operation that clones needs the address of the new task's program.
  */
 #include "core/restore/restore.h"
+#include "core/util/trace.h"
 
 /* ---- what is shared ------------------------------------------------------------------- */
 
@@ -204,12 +205,18 @@ int programs_build(struct restore *r, struct crcore_error *err)
 		ret = owners_find(r, err);
 	for (int i = (int)r->births.n - 1; i >= 0 && ret == 0; i--) {
 		struct stub *s = &r->stubs[i];
+		uint64_t start = trace_start();
 		for (unsigned k = 1; s->threads && k < s->rec->n_threads && ret == 0; k++)
 			ret = thread_build(s, k, err);
 		if (ret == 0)
 			ret = process_build(s, err);
-		if (ret < 0 && s->rec)
+		if (!s->rec)
+			continue;
+		if (ret < 0)
 			crcore_fail_at(err, (pid_t)s->rec->pid, -1, "program of task %u", s->rec->pid);
+		if (s->rec->n_threads)
+			trace_task((pid_t)s->rec->pid, s->rec->threads[0]->comm);
+		trace_end(start, (pid_t)s->rec->pid, "task", "write program");
 	}
 	if (ret == 0)
 		number(r);

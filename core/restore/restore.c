@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include "core/restore/restore.h"
 #include "core/task/task.h"
+#include "core/util/trace.h"
 
 /* ---- in the worker ---------------------------------------------------------------------- */
 
@@ -39,26 +40,38 @@ static int create(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
+/* One stage, in the timeline too. */
+static int stage(struct restore *r, const char *name,
+                 int (*run)(struct restore *, struct crcore_error *), struct crcore_error *err)
+{
+	uint64_t start = trace_start();
+	int ret = run(r, err);
+
+	trace_end(start, TRACE_HERE, "stage", "%s", name);
+	return ret;
+}
+
 static int build(struct restore *r, struct crcore_error *err)
 {
 	uint64_t start = now_ns();
-	int ret = plan(r, err);
+	int ret = stage(r, "plan", plan, err);
 
 	if (ret < 0 || (ret = worker_check(err)) < 0)
 		return ret;
 	log_line(2, "planned %u tasks, %llu us", r->rec.ntasks,
 	         (unsigned long long)(now_ns() - start) / 1000);
-	if ((ret = create(r, err)) < 0)
+	if ((ret = stage(r, "create", create, err)) < 0)
 		return ret;
 	log_line(2, "created, %llu us", (unsigned long long)(now_ns() - start) / 1000);
 	if (r->only_plan) {
 		restore_print(r, stdout);
 		return 0;
 	}
-	if ((ret = restore_run(r, err)) < 0)
+	if ((ret = stage(r, "run", restore_run, err)) < 0)
 		return ret;
 	log_line(2, "all tasks are complete, %llu us", (unsigned long long)(now_ns() - start) / 1000);
-	if ((ret = restore_settle(r, err)) < 0 || (ret = restore_release(r, err)) < 0)
+	if ((ret = stage(r, "settle", restore_settle, err)) < 0 ||
+	    (ret = stage(r, "release", restore_release, err)) < 0)
 		return ret;
 	log_line(2, "restored, %llu us", (unsigned long long)(now_ns() - start) / 1000);
 	return (int)r->rec.tasks[0]->pid;

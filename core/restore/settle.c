@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "core/restore/restore.h"
+#include "core/util/trace.h"
 #include "core/task/arch/x86_64.h"
 #include "core/task/call.h"
 #include "core/task/stops.h"
@@ -47,16 +48,20 @@ static int lost(const struct stub *s, pid_t tid, int r, const char *what, struct
 }
 
 /* Calls fn for every thread of every live task; ends at the first failure. */
-static int each_thread(struct restore *r, int (*fn)(struct stub *, unsigned, struct crcore_error *),
-                       struct crcore_error *err)
+#define each_thread(r, fn, err) call_each(r, fn, #fn, err)
+static int call_each(struct restore *r, int (*fn)(struct stub *, unsigned, struct crcore_error *),
+                     const char *what, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < r->births.n; i++) {
 		struct stub *s = &r->stubs[i];
+		uint64_t start = trace_start();
 		for (unsigned k = 0; is_live(s) && k < s->rec->n_threads; k++) {
 			int ret = fn(s, k, err);
 			if (ret < 0)
 				return ret;
 		}
+		if (is_live(s))
+			trace_end(start, (pid_t)s->rec->pid, "task", "%s", what);
 	}
 	return 0;
 }
@@ -384,7 +389,11 @@ int restore_release(struct restore *r, struct crcore_error *err)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
 	each_thread(r, detach, err);
-	if (!r->paused) /* those stop when they run again */
-		each_thread(r, stopped ? await_stop : await_stopped, err);
+	if (r->paused) /* those stop when they run again */
+		return 0;
+	if (stopped)
+		each_thread(r, await_stop, err);
+	else
+		each_thread(r, await_stopped, err);
 	return 0;
 }

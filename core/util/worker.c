@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include "core/util/trace.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -135,6 +136,7 @@ static _Noreturn void worker_main(int channel, pid_t main_pid,
 	if (getppid() != main_pid)
 		_exit(1);
 	m.result = work(&w, arg, &m.err);
+	trace_write();
 	fflush(NULL);
 	send_message(channel, &m, NULL, 0);
 	_exit(0);
