@@ -106,12 +106,27 @@ static int orphaned(const struct region *r)
 	return (load(&r->life[0]) & OWNER_DIED) != 0;
 }
 
+/* Closes what the program has opened, say: operations that use nothing but results. */
+static void undo(const struct program *p)
+{
+	struct op *ops = (struct op *)(uintptr_t)p->ops;
+
+	for (uint32_t i = p->undo; i && i < p->nops; i++) {
+		const struct op *used = &ops[ops[i].arg[0]];
+		if (ops[i].code == OP_SYSCALL && !(ops[i].flags & OP_DONE) && ops[i].result_args == 1 &&
+		    (used->flags & OP_DONE) && used->result >= 0)
+			CALL(ops[i].nr, used->result, 0, 0, 0);
+	}
+}
+
 static _Noreturn void leave(struct program *p, struct region *r)
 {
 	__atomic_store_n(&p->state, PROGRAM_LEFT, __ATOMIC_RELEASE);
 	wake(&r->life[0]);
 	if (p->orphan != ORPHAN_EXIT) {
 		struct frame *f = (struct frame *)(uintptr_t)p->frame;
+		if (p->orphan == ORPHAN_RETURN)
+			undo(p);
 		settle_call(f, p->orphan == ORPHAN_RETURN_BARE);
 		return_to_application(f);
 	}

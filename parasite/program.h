@@ -78,7 +78,8 @@ struct program {
 	                     * registers and signal mask; 0 with ORPHAN_EXIT */
 	uint64_t region;    /* address of struct region */
 	uint32_t id;        /* number for messages: index of the program in the region */
-	uint32_t pad;
+	uint32_t undo;      /* ORPHAN_RETURN: system calls from this operation on are made all the
+	                     * same before it leaves, if what they use was done; 0: none */
 };
 
 #define REGION_WORDS 32

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <signal.h>
 #include "core/dump/dump.h"
+#include "core/util/trace.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -17,6 +18,9 @@ struct dump {
 	struct image *image;
 	struct survey survey;              /* of the frozen tree */
 	struct survey *live;               /* of the running tree, while there is one */
+	struct ahead ahead;
+	bool copy_ahead;
+	struct save *memory;
 	struct observations *observations;
 	struct questions questions;
 	struct pauses pauses;              /* how a tree that does not run is woken, if ... */
@@ -133,12 +137,16 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	else if (changed.code)
 		*err = changed;
 	if (r == 0)
+		r = ahead_wanted(&d->ahead, &live, !changed.code, d->cmd,
+		                 d->leave == LEAVE_RUNNING, err);
+	d->copy_ahead = r > 0;
+	if (r == 0)
 		d->observations = observe_waits(&live.tree);
 	host_forget(d->host);
 	d->live = NULL;
 	survey_free(&live);
 	blockers_free(&blockers);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int wake(void *arg, uint32_t how, struct crcore_error *err)
@@ -154,16 +162,52 @@ static int rest(void *arg, struct crcore_error *err)
 	return d->paused ? host_run(d->host, STAGE_REST, err) : 0;
 }
 
-static int stage_freeze(struct dump *d, struct crcore_error *err)
+static int freeze(void *arg, struct tree *tree, struct crcore_error *err)
 {
-	d->frozen_at = now_ns();
+	struct dump *d = arg;
+
 	d->pauses = (struct pauses){ wake, rest, d };
 	int r = host_run(d->host, STAGE_PAUSE, err);
 
 	d->paused = r > 0;
 	if (r >= 0)
-		r = tree_freeze(d->cmd->pid, d->timeout_ns, d->paused ? &d->pauses : NULL,
-		                &d->survey.tree, err);
+		r = tree_freeze(d->cmd->pid, d->timeout_ns, d->paused ? &d->pauses : NULL, tree, err);
+	return r;
+}
+
+static void thaw(void *arg, struct tree *tree, enum leave leave)
+{
+	struct dump *d = arg;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	rest(d, &ignored);
+	tree_thaw(tree, leave, d->paused ? &d->pauses : NULL);
+}
+
+/* The tree runs but for a moment: most of its memory is copied now, what it writes to
+ * meanwhile when it stands still. */
+static int stage_copy_ahead(struct dump *d, struct crcore_error *err)
+{
+	const struct ahead_means means = { freeze, thaw, wake, rest, d };
+	struct tree tree = { 0 };
+	struct crcore_error changed = CRCORE_ERROR_INIT;
+	int r;
+
+	if (!d->copy_ahead)
+		return 0;
+	r = ahead_copy(&d->ahead, &means, d->image, d->timeout_ns, err);
+	if (r == 0 && tree_look(d->cmd->pid, &tree, &changed) == 0)
+		d->observations = observe_waits(&tree);
+	tree_free(&tree);
+	d->survey.watch = d->ahead.watch;
+	return r;
+}
+
+static int stage_freeze(struct dump *d, struct crcore_error *err)
+{
+	d->frozen_at = now_ns();
+	int r = freeze(d, &d->survey.tree, err);
+
 	if (r == 0)
 		observations_apply(d->observations, &d->survey.tree);
 	return r;
@@ -180,8 +224,13 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	if (r == 0)
 		r = refuse(&blockers, d->cmd->pid, err);
 	blockers_free(&blockers);
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
-		r = task_collect(tree->tasks[i], err);
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		uint64_t start = trace_start();
+		r = task_collect(t, err);
+		trace_end(start, t->abi.pid, "task", "collect");
+		trace_task(t->abi.pid, t->comm);
+	}
 	return r;
 }
 
@@ -226,25 +275,60 @@ static int save_objects(struct dump *d, struct crcore_error *err)
 
 static int stage_save(struct dump *d, struct crcore_error *err)
 {
-	struct memory_stats stats = { 0 };
 	int r;
 
 	/* Memory is last: plugins may add to what is read like memory. */
-	if ((r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0 ||
-	    (r = memory_save(&d->survey.tree, d->image, d->contents, d->ncontents,
-	                     &d->survey.segments, &d->survey.nsegments, &stats, err)) < 0 ||
-	    (r = save_records(&d->survey, d->image, err)) < 0)
+	if ((r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0)
 		return r;
-	log_line(2, "pages: %llu stored, %llu shared, %llu zero", (unsigned long long)stats.stored,
-	         (unsigned long long)stats.shared, (unsigned long long)stats.zero);
-	return worker_check(err);
+	return memory_save(&d->survey.tree, d->image, d->ahead.watch, d->contents, d->ncontents,
+	                   &d->memory, err);
+}
+
+static int stage_hold(struct dump *d, struct crcore_error *err)
+{
+	return host_run(d->host, STAGE_HOLD, err);
+}
+
+static void let_go(struct dump *d, enum leave leave)
+{
+	questions_leave(&d->questions);
+	thaw(d, &d->survey.tree, leave);
+	if (!d->frozen_at)
+		return;
+	uint64_t stood = now_ns() - d->frozen_at;
+	trace_end(d->frozen_at, TRACE_TREE, "frozen", "stands still");
+	log_line(2, "the tree stood still for %.3f ms", (double)(stood + d->ahead.stood_ns) / 1e6);
+	if (d->ahead.stood_ns)
+		log_line(2, "%.3f ms of that to be put under watch", (double)d->ahead.stood_ns / 1e6);
+	d->frozen_at = 0;
+}
+
+static int stage_release(struct dump *d, struct crcore_error *err)
+{
+	int r = host_run(d->host, STAGE_RELEASE, err);
+
+	if (r == 0 && d->leave == LEAVE_RUNNING) { /* whether it can be sealed or not */
+		let_go(d, LEAVE_RUNNING);
+		host_wills_drop(d->host);
+	}
+	return r;
 }
 
 static int stage_seal(struct dump *d, struct crcore_error *err)
 {
+	struct memory_stats stats = { 0 };
 	Crcore__Manifest m;
-	int r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
+	int r;
 
+	/* what needs no tree is done when that runs again */
+	if ((r = memory_finish(d->memory, &d->survey.segments, &d->survey.nsegments, &stats,
+	                       err)) < 0 ||
+	    (r = save_records(&d->survey, d->image, err)) < 0)
+		return r;
+	log_line(2, "pages: %llu stored, %llu ahead, %llu shared, %llu zero",
+	         (unsigned long long)stats.stored, (unsigned long long)stats.ahead,
+	         (unsigned long long)stats.shared, (unsigned long long)stats.zero);
+	r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
 	if (r == 0)
 		r = image_seal(d->image, &m, err);
 	clear_manifest(&m);
@@ -253,21 +337,11 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void thaw(struct dump *d, enum leave leave)
-{
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-
-	questions_leave(&d->questions);
-	rest(d, &ignored);
-	tree_thaw(&d->survey.tree, leave, d->paused ? &d->pauses : NULL);
-	if (d->frozen_at)
-		log_line(2, "the tree stood still for %.3f ms", (double)(now_ns() - d->frozen_at) / 1e6);
-	d->frozen_at = 0;
-}
-
 static void dump_end(struct dump *d, bool success)
 {
-	thaw(d, success ? d->leave : LEAVE_RUNNING);
+	let_go(d, success ? d->leave : LEAVE_RUNNING);
+	memory_free(d->memory);
+	ahead_end(&d->ahead, !success || d->leave != LEAVE_KILLED);
 	if (d->host)
 		host_undo(d->host, success);
 	questions_free(&d->questions);
@@ -282,22 +356,22 @@ static void dump_end(struct dump *d, bool success)
 
 static int dump_stages(struct dump *d, struct crcore_error *err)
 {
-	static int (*const stages[])(struct dump *, struct crcore_error *) = {
-		stage_load, stage_observe, stage_freeze, stage_collect, stage_ask,
+	static const struct { const char *name; int (*run)(struct dump *, struct crcore_error *); }
+	stages[] = {
+		{ "load", stage_load }, { "observe", stage_observe },
+		{ "copy ahead", stage_copy_ahead }, { "freeze", stage_freeze },
+		{ "collect", stage_collect }, { "ask", stage_ask }, { "hold", stage_hold },
+		{ "save", stage_save }, { "release", stage_release }, { "seal", stage_seal },
 	};
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(stages); i++)
-		if ((r = stages[i](d, err)) == 0)
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(stages); i++) {
+		uint64_t start = trace_start();
+		if ((r = stages[i].run(d, err)) == 0)
 			r = worker_check(err);
-	if (r < 0 || (r = host_run(d->host, STAGE_HOLD, err)) < 0 || (r = stage_save(d, err)) < 0 ||
-	    (r = host_run(d->host, STAGE_RELEASE, err)) < 0)
-		return r;
-	if (d->leave == LEAVE_RUNNING) { /* whether it can be sealed or not */
-		thaw(d, LEAVE_RUNNING);
-		host_wills_drop(d->host);
+		trace_end(start, TRACE_HERE, "stage", "%s", stages[i].name);
 	}
-	return stage_seal(d, err);
+	return r;
 }
 
 static int dump_work(struct worker *w, void *arg, struct crcore_error *err)

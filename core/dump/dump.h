@@ -49,6 +49,7 @@ struct survey {
 	Crcore__Fs **fs; unsigned nfs;
 	Crcore__Sighand **sighands; unsigned nsighands;
 	Crcore__Segment **segments; unsigned nsegments;
+	struct watch *watch;           /* borrowed; of the frozen tree, if it was watched */
 };
 
 /* share.c: who shares address space, descriptor table, directories, signal
@@ -87,6 +88,30 @@ int survey_look_live(struct survey *, const struct command *, struct host *, str
 void survey_free(struct survey *);
 /* Does this result mean that the tree changed under the look? Not a blocker, then. */
 bool survey_changed(int r);
+
+/* ahead.c: memory copied while the tree runs. */
+struct ahead {
+	struct survey survey;          /* the tree when that began */
+	struct watch *watch;           /* NULL: nothing was copied ahead */
+	uint64_t stood_ns;             /* how long the tree stood still for it */
+	bool must;                     /* the policy says so: what keeps us from it is an error */
+	bool unsure;                   /* what keeps us from it is not known yet */
+};
+/* 1: worth it, 0: not, or the policy says no. complete: the tree did not change while it
+ * was looked at. goes_on: it is to run on. */
+int ahead_wanted(struct ahead *, const struct survey *live, bool complete,
+                 const struct command *, bool goes_on, struct crcore_error *);
+/* How the tree is stopped, let run, and woken and laid to rest around programs of ours. */
+struct ahead_means {
+	int (*freeze)(void *arg, struct tree *, struct crcore_error *);
+	void (*thaw)(void *arg, struct tree *, enum leave);
+	int (*wake)(void *arg, uint32_t how, struct crcore_error *);
+	int (*rest)(void *arg, struct crcore_error *);
+	void *arg;
+};
+int ahead_copy(struct ahead *, const struct ahead_means *, struct image *, uint64_t timeout_ns,
+               struct crcore_error *);
+void ahead_end(struct ahead *, bool lives);
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 #define PLACES 16

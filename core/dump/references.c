@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include "core/dump/dump.h"
+#include "core/util/trace.h"
 #include "core/util/util.h"
 
 struct references {
@@ -174,12 +175,17 @@ static int refer_directories(struct references *r, struct task *t, Crcore__Fs *f
 
 static int refer_mm(struct references *r, struct mm *mm, struct crcore_error *err)
 {
+	uint64_t start = trace_start();
 	int id = refer(r, mm->task, "exe", CRCORE_USE_EXE, O_RDONLY, NULL, err);
 
 	if (id < 0)
 		return id;
 	mm->rec->exe = (uint32_t)id;
-	return vmas_read(mm, refer_mapping, r, err);
+	mm->known = watch_known(r->s->watch, mm->task->abi.pid);
+	id = vmas_read(mm, refer_mapping, r, err);
+	mm->known = NULL;
+	trace_end(start, mm->task->abi.pid, "memory", "read mappings");
+	return id;
 }
 
 static int keep_on(struct references *r, struct task *t, int e, struct crcore_error *err)

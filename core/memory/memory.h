@@ -25,15 +25,35 @@ struct mapped_file {
 int vmas_read(struct mm *, int (*fn)(void *arg, struct mm *, const struct mapped_file *,
               struct crcore_error *), void *arg, struct crcore_error *);
 
-/* Save stage, all tasks frozen: writes pages-1.bin, fills runs of every mm and
- * the segments. Regions that crcore mapped are left out (see vmas_read: call it
- * before the injection). */
-struct memory_stats { uint64_t scanned, zero, stored, shared; /* pages */ };
+/*
+ * Copying ahead (watch.c): saves memory of a tree that runs, so that less is left to
+ * copy when it is frozen. Begin it while the tree is frozen for a moment, with one that
+ * has its mms; copy once it runs again; the tree given must stay until the end. What
+ * cannot be watched is no failure. A watch also knows what smaps said last.
+ */
+struct watch;
+int watch_begin(struct tree *, struct image *, uint64_t timeout_ns, struct watch **ret,
+                struct crcore_error *);
+int watch_copy(struct watch *, struct crcore_error *); /* 1: watch more, and go on */
+int watch_more(struct watch *, struct crcore_error *); /* what came since; frozen once more */
+const struct known *watch_known(struct watch *, pid_t); /* NULL: nothing */
+void watch_end(struct watch *, bool lives);             /* lives: the tree goes on; NULL is fine */
+
+/*
+ * Save stage, all tasks frozen: copies to pages-1.bin what was not copied ahead (watch,
+ * or NULL). Regions that crcore mapped are left out (see vmas_read: call it before the
+ * injection). Finish, which needs no tree: writes what is not yet, fills the runs of every
+ * mm and the segments. *ret is to be freed, also after a failure.
+ */
+struct memory_stats { uint64_t scanned, zero, stored, shared, ahead; /* pages */ };
 /* What plugins hand over is saved like a segment, which says whose it is. */
 struct contents { const char *plugin; uint64_t key; int fd; };
-int memory_save(struct tree *, struct image *, const struct contents *, unsigned ncontents,
-                Crcore__Segment ***ret_segments,
-                unsigned *ret_nsegments, struct memory_stats *, struct crcore_error *);
+struct save;
+int memory_save(struct tree *, struct image *, struct watch *, const struct contents *,
+                unsigned ncontents, struct save **ret, struct crcore_error *);
+int memory_finish(struct save *, Crcore__Segment ***ret_segments, unsigned *ret_nsegments,
+                  struct memory_stats *, struct crcore_error *);
+void memory_free(struct save *); /* NULL is fine */
 
 /* -- restore: layout.c ------------------------------------------------------ */
 /*

@@ -10,7 +10,7 @@
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/save_priv.h"
 
-enum { REGIONS = 2048, ENTRIES = 65536 };
+enum { REGIONS = 2048, ENTRIES = 65536, LOOK_BYTES = 64 << 20 };
 
 int memory_enomem(struct crcore_error *err)
 {
@@ -54,9 +54,11 @@ static int add_regions(const struct page_region *v, int n, struct page_list *l,
 }
 
 /* -ENOTTY: not this way. */
-static int scan(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *l,
+static int scan(struct pagemap *p, uint64_t start, uint64_t end, bool anon, struct page_list *l,
                 struct crcore_error *err)
 {
+	/* to tell whether a page is a file's the kernel has to look at its descriptor */
+	const uint64_t file = anon ? 0 : PAGE_IS_FILE;
 	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
 
 	if (!v)
@@ -64,8 +66,7 @@ static int scan(struct pagemap *p, uint64_t start, uint64_t end, struct page_lis
 	while (start < end) {
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
-			.vec_len = REGIONS, .category_inverted = PAGE_IS_FILE,
-			.category_mask = PAGE_IS_FILE,
+			.vec_len = REGIONS, .category_inverted = file, .category_mask = file,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 			.return_mask = PAGE_IS_PFNZERO | (p->no_guard ? 0 : PAGE_IS_GUARD),
 		};
@@ -83,6 +84,87 @@ static int scan(struct pagemap *p, uint64_t start, uint64_t end, struct page_lis
 		start = n < REGIONS ? end : v[n - 1].end;
 	}
 	return 0;
+}
+
+/* ---- what was written to ------------------------------------------------------------ */
+
+static int fail_scan(const struct pagemap *p, int e, struct crcore_error *err)
+{
+	crcore_fail_at(err, p->pid, -1, "page map");
+	return crcore_fail(err, -e, "cannot tell what was written to (PAGEMAP_SCAN): %s",
+	                   strerror(e));
+}
+
+static int add_unclean(const struct page_region *v, int n, struct page_list *pages,
+                       struct spans *other, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < n; i++) {
+		if (!spans_append(other, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
+			return memory_enomem(err);
+		if (v[i].categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED))
+			r = add_regions(v + i, 1, pages, err);
+	}
+	return r;
+}
+
+int pages_unclean(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *pages,
+                  struct spans *other, struct crcore_error *err)
+{
+	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
+	int r = v ? 0 : memory_enomem(err);
+
+	while (r == 0 && start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
+			.vec_len = REGIONS,
+			.category_inverted = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED |
+			                       PAGE_IS_WRITTEN,
+			.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO |
+			               (p->no_guard ? 0 : PAGE_IS_GUARD),
+		};
+		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
+		if (n < 0 && errno == EINVAL && !p->no_guard) {
+			p->no_guard = true;
+			continue;
+		}
+		if (n < 0)
+			return fail_scan(p, errno, err);
+		r = add_unclean(v, n, pages, other, err);
+		start = n < REGIONS ? end : v[n - 1].end;
+	}
+	return r;
+}
+
+int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
+                  struct crcore_error *err)
+{
+	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
+
+	while (v && start < end) {
+		/* In pieces: the task cannot map anything while the kernel looks. Not in the
+		 * middle of a huge page, which would be split. */
+		uint64_t until = ALIGN_UP(start + 1, (uint64_t)LOOK_BYTES);
+		if (until > end)
+			until = end;
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg), .flags = PM_SCAN_WP_MATCHING, .start = start,
+			.end = until, .vec = (uintptr_t)v, .vec_len = REGIONS,
+			.category_inverted = PAGE_IS_PFNZERO,
+			.category_mask = PAGE_IS_PFNZERO | PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		};
+		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
+		if (n < 0)
+			return fail_scan(p, errno, err);
+		for (int i = 0; i < n; i++)
+			if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
+				return memory_enomem(err);
+		start = n < REGIONS ? until : v[n - 1].end;
+	}
+	return v ? 0 : memory_enomem(err);
 }
 
 /* ---- /proc/PID/pagemap -------------------------------------------------------------- */
@@ -119,12 +201,12 @@ static int walk(struct pagemap *p, uint64_t start, uint64_t end, struct page_lis
 	return r;
 }
 
-int pages_find(struct pagemap *p, uint64_t start, uint64_t end, struct page_list *l,
+int pages_find(struct pagemap *p, uint64_t start, uint64_t end, bool anon, struct page_list *l,
                struct crcore_error *err)
 {
 	if (!p->no_scan) {
 		size_t before = l->n;
-		int r = scan(p, start, end, l, err);
+		int r = scan(p, start, end, anon, l, err);
 		if (r != -ENOTTY)
 			return r;
 		p->no_scan = true;

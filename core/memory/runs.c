@@ -58,3 +58,11 @@ void runs_sort(struct runs *l)
 	}
 	l->n = n + 1;
 }
+
+void runs_clear(struct runs *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+	*l = (struct runs){ 0 };
+}

@@ -14,187 +14,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include "core/memory/pagemap_scan.h"
-#include "core/memory/save_priv.h"
+#include "core/memory/watch.h"
 
-enum { BATCH = 32768, TRIES = 3 };
-
-struct mm_save {
-	struct source source;
-	struct runs stored, others; /* others: of every other source */
-	struct pagemap pagemap;
-};
-
-struct save {
-	struct tree *tree;
-	struct mm_save *mms;
-	struct frames frames;
-	struct store store;
-	struct segments segments;
-	uint64_t *entries;        /* BATCH of them */
-	struct memory_stats stats;
-	bool share;               /* look for shared frames */
-};
-
-/* ---- collect ------------------------------------------------------------------------ */
-
-static bool has_own_pages(const Crcore__Vma *v)
-{
-	return !v->shared && (v->backing == CRCORE__BACKING__ANON ||
-	                      v->backing == CRCORE__BACKING__FILE ||
-	                      v->backing == CRCORE__BACKING__HUGETLB);
-}
-
-/* A zero page says nothing where untouched memory is zero anyway. Huge pages are kept whole. */
-static bool keeps_zero(const Crcore__Vma *v)
-{
-	return v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__HUGETLB;
-}
-
-/* What tells a page from all others, or 0 if it need not be told or cannot be. */
-static uint64_t frame_key(uint64_t entry)
-{
-	if ((entry & PM_EXCLUSIVE) || !(entry & PM_FRAME))
-		return 0;
-	return entry & (PM_FRAME | PM_SWAPPED);
-}
-
-enum what { STORE_OWN, STORE_SHARED, STORED_ELSEWHERE };
-
-/* Has an earlier mm this page too? Then a run says so. */
-static int judge_page(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t addr,
-                      uint64_t entry, struct crcore_error *err)
-{
-	uint64_t key = frame_key(entry);
-	bool is_new;
-
-	if (!key || !s->share)
-		return entry & PM_EXCLUSIVE ? STORE_OWN : STORE_SHARED;
-	struct frame *f = frames_get(&s->frames, key, &is_new);
-	if (!f)
-		return memory_enomem(err);
-	if (is_new)
-		*f = (struct frame){ key, addr, mm, keeps_zero(v), false };
-	if (f->mm == mm || f->keep_zero != keeps_zero(v)) /* merged by content: kept apart */
-		return STORE_SHARED;
-	f->wanted = true;
-	s->stats.shared++;
-	int r = runs_add(&s->mms[mm].others, addr, 1, CRCORE__SOURCE__OTHER, f->addr,
-	                 s->tree->mms[f->mm]->id, err);
-	return r < 0 ? r : STORED_ELSEWHERE;
-}
-
-static int queue(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t start, uint64_t end,
-                 int what, struct crcore_error *err)
-{
-	if (start >= end || what == STORED_ELSEWHERE)
-		return 0;
-	return store_add(&s->store, &s->mms[mm].source, start, (end - start) / PAGE,
-	                 what == STORE_SHARED || !(v->prot & PROT_READ), keeps_zero(v), err);
-}
-
-/* Pages with data in one mapping: those that others have refer to them, the rest is stored. */
-static int add_data(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t start,
-                    uint64_t end, struct crcore_error *err)
-{
-	uint64_t first = start; /* from there on all are alike: last */
-	int last = STORED_ELSEWHERE, r = 0;
-
-	for (uint64_t at = start; r == 0 && at < end;) {
-		size_t n = (end - at) / PAGE < BATCH ? (end - at) / PAGE : BATCH;
-		r = pages_entries(&s->mms[mm].pagemap, at, s->entries, n, err);
-		for (size_t i = 0; r == 0 && i < n; i++, at += PAGE) {
-			int what = judge_page(s, mm, v, at, s->entries[i], err);
-			if (what < 0)
-				return what;
-			if (what == last)
-				continue;
-			r = queue(s, mm, v, first, at, last, err);
-			first = at;
-			last = what;
-		}
-	}
-	return r < 0 ? r : queue(s, mm, v, first, end, last, err);
-}
-
-static int add_range(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t start,
-                     uint64_t end, enum page_sort sort, struct crcore_error *err)
-{
-	uint64_t pages = (end - start) / PAGE;
-
-	if (sort == PAGES_GUARD)
-		return runs_add(&s->mms[mm].others, start, pages, CRCORE__SOURCE__GUARD, 0, 0, err);
-	s->stats.scanned += pages;
-	if (sort == PAGES_ZERO && !keeps_zero(v)) {
-		s->stats.zero += pages;
-		return 0;
-	}
-	return add_data(s, mm, v, start, end, err);
-}
-
-/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). */
-static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
-                    const struct page_list *l, struct crcore_error *err)
-{
-	int r = 0;
-
-	for (size_t i = 0, k = 0; r == 0 && i < n; i++) {
-		while (k < l->n && l->v[k].end <= v[i]->start)
-			k++;
-		for (size_t j = k; r == 0 && j < l->n && l->v[j].start < v[i]->end; j++) {
-			uint64_t start = l->v[j].start > v[i]->start ? l->v[j].start : v[i]->start;
-			uint64_t end = l->v[j].end < v[i]->end ? l->v[j].end : v[i]->end;
-			r = add_range(s, mm, v[i], start, end, l->v[j].sort, err);
-		}
-	}
-	return r;
-}
-
-static int collect_mm(struct save *s, unsigned i, struct crcore_error *err)
-{
-	const Crcore__Mm *rec = s->tree->mms[i]->rec;
-	struct page_list l = { 0 };
-	int r = 0;
-
-	/* neighbouring mappings with own pages in one scan; holes cost nothing */
-	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
-		b = a + 1;
-		if (!has_own_pages(rec->vmas[a]))
-			continue;
-		while (b < rec->n_vmas && has_own_pages(rec->vmas[b]))
-			b++;
-		l.n = 0;
-		r = pages_find(&s->mms[i].pagemap, rec->vmas[a]->start, rec->vmas[b - 1]->end, &l,
-		               err);
-		if (r == 0)
-			r = add_list(s, i, rec->vmas + a, b - a, &l, err);
-	}
-	free(l.v);
-	return r;
-}
-
-static void runs_clear(struct runs *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->v[i]);
-	free(l->v);
-	*l = (struct runs){ 0 };
-}
-
-static int collect_all(struct save *s, struct crcore_error *err)
-{
-	int r = 0;
-
-	free(s->frames.v);
-	s->frames = (struct frames){ 0 };
-	s->store.njobs = 0;
-	s->store.pages = 0;
-	s->stats = (struct memory_stats){ 0 };
-	for (unsigned i = 0; i < s->tree->nmms && r == 0; i++) {
-		runs_clear(&s->mms[i].others);
-		r = collect_mm(s, i, err);
-	}
-	return r;
-}
+enum { TRIES = 3 };
 
 /* ---- look again ------------------------------------------------------------------------ */
 
@@ -219,7 +41,7 @@ static int still_there(struct save *s, struct crcore_error *err)
 	if (n)
 		qsort(v, n, sizeof(*v), by_place);
 	for (size_t i = 0, j; i < n; i = j) {
-		for (j = i + 1; j < n && j - i < BATCH && v[j].mm == v[i].mm &&
+		for (j = i + 1; j < n && j - i < SAVE_BATCH && v[j].mm == v[i].mm &&
 		     v[j].addr == v[j - 1].addr + PAGE; j++)
 			;
 		int r = pages_entries(&s->mms[v[i].mm].pagemap, v[i].addr, s->entries, j - i, err);
@@ -236,7 +58,7 @@ static int collect(struct save *s, struct crcore_error *err)
 {
 	s->share = s->tree->nmms > 1;
 	for (int try = 0; try < TRIES; try++) {
-		int r = collect_all(s, err);
+		int r = gather(s, err);
 		if (r < 0 || !s->share)
 			return r;
 		r = still_there(s, err);
@@ -245,7 +67,7 @@ static int collect(struct save *s, struct crcore_error *err)
 		log_line(2, "memory: pages were moved meanwhile, looking again");
 	}
 	s->share = false;
-	return collect_all(s, err);
+	return gather(s, err);
 }
 
 /* ---- finish ------------------------------------------------------------------------------ */
@@ -324,7 +146,7 @@ static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
 static int open_all(struct save *s, struct crcore_error *err)
 {
 	s->mms = calloc(s->tree->nmms ? s->tree->nmms : 1, sizeof(*s->mms));
-	s->entries = malloc(BATCH * sizeof(*s->entries));
+	s->entries = malloc(SAVE_BATCH * sizeof(*s->entries));
 	if (!s->mms || !s->entries)
 		return memory_enomem(err);
 	for (unsigned i = 0; i < s->tree->nmms; i++)
@@ -333,6 +155,9 @@ static int open_all(struct save *s, struct crcore_error *err)
 		struct mm *mm = s->tree->mms[i];
 		struct mm_save *m = &s->mms[i];
 		m->source = (struct source){ .mm = mm, .runs = &m->stored };
+		const struct watched *w = watch_find(s->watch, mm->task->abi.pid);
+		m->saved = w ? &w->saved : NULL;
+		s->forked = s->forked || (s->watch && !watch_knew(s->watch, mm->task->abi.pid));
 		m->pagemap.pid = mm->task->abi.pid;
 		m->pagemap.fd = openat(mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
 		if (m->pagemap.fd < 0)
@@ -349,42 +174,78 @@ static void close_all(struct save *s)
 			close(s->mms[i].pagemap.fd);
 		runs_clear(&s->mms[i].stored);
 		runs_clear(&s->mms[i].others);
+		spans_free(&s->mms[i].kept);
 	}
 	free(s->mms);
 	free(s->entries);
 	free(s->frames.v);
 	free(s->store.jobs);
+	store_late_free(&s->store);
 	segments_free(&s->segments);
 }
 
-int memory_save(struct tree *t, struct image *image, const struct contents *contents,
-                unsigned ncontents, Crcore__Segment ***ret_segments, unsigned *ret_nsegments,
-                struct memory_stats *stats, struct crcore_error *err)
+int memory_save(struct tree *t, struct image *image, struct watch *watch,
+                const struct contents *contents, unsigned ncontents, struct save **ret,
+                struct crcore_error *err)
 {
-	struct save s = { .tree = t, .store = { .image = image } };
+	struct save *s = calloc(1, sizeof(*s));
 	int r;
 
-	if ((r = open_all(&s, err)) < 0 || (r = collect(&s, err)) < 0 ||
-	    (r = segments_find(t, contents, ncontents, &s.segments, &s.store, err)) < 0 ||
-	    (r = store_run(&s.store, err)) < 0)
-		goto out;
-	for (unsigned i = 0; i < t->nmms; i++)
-		runs_sort(&s.mms[i].stored);
-	for (unsigned i = 0; r == 0 && i < t->nmms; i++)
-		r = finish_mm(&s, i, err);
-	if (r < 0)
-		goto out;
-	for (unsigned i = 0; i < s.segments.n; i++) {
-		runs_sort(&s.segments.runs[i]);
-		s.segments.v[i]->runs = STEAL(s.segments.runs[i].v);
-		s.segments.v[i]->n_runs = s.segments.runs[i].n;
+	if (!s)
+		return memory_enomem(err);
+	*s = (struct save){ .tree = t, .watch = watch, .store = { .image = image } };
+	if (watch) {
+		s->store.blocks = watch->store.blocks;
+		s->store.later = true;
 	}
-	s.stats.stored = s.store.stored;
-	s.stats.zero += s.store.zero;
-	*stats = s.stats;
-	*ret_segments = STEAL(s.segments.v);
-	*ret_nsegments = s.segments.n;
-out:
-	close_all(&s);
+	*ret = s;
+	if ((r = open_all(s, err)) < 0 || (r = collect(s, err)) < 0 ||
+	    (r = segments_find(t, contents, ncontents, &s->segments, &s->store, err)) < 0)
+		return r;
+	return store_run(&s->store, err);
+}
+
+/* Runs are many where little of a large memory was written to: made when nobody waits. */
+static int make_runs(struct save *s, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++) {
+		struct mm_save *m = &s->mms[i];
+		for (size_t k = 0; r == 0 && k < m->kept.n; k++)
+			r = runs_add(&m->stored, m->kept.v[k].start,
+			             (m->kept.v[k].end - m->kept.v[k].start) / PAGE,
+			             CRCORE__SOURCE__PAGES, m->kept.v[k].val, 0, err);
+		runs_sort(&m->stored);
+	}
+	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++)
+		r = finish_mm(s, i, err);
 	return r;
+}
+
+int memory_finish(struct save *s, Crcore__Segment ***ret_segments, unsigned *ret_nsegments,
+                  struct memory_stats *stats, struct crcore_error *err)
+{
+	int r;
+
+	if ((r = store_late(&s->store, err)) < 0 || (r = make_runs(s, err)) < 0)
+		return r;
+	for (unsigned i = 0; i < s->segments.n; i++) {
+		runs_sort(&s->segments.runs[i]);
+		s->segments.v[i]->runs = STEAL(s->segments.runs[i].v);
+		s->segments.v[i]->n_runs = s->segments.runs[i].n;
+	}
+	s->stats.stored = s->store.stored;
+	s->stats.zero += s->store.zero;
+	*stats = s->stats;
+	*ret_segments = STEAL(s->segments.v);
+	*ret_nsegments = s->segments.n;
+	return 0;
+}
+
+void memory_free(struct save *s)
+{
+	if (s)
+		close_all(s);
+	free(s);
 }

@@ -8,6 +8,7 @@
 #define CRCORE_MEMORY_SAVE_PRIV_H
 
 #include "core/memory/memory.h"
+#include "core/memory/spans.h"
 #include "core/util/util.h"
 
 int memory_enomem(struct crcore_error *);
@@ -19,6 +20,7 @@ int runs_add(struct runs *, uint64_t addr, uint64_t pages, Crcore__Source, uint6
              uint32_t mm, struct crcore_error *);
 /* Sorts by address and joins neighbours. */
 void runs_sort(struct runs *);
+void runs_clear(struct runs *);
 
 /* ---- pages.c -------------------------------------------------------------------- */
 enum page_sort { PAGES_DATA, PAGES_ZERO, PAGES_GUARD };
@@ -30,9 +32,18 @@ struct pagemap {
 	pid_t pid;
 };
 /* Appends the ranges in [start,end) that hold pages of their own: anonymous
- * pages, those of private mappings that were modified. Of shared memory, none. */
-int pages_find(struct pagemap *, uint64_t start, uint64_t end, struct page_list *,
+ * pages, those of private mappings that were modified. Of shared memory, none.
+ * anon: there are no mappings of files, which is faster to look at. */
+int pages_find(struct pagemap *, uint64_t start, uint64_t end, bool anon, struct page_list *,
                struct crcore_error *);
+/* Of anonymous memory that is watched: appends to pages what was written to since the last
+ * look and still is there; to other all that is not certain to be as it was at that look
+ * (what was written to, or is not there, or is not watched). */
+int pages_unclean(struct pagemap *, uint64_t start, uint64_t end, struct page_list *pages,
+                  struct spans *other, struct crcore_error *);
+/* The look: appends what was written to since the last one; from now on it is clean. */
+int pages_written(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
+                  struct crcore_error *);
 /* The raw entries of n pages from addr. */
 int pages_entries(const struct pagemap *, uint64_t addr, uint64_t *ret, size_t n,
                   struct crcore_error *);
@@ -52,6 +63,7 @@ struct source {
 	char map_file[64];     /* ... under this name */
 	int fd;                /* neither: a plugin's file, borrowed */
 	struct runs *runs;     /* gets the runs stored */
+	struct runs *gone;     /* of a tree that runs: gets what could not be read */
 };
 struct job {
 	struct source *source;
@@ -63,6 +75,10 @@ struct store {
 	struct image *image;
 	struct job *jobs; size_t njobs;
 	uint64_t pages;        /* of all jobs */
+	bool live;             /* the tree runs: pages may go away, and more runs will follow */
+	uint64_t blocks;       /* of the file, written so far */
+	bool later;            /* keep what is copied in memory, up to a point, for store_late() */
+	struct late { char *bytes; size_t len; uint64_t block; } *late; size_t nlate;
 	uint64_t zero, stored; /* results */
 };
 int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bool gently,
@@ -70,6 +86,9 @@ int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bo
 /* Copies the pages of all jobs to the image. Pages that are all zero are left
  * out, but where keep_zero is set. */
 int store_run(struct store *, struct crcore_error *);
+/* Writes what store_run() kept. */
+int store_late(struct store *, struct crcore_error *);
+void store_late_free(struct store *);
 
 /* ---- segments.c ------------------------------------------------------------------ */
 struct segments {
@@ -82,5 +101,31 @@ struct segments {
 int segments_find(struct tree *, const struct contents *, unsigned ncontents, struct segments *,
                   struct store *, struct crcore_error *);
 void segments_free(struct segments *); /* what was not handed on */
+
+/* ---- gather.c -------------------------------------------------------------------- */
+struct mm_save {
+	struct source source;
+	struct runs stored, others; /* others: of every other source */
+	struct pagemap pagemap;
+	const struct spans *saved;  /* of a watched one: what was copied ahead */
+	struct spans kept;          /* bytes of that which are as they were */
+};
+#define SAVE_BATCH 32768
+struct save {
+	struct tree *tree;
+	struct watch *watch;      /* NULL: nothing was copied ahead */
+	struct mm_save *mms;
+	struct frames frames;
+	struct store store;
+	struct segments segments;
+	uint64_t *entries;        /* SAVE_BATCH of them */
+	struct memory_stats stats;
+	bool share;               /* look for shared frames */
+	bool forked;              /* the watch does not know all */
+};
+/* Fills the runs of every mm that need no copying, and queues what does. */
+int gather(struct save *, struct crcore_error *);
+/* What tells a page from all others, or 0 if it need not be told or cannot be. */
+uint64_t frame_key(uint64_t entry);
 
 #endif

@@ -6,56 +6,16 @@
  * is full; which block of the file that is, is decided only then. What is left
  * over in the end is put together and written last.
  *
- * process_vm_readv pins what it reads, and pinning a page that is shared
- * copy-on-write makes the kernel give the task a copy of its own: a dump would
- * double the memory of a tree that goes on. Such pages (and those that the task
- * itself may not read) are read through /proc/PID/mem, which only takes a look.
- *
  * Measured: a block of 1 MiB is as fast as any larger; two workers on two
  * processors nearly halve the time, since the kernel copies on both sides.
  */
-#include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
-#include <sys/uio.h>
-#include "core/memory/pagemap_scan.h"
-#include "core/memory/save_priv.h"
+#include "core/memory/store_priv.h"
 #include "core/util/progress.h"
+#include "core/util/trace.h"
 #include "core/util/worker.h"
 
-enum { BLOCK_PAGES = IMAGE_BLOCK / 4096, MAX_WORKERS = 8, PAGES_PER_WORKER = 4096 };
-
-struct stored { struct source *source; uint64_t addr, pages, offset; };
-
-struct queue {
-	struct store *store;
-	int fd;                  /* of the bulk file */
-	pthread_mutex_t lock;
-	size_t job;              /* next, and how much of it was taken */
-	uint64_t taken;
-	uint64_t blocks;         /* written */
-	bool stop;
-};
-
-struct copier {
-	struct queue *q;
-	char *block;
-	uint64_t fill;           /* bytes in it */
-	struct stored *v; size_t n, flushed;
-	uint64_t zero, stored;
-	struct source *open;     /* of fd */
-	int fd;
-	int r;
-	struct crcore_error err;
-	pthread_t thread;
-};
-
-struct batch {
-	const struct job *job;   /* the first; all are of its sort */
-	struct iovec from[BLOCK_PAGES];
-	unsigned n;
-	uint64_t pages;
-};
+enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, LATE_MAX = 128 /* blocks */ };
 
 int store_add(struct store *s, struct source *src, uint64_t addr, uint64_t pages, bool gently,
               bool keep_zero, struct crcore_error *err)
@@ -74,6 +34,9 @@ static bool take(struct queue *q, uint64_t max, struct batch *b)
 
 	b->n = 0;
 	b->pages = 0;
+	if (b->ngone)
+		memset(b->gone, 0, sizeof(b->gone));
+	b->ngone = 0;
 	pthread_mutex_lock(&q->lock);
 	b->job = s->jobs ? &s->jobs[q->job] : NULL;
 	while (!q->stop && b->pages < max && q->job < s->njobs) {
@@ -96,75 +59,6 @@ static bool take(struct queue *q, uint64_t max, struct batch *b)
 	return b->n;
 }
 
-/* ---- reading --------------------------------------------------------------------------- */
-
-static int open_source(struct copier *c, struct source *src, struct crcore_error *err)
-{
-	if (!src->mm && !src->task)
-		return src->fd;
-	if (c->open == src)
-		return c->fd;
-	if (c->fd >= 0)
-		close(c->fd);
-	c->open = NULL;
-	c->fd = src->mm ? openat(src->mm->task->proc, "mem", O_RDONLY | O_CLOEXEC) :
-	                  openat(src->task->proc, src->map_file, O_RDONLY | O_CLOEXEC);
-	if (c->fd < 0)
-		return crcore_fail(err, -errno, "cannot open %s: %s",
-		                   src->mm ? "/proc/PID/mem" : src->map_file, strerror(errno));
-	c->open = src;
-	return c->fd;
-}
-
-/* Reads what process_vm_readv cannot or must not, and segments. */
-static int read_file(struct copier *c, const struct batch *b, uint64_t done, char *to,
-                     struct crcore_error *err)
-{
-	struct source *src = b->job->source;
-	int fd = open_source(c, src, err);
-
-	if (fd < 0)
-		return fd;
-	for (unsigned i = 0; i < b->n; i++) {
-		uint64_t len = b->from[i].iov_len, at = (uint64_t)(uintptr_t)b->from[i].iov_base;
-		uint64_t skip = done < len ? done : len;
-		done -= skip;
-		while (skip < len) {
-			ssize_t n = pread(fd, to, len - skip, (off_t)(at + skip));
-			if (n <= 0 && !src->mm && n == 0) { /* past the end of a segment's last page */
-				memset(to, 0, len - skip);
-				n = (ssize_t)(len - skip);
-			}
-			if (n <= 0) {
-				int e = n < 0 ? errno : EIO;
-				const struct task *t = src->mm ? src->mm->task : src->task;
-				crcore_fail_at(err, t ? t->abi.pid : -1, -1, "memory at %llx",
-				               (unsigned long long)(at + skip));
-				return crcore_fail(err, -e, "cannot be read: %s", strerror(e));
-			}
-			skip += (uint64_t)n;
-			to += n;
-		}
-	}
-	return 0;
-}
-
-static int read_batch(struct copier *c, struct batch *b, char *to, struct crcore_error *err)
-{
-	struct source *src = b->job->source;
-	ssize_t n = 0;
-
-	if (src->mm && !b->job->gently) {
-		struct iovec local = { to, b->pages * PAGE };
-		n = process_vm_readv(src->mm->task->abi.pid, &local, 1, b->from, b->n, 0);
-		if (n == (ssize_t)(b->pages * PAGE))
-			return 0;
-		if (n < 0)
-			n = 0;
-	}
-	return read_file(c, b, (uint64_t)n, to + n, err);
-}
-
 /* ---- the block --------------------------------------------------------------------------- */
 
 static bool is_zero(const char *page)
@@ -177,18 +71,20 @@ static bool is_zero(const char *page)
 	return true;
 }
 
-static int note(struct copier *c, struct source *src, uint64_t addr, struct crcore_error *err)
+static int note(struct copier *c, struct source *src, uint64_t addr, bool gone,
+                struct crcore_error *err)
 {
 	struct stored *last = c->n > c->flushed ? &c->v[c->n - 1] : NULL;
 
-	c->stored++;
-	if (last && last->source == src && last->addr + last->pages * PAGE == addr) {
+	c->stored += !gone;
+	if (last && last->source == src && last->addr + last->pages * PAGE == addr &&
+	    last->gone == gone) {
 		last->pages++;
 		return 0;
 	}
 	if (!GROW(c->v, c->n))
 		return memory_enomem(err);
-	c->v[c->n++] = (struct stored){ src, addr, 1, c->fill };
+	c->v[c->n++] = (struct stored){ src, addr, 1, c->fill, gone };
 	return 0;
 }
 
@@ -196,16 +92,22 @@ static int note(struct copier *c, struct source *src, uint64_t addr, struct crco
 static int take_in(struct copier *c, const struct batch *b, struct crcore_error *err)
 {
 	char *from = c->block + c->fill;
+	size_t page = 0;
 	int r = 0;
 
 	for (unsigned i = 0; i < b->n; i++) {
 		uint64_t addr = (uint64_t)(uintptr_t)b->from[i].iov_base;
-		for (uint64_t at = 0; r == 0 && at < b->from[i].iov_len; at += PAGE, from += PAGE) {
+		for (uint64_t at = 0; r == 0 && at < b->from[i].iov_len;
+		     at += PAGE, from += PAGE, page++) {
+			if (b->ngone && b->gone[page]) {
+				r = note(c, b->job->source, addr + at, true, err);
+				continue;
+			}
 			if (!b->job->keep_zero && is_zero(from)) {
 				c->zero++;
 				continue;
 			}
-			r = note(c, b->job->source, addr + at, err);
+			r = note(c, b->job->source, addr + at, false, err);
 			if (from != c->block + c->fill)
 				memcpy(c->block + c->fill, from, PAGE);
 			c->fill += PAGE;
@@ -221,6 +123,27 @@ static void place(struct copier *c, uint64_t base)
 		c->v[c->flushed].offset += base;
 }
 
+/* Hands the block over to be written later; the copier gets a new one. 0: there are too many. */
+static int put_off(struct copier *c, uint64_t block, size_t len, struct crcore_error *err)
+{
+	struct store *s = c->q->store;
+	char *fresh = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&c->q->lock);
+	if (s->later && s->nlate < LATE_MAX) {
+		if (!GROW(s->late, s->nlate) || posix_memalign((void **)&fresh, PAGE, IMAGE_BLOCK))
+			r = memory_enomem(err);
+		else
+			s->late[s->nlate++] = (struct late){ c->block, len, block };
+	}
+	pthread_mutex_unlock(&c->q->lock);
+	if (!fresh)
+		return r;
+	c->block = fresh;
+	return 1;
+}
+
 static int flush(struct copier *c, struct crcore_error *err)
 {
 	struct queue *q = c->q;
@@ -230,6 +153,9 @@ static int flush(struct copier *c, struct crcore_error *err)
 	pthread_mutex_unlock(&q->lock);
 	place(c, block * IMAGE_BLOCK);
 	c->fill = 0;
+	int r = put_off(c, block, IMAGE_BLOCK, err);
+	if (r)
+		return r < 0 ? r : 0;
 	if (!c->thread) /* the calling thread's copier speaks for all */
 		progress("dump: saving memory", block * (IMAGE_BLOCK / PAGE), q->store->pages);
 	return image_bulk_block(q->store->image, q->fd, block, c->block, IMAGE_BLOCK, err);
@@ -240,7 +166,11 @@ static void *copy(void *arg)
 	struct copier *c = arg;
 	cleanup_free struct batch *b = malloc(sizeof(*b));
 
+	uint64_t start = trace_start();
+
 	c->r = b ? 0 : memory_enomem(&c->err);
+	if (b)
+		b->ngone = 1;
 	while (c->r == 0 && take(c->q, (IMAGE_BLOCK - c->fill) / PAGE, b)) {
 		c->r = read_batch(c, b, c->block + c->fill, &c->err);
 		if (c->r == 0)
@@ -255,15 +185,18 @@ static void *copy(void *arg)
 		c->q->stop = true;
 		pthread_mutex_unlock(&c->q->lock);
 	}
+	trace_end(start, TRACE_HERE, "memory", "copy %llu pages",
+	          (unsigned long long)(c->stored + c->zero));
 	return NULL;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-/* Puts the left-over parts of all blocks together behind the full ones. */
+/* Puts the left-over parts of all blocks together behind the full ones. Only the file's last
+ * block may be short: where more is to come, the rest of it is wasted. */
 static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
 {
-	cleanup_free char *rest = malloc((size_t)n * IMAGE_BLOCK);
+	cleanup_free char *rest = calloc(n, IMAGE_BLOCK);
 	uint64_t len = 0;
 	int r = 0;
 
@@ -274,10 +207,37 @@ static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crco
 		memcpy(rest + len, v[i].block, v[i].fill);
 		len += v[i].fill;
 	}
-	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK)
-		r = image_bulk_block(q->store->image, q->fd, q->blocks++, rest + at,
-		                     len - at < IMAGE_BLOCK ? len - at : IMAGE_BLOCK, err);
+	if (q->store->live)
+		len = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK);
+	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK, q->blocks++) {
+		size_t part = len - at < IMAGE_BLOCK ? len - at : IMAGE_BLOCK;
+		memcpy(v[0].block, rest + at, part);
+		r = put_off(&v[0], q->blocks, part, err);
+		if (r == 0)
+			r = image_bulk_block(q->store->image, q->fd, q->blocks, rest + at, part, err);
+		else if (r > 0)
+			r = 0;
+	}
 	return r;
+}
+
+int store_late(struct store *s, struct crcore_error *err)
+{
+	int fd = image_bulk(s->image, "pages-1.bin", err), r = fd < 0 ? fd : 0;
+
+	for (size_t i = 0; r == 0 && i < s->nlate; i++)
+		r = image_bulk_block(s->image, fd, s->late[i].block, s->late[i].bytes,
+		                     s->late[i].len, err);
+	store_late_free(s);
+	return r;
+}
+
+void store_late_free(struct store *s)
+{
+	for (size_t i = 0; i < s->nlate; i++)
+		free(s->late[i].bytes);
+	free(STEAL(s->late));
+	s->nlate = 0;
 }
 
 static int hand_over(const struct copier *c, struct store *s, struct crcore_error *err)
@@ -285,8 +245,8 @@ static int hand_over(const struct copier *c, struct store *s, struct crcore_erro
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < c->n; i++)
-		r = runs_add(c->v[i].source->runs, c->v[i].addr, c->v[i].pages,
-		             CRCORE__SOURCE__PAGES, c->v[i].offset, 0, err);
+		r = runs_add(c->v[i].gone ? c->v[i].source->gone : c->v[i].source->runs, c->v[i].addr,
+		             c->v[i].pages, CRCORE__SOURCE__PAGES, c->v[i].offset, 0, err);
 	s->zero += c->zero;
 	s->stored += c->stored;
 	return r;
@@ -330,7 +290,7 @@ static int run_copiers(struct queue *q, struct copier *v, unsigned n, struct crc
 int store_run(struct store *s, struct crcore_error *err)
 {
 	struct copier v[MAX_WORKERS];
-	struct queue q = { .store = s, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct queue q = { .store = s, .lock = PTHREAD_MUTEX_INITIALIZER, .blocks = s->blocks };
 	unsigned n = worker_count(s->pages);
 	int r;
 
@@ -341,6 +301,7 @@ int store_run(struct store *s, struct crcore_error *err)
 	progress(NULL, 0, 0);
 	if (r == 0)
 		r = store_rest(&q, v, n, err);
+	s->blocks = q.blocks;
 	for (unsigned i = 0; i < n; i++) {
 		if (r == 0)
 			r = hand_over(&v[i], s, err);

@@ -2,12 +2,14 @@
 /*
  * Reads the mappings of a task. smaps is the only place that tells locks and
  * advice; it visits every present page on the way (12 ms for a gigabyte of
- * small pages), which is little beside reading those pages.
+ * small pages), which is little beside reading those pages, but not where those
+ * were copied ahead: see known.h.
  *
  * The text writes a newline in a path as \012 but leaves backslashes alone,
  * so a path with a backslash is taken from its map_files link instead.
  */
 #include <sys/mman.h>
+#include "core/memory/known.h"
 #include "core/memory/memory.h"
 #include "core/memory/vmas.h"
 #include "core/util/util.h"
@@ -101,6 +103,25 @@ static void drop_vmas(Crcore__Mm *rec)
 	rec->n_vmas = 0;
 }
 
+/* maps, if that and what is known are enough; else smaps. */
+static int read_text(struct mm *mm, char **ret, size_t *ret_len, struct crcore_error *err)
+{
+	cleanup_free char *text = NULL;
+	struct vma_text v;
+	int r = mm->known ? proc_read(mm->task->proc, "maps", &text, ret_len, err) : 0;
+	const char *at = text;
+
+	if (r < 0)
+		return r;
+	while (text && (r = vma_parse(&at, text + *ret_len, &v)) > 0)
+		if (!known_complete(mm->known, &v))
+			break;
+	if (!text || r)
+		return proc_read(mm->task->proc, "smaps", ret, ret_len, err);
+	*ret = STEAL(text);
+	return 0;
+}
+
 int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_file *,
               struct crcore_error *), void *arg, struct crcore_error *err)
 {
@@ -112,12 +133,17 @@ int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_
 
 	drop_vmas(mm->rec);
 	if ((r = find_shmem(&rd.shmem_dev, err)) < 0 ||
-	    (r = proc_read(mm->task->proc, "smaps", &text, &len, err)) < 0)
+	    (r = read_text(mm, &text, &len, err)) < 0)
 		return r;
 	const char *at = text;
-	while ((r = vma_parse(&at, text + len, &v)) > 0)
+	while ((r = vma_parse(&at, text + len, &v)) > 0) {
+		if (!v.has_flags && mm->known)
+			known_complete(mm->known, &v);
+		if (mm->known && spans_overlap(&mm->known->watched, v.start, v.end))
+			v.flags &= ~(uint32_t)VMF_UFFD; /* that is us */
 		if ((r = add_vma(&rd, &v, err)) < 0)
 			break;
+	}
 	if (r < 0) {
 		crcore_fail_at(err, mm->task->abi.pid, -1, "memory map");
 		crcore_fail(err, r, "cannot understand smaps near \"%.60s\"", at);

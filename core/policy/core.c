@@ -6,12 +6,15 @@
 #include "core/policy/core_options.h"
 #include "core/policy/internal.h"
 
+static const char *const ahead_choices[] = { "auto", "yes", "no", NULL };
 static const char *const leave_choices[] = { "kill", "running", "stopped", NULL };
 
 #define SECOND 1000000000LL
 #define DAY (86400 * SECOND)
 
 const struct crcore_option core_options[] = {
+	{ "dump.copy-ahead", CRCORE_CHOICE, "auto", ahead_choices, 0, 0,
+	  "copy memory while the tree runs, so that it stands still for a moment only" },
 	{ "dump.leave", CRCORE_CHOICE, "kill", leave_choices, 0, 0,
 	  "what becomes of the tree once it is saved" },
 	{ "dump.shell-job", CRCORE_BOOL, "no", NULL, 0, 0,

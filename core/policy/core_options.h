@@ -2,6 +2,7 @@
 /*
  * The core's own keys of a policy, as a table like any plugin's:
  *
+ *   dump.copy-ahead  auto | yes | no    memory is copied while the tree runs (auto)
  *   dump.leave       kill | running | stopped   what becomes of the tree (kill)
  *   dump.shell-job   bool     session or group leader may be outside the tree (no)
  *   dump.timeout     seconds  to freeze the tree and run its programs (10s)

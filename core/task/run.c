@@ -27,6 +27,8 @@ struct batch {
 	unsigned n;
 	uint64_t deadline;
 	bool news;               /* a look has sent a thread on */
+	void (*meanwhile)(void *arg, struct inject *);
+	void *arg;
 };
 
 /* Calls fn for every thread that has a program to run, until it fails. Leaders,
@@ -200,6 +202,8 @@ static int run_batch(struct batch *b, struct crcore_error *err)
 		r = prepare(b->injects[alive], err);
 	if (r == 0)
 		r = each(b, send_in, err);
+	for (unsigned i = 0; b->meanwhile && r == 0 && i < b->n; i++)
+		b->meanwhile(b->arg, b->injects[i]);
 	for (unsigned i = 0; r == 0 && i < b->n; i++)
 		r = await_done(b, b->injects[i], err);
 	each(b, ask_to_stop, err);
@@ -211,15 +215,23 @@ static int run_batch(struct batch *b, struct crcore_error *err)
 	return r ? r : e ? e : err->code;
 }
 
-int inject_run(struct inject *const *injects, unsigned n, uint64_t timeout_ns,
-               struct crcore_error *err)
+int inject_run_with(struct inject *const *injects, unsigned n, uint64_t timeout_ns,
+                    void (*meanwhile)(void *, struct inject *), void *arg,
+                    struct crcore_error *err)
 {
 	uint64_t deadline = now_ns() + timeout_ns;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < n; i += BATCH) {
-		struct batch b = { injects + i, n - i < BATCH ? n - i : BATCH, deadline, false };
+		struct batch b = { injects + i, n - i < BATCH ? n - i : BATCH, deadline, false,
+		                   meanwhile, arg };
 		r = run_batch(&b, err);
 	}
 	return r;
+}
+
+int inject_run(struct inject *const *injects, unsigned n, uint64_t timeout_ns,
+               struct crcore_error *err)
+{
+	return inject_run_with(injects, n, timeout_ns, NULL, NULL, err);
 }

@@ -51,6 +51,7 @@ struct mm {
 	uint32_t id;                   /* > 0, order of first appearance */
 	struct task *task;             /* the first that has it: through it we look */
 	struct inject *inject;         /* region in it, NULL: none */
+	const struct known *known;     /* what smaps said shortly before, NULL: ask it */
 	Crcore__Mm *rec;
 };
 
@@ -114,6 +115,15 @@ int inject_place(struct inject *, struct thread *, prog *, struct crcore_error *
 /* Sends all placed threads into their programs and waits until each is done
  * (timeout in ns). Then all are stopped again. The error names the operation. */
 int inject_run(struct inject *const *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
+/* The same; meanwhile is called once for each region whose programs have been sent off. */
+int inject_run_with(struct inject *const *, unsigned n, uint64_t timeout_ns,
+                    void (*meanwhile)(void *arg, struct inject *), void *arg,
+                    struct crcore_error *);
+/* A system call that returns a descriptor, made by a stopped thread; fd: our duplicate of
+ * it, or what it failed with. The task's own is closed again. All threads that share its
+ * descriptor table must be stopped. Fails as a whole only if the run does. */
+struct borrow { struct thread *thread; uint32_t nr; uint64_t args[6]; int fd; };
+int inject_borrow(struct borrow *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
 /* Unmaps regions in their tasks, once no more programs are to run; their results
  * and answers can still be read until inject_close(). Never fails. */
 void inject_leave(struct inject *const *, unsigned n);

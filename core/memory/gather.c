@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first pass over a frozen tree's memory (save.c): finds the private pages
+ * with contents and decides of each where its bytes are or will be: stored
+ * earlier by another mm that has the same physical page, copied ahead and not
+ * written to since (watch.c), or yet to be stored.
+ */
+#include <sys/mman.h>
+#include "core/memory/pagemap_scan.h"
+#include "core/memory/watch.h"
+#include "core/util/trace.h"
+
+/* ---- collect ------------------------------------------------------------------------ */
+
+static bool has_own_pages(const Crcore__Vma *v)
+{
+	return !v->shared && (v->backing == CRCORE__BACKING__ANON ||
+	                      v->backing == CRCORE__BACKING__FILE ||
+	                      v->backing == CRCORE__BACKING__HUGETLB);
+}
+
+/* A zero page says nothing where untouched memory is zero anyway. Huge pages are kept whole. */
+static bool keeps_zero(const Crcore__Vma *v)
+{
+	return v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__HUGETLB;
+}
+
+/* What tells a page from all others, or 0 if it need not be told or cannot be. */
+uint64_t frame_key(uint64_t entry)
+{
+	if ((entry & PM_EXCLUSIVE) || !(entry & PM_FRAME))
+		return 0;
+	return entry & (PM_FRAME | PM_SWAPPED);
+}
+
+enum what { STORE_OWN, STORE_SHARED, STORED_ELSEWHERE };
+
+/* Has an earlier mm this page too? Then a run says so. */
+static int judge_page(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t addr,
+                      uint64_t entry, struct crcore_error *err)
+{
+	uint64_t key = frame_key(entry);
+	bool is_new;
+
+	if (!key || !s->share)
+		return entry & PM_EXCLUSIVE ? STORE_OWN : STORE_SHARED;
+	struct frame *f = frames_get(&s->frames, key, &is_new);
+	if (!f)
+		return memory_enomem(err);
+	if (is_new)
+		*f = (struct frame){ key, addr, mm, keeps_zero(v), false };
+	if (f->mm == mm || f->keep_zero != keeps_zero(v)) /* merged by content: kept apart */
+		return STORE_SHARED;
+	f->wanted = true;
+	s->stats.shared++;
+	int r = runs_add(&s->mms[mm].others, addr, 1, CRCORE__SOURCE__OTHER, f->addr,
+	                 s->tree->mms[f->mm]->id, err);
+	return r < 0 ? r : STORED_ELSEWHERE;
+}
+
+/* What of [start, end) was copied ahead needs no copying. */
+static int add_saved(struct mm_save *m, const struct spans *saved, uint64_t start, uint64_t end,
+                     struct crcore_error *err)
+{
+	int r = 0;
+
+	for (size_t i = spans_find(saved, start); r == 0 && i < saved->n && saved->v[i].start < end;
+	     i++) {
+		const struct span *x = &saved->v[i];
+		uint64_t from = x->start > start ? x->start : start, to = x->end < end ? x->end : end;
+		if (x->tag == SAVED_BYTES)
+			r = runs_add(&m->stored, from, (to - from) / PAGE, CRCORE__SOURCE__PAGES,
+			             x->val + (from - x->start), 0, err);
+	}
+	return r;
+}
+
+static int queue(struct save *s, unsigned mm, const Crcore__Vma *v, const struct spans *saved,
+                 uint64_t start, uint64_t end, int what, struct crcore_error *err)
+{
+	if (start >= end || what == STORED_ELSEWHERE)
+		return 0;
+	if (saved)
+		return add_saved(&s->mms[mm], saved, start, end, err);
+	return store_add(&s->store, &s->mms[mm].source, start, (end - start) / PAGE,
+	                 what == STORE_SHARED || !(v->prot & PROT_READ), keeps_zero(v), err);
+}
+
+/* Pages with data in one mapping: those that others have refer to them, the rest is stored,
+ * or is saved already: then saved is not NULL. */
+static int add_data(struct save *s, unsigned mm, const Crcore__Vma *v, const struct spans *saved,
+                    uint64_t start, uint64_t end, struct crcore_error *err)
+{
+	uint64_t first = start; /* from there on all are alike: last */
+	int last = STORED_ELSEWHERE, r = 0;
+
+	for (uint64_t at = start; r == 0 && at < end;) {
+		size_t n = (end - at) / PAGE < SAVE_BATCH ? (end - at) / PAGE : SAVE_BATCH;
+		r = pages_entries(&s->mms[mm].pagemap, at, s->entries, n, err);
+		for (size_t i = 0; r == 0 && i < n; i++, at += PAGE) {
+			int what = judge_page(s, mm, v, at, s->entries[i], err);
+			if (what < 0)
+				return what;
+			if (what == last)
+				continue;
+			r = queue(s, mm, v, saved, first, at, last, err);
+			first = at;
+			last = what;
+		}
+	}
+	return r < 0 ? r : queue(s, mm, v, saved, first, end, last, err);
+}
+
+static int add_range(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t start,
+                     uint64_t end, enum page_sort sort, struct crcore_error *err)
+{
+	uint64_t pages = (end - start) / PAGE;
+
+	if (sort == PAGES_GUARD)
+		return runs_add(&s->mms[mm].others, start, pages, CRCORE__SOURCE__GUARD, 0, 0, err);
+	s->stats.scanned += pages;
+	if (sort == PAGES_ZERO && !keeps_zero(v)) {
+		s->stats.zero += pages;
+		return 0;
+	}
+	return add_data(s, mm, v, NULL, start, end, err);
+}
+
+/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). */
+static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                    const struct page_list *l, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0, k = 0; r == 0 && i < n; i++) {
+		while (k < l->n && l->v[k].end <= v[i]->start)
+			k++;
+		for (size_t j = k; r == 0 && j < l->n && l->v[j].start < v[i]->end; j++) {
+			uint64_t start = l->v[j].start > v[i]->start ? l->v[j].start : v[i]->start;
+			uint64_t end = l->v[j].end < v[i]->end ? l->v[j].end : v[i]->end;
+			r = add_range(s, mm, v[i], start, end, l->v[j].sort, err);
+		}
+	}
+	return r;
+}
+
+/* ---- what was copied ahead ------------------------------------------------------------ */
+
+/* The part of one mapping that is saved already: into kept. */
+static int keep(struct save *s, unsigned mm, const Crcore__Vma *v, const struct spans *kept,
+                struct crcore_error *err)
+{
+	struct mm_save *m = &s->mms[mm];
+	int r = 0;
+
+	for (size_t i = spans_find(kept, v->start); r == 0 && i < kept->n && kept->v[i].start < v->end;
+	     i++) {
+		uint64_t start = kept->v[i].start > v->start ? kept->v[i].start : v->start;
+		uint64_t end = kept->v[i].end < v->end ? kept->v[i].end : v->end;
+		s->stats.scanned += (end - start) / PAGE;
+		s->stats.ahead += (end - start) / PAGE;
+		/* it may be shared only with one that was forked since it was copied */
+		if (s->forked)
+			r = add_data(s, mm, v, kept, start, end, err);
+		else if (kept->v[i].tag == SAVED_BYTES && !spans_clip(kept, start, end, &m->kept))
+			r = memory_enomem(err);
+	}
+	return r;
+}
+
+/* Anonymous mappings [v, v + n) of an mm that is watched: only what was written to since,
+ * or never was copied, is looked at closer. */
+static int collect_watched(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                           struct page_list *l, struct crcore_error *err)
+{
+	struct mm_save *m = &s->mms[mm];
+	struct spans other = { 0 }, kept = { 0 }, clean = { 0 }, left = { 0 };
+	uint64_t start = v[0]->start, end = v[n - 1]->end;
+	const struct spans whole = { &(struct span){ start, end, start, 0 }, 1, 1 };
+	int r = pages_unclean(&m->pagemap, start, end, l, &other, err);
+
+	/* kept: saved and clean; left: clean, but not saved */
+	if (r == 0 && (!spans_subtract(m->saved, &other, &kept) ||
+	               !spans_subtract(&whole, &other, &clean) ||
+	               !spans_subtract(&clean, m->saved, &left)))
+		r = memory_enomem(err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = keep(s, mm, v[i], &kept, err);
+	if (r == 0)
+		r = add_list(s, mm, v, n, l, err);
+	for (size_t i = 0; r == 0 && i < left.n; i++) {
+		l->n = 0;
+		r = pages_find(&m->pagemap, left.v[i].start, left.v[i].end, true, l, err);
+		if (r == 0)
+			r = add_list(s, mm, v, n, l, err);
+	}
+	spans_free(&other);
+	spans_free(&kept);
+	spans_free(&clean);
+	spans_free(&left);
+	return r;
+}
+
+/* ---- the whole of an mm ----------------------------------------------------------------- */
+
+static int collect_mm(struct save *s, unsigned i, struct crcore_error *err)
+{
+	const Crcore__Mm *rec = s->tree->mms[i]->rec;
+	struct mm_save *m = &s->mms[i];
+	struct page_list l = { 0 };
+	int r = 0;
+
+	/* neighbouring mappings of a sort in one scan; holes cost nothing */
+	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
+		const bool anon = rec->vmas[a]->backing == CRCORE__BACKING__ANON;
+		b = a + 1;
+		if (!has_own_pages(rec->vmas[a]))
+			continue;
+		while (b < rec->n_vmas && has_own_pages(rec->vmas[b]) &&
+		       (rec->vmas[b]->backing == CRCORE__BACKING__ANON) == anon)
+			b++;
+		l.n = 0;
+		if (anon && m->saved) {
+			r = collect_watched(s, i, rec->vmas + a, b - a, &l, err);
+			continue;
+		}
+		r = pages_find(&m->pagemap, rec->vmas[a]->start, rec->vmas[b - 1]->end, anon, &l,
+		               err);
+		if (r == 0)
+			r = add_list(s, i, rec->vmas + a, b - a, &l, err);
+	}
+	free(l.v);
+	return r;
+}
+
+int gather(struct save *s, struct crcore_error *err)
+{
+	int r = 0;
+
+	free(s->frames.v);
+	s->frames = (struct frames){ 0 };
+	s->store.njobs = 0;
+	s->store.pages = 0;
+	s->stats = (struct memory_stats){ 0 };
+	for (unsigned i = 0; i < s->tree->nmms && r == 0; i++) {
+		const struct task *t = s->tree->mms[i]->task;
+		uint64_t start = trace_start();
+		runs_clear(&s->mms[i].others);
+		runs_clear(&s->mms[i].stored);
+		spans_free(&s->mms[i].kept);
+		r = collect_mm(s, i, err);
+		trace_end(start, t->abi.pid, "memory", "find pages");
+	}
+	return r;
+}

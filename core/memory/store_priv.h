@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copying pages: what store.c, which fills blocks, shares with store_read.c, which reads. */
+#ifndef CRCORE_STORE_PRIV_H
+#define CRCORE_STORE_PRIV_H
+
+#include <pthread.h>
+#include <sys/uio.h>
+#include "core/memory/save_priv.h"
+
+enum { BLOCK_PAGES = IMAGE_BLOCK / 4096 };
+
+struct stored { struct source *source; uint64_t addr, pages, offset; bool gone; };
+
+struct queue {
+	struct store *store;
+	int fd;                  /* of the bulk file */
+	pthread_mutex_t lock;
+	size_t job;              /* next, and how much of it was taken */
+	uint64_t taken;
+	uint64_t blocks;         /* written */
+	bool stop;
+};
+
+struct copier {
+	struct queue *q;
+	char *block;
+	uint64_t fill;           /* bytes in it */
+	struct stored *v; size_t n, flushed;
+	uint64_t zero, stored;
+	struct source *open;     /* of fd */
+	int fd;
+	int r;
+	struct crcore_error err;
+	pthread_t thread;
+};
+
+struct batch {
+	const struct job *job;   /* the first; all are of its sort */
+	struct iovec from[BLOCK_PAGES];
+	unsigned n;
+	uint64_t pages;
+	uint64_t ngone;
+	bool gone[BLOCK_PAGES];  /* of a tree that runs: unmapped meanwhile */
+};
+
+/* Reads the pages of a batch to where the block has room. Those of a tree that runs which
+ * are not there any more are marked in it. */
+int read_batch(struct copier *, struct batch *, char *to, struct crcore_error *);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copying ahead, between its files: the address spaces that are watched. */
+#ifndef CRCORE_WATCH_H
+#define CRCORE_WATCH_H
+
+#include "core/memory/known.h"
+#include "core/memory/save_priv.h"
+
+struct watched {
+	struct mm *mm;          /* of the watch's own tree */
+	pid_t pid;
+	int uffd;               /* -1: cannot be watched */
+	struct pagemap pagemap;
+	struct source source;
+	struct runs runs, gone; /* what a round has stored, and what it could not read */
+	struct spans saved;     /* what is in the image, by address: val is where, tag how */
+	struct known known;
+};
+enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; the address */
+
+struct watch {
+	struct tree *tree;      /* as it was when the watch began */
+	struct watched *v; unsigned n;
+	struct store store;
+	unsigned rounds;
+	uint64_t grown;         /* bytes that came since and are not watched */
+	unsigned more;          /* times that we asked for that */
+};
+
+/* That of the process, NULL: it was not there, or cannot be watched. */
+struct watched *watch_find(const struct watch *, pid_t);
+/* Stops to watch one that ends, or that the kernel tells nothing of: it is left for the end. */
+void watch_give_up(struct watched *, struct crcore_error *);
+/* How much address space came since that could be watched. */
+uint64_t watch_lacks(const struct watched *);
+/* Was the process there when the watch began? */
+bool watch_knew(const struct watch *, pid_t);
+#endif

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images made while the tree ran on are of one instant: programs that keep invariants
+across distant pages, threads, processes and shared memory are dumped with -R several
+times, killed, and brought back from such an image. The same with --precopy and a dump
+that ends the tree; and a dump killed while it copies leaves nothing behind."""
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+import jobs
+import crtest
+from crtest import Failure
+
+
+class Job:
+    def __init__(self, crcore_path, program, name):
+        self.top = os.path.join(crtest.scratch(), name)
+        os.mkdir(self.top)
+        os.chmod(self.top, 0o777)
+        self.crcore = crtest.Crcore(crcore_path, self.top)
+        work = os.path.join(self.top, "work")
+        self.t = crtest.Target([program, work], work)
+        self.pid = self.t.pid
+        crtest.wait_for("the target", crtest.LIMIT,
+                        lambda: self.t.read("ready") or self.t.proc.poll() is not None)
+        self.check()
+
+    def check(self):
+        if self.t.read("result"):
+            raise Failure(f"disturbed: {self.t.read('result')}{self.t.read('stderr')}")
+
+    def dump(self, *args):
+        image = os.path.join(self.top, f"image-{self.crcore.count}")
+        self.crcore.dump(self.pid, image, *args)
+        with open(self.crcore.log) as f:
+            log = f.read()
+        if not re.search(r"[1-9][0-9]* ahead", log):
+            raise Failure(f"nothing was copied ahead\n{log}")
+        return image
+
+    def kill(self):
+        """Ends the tree as a power cut would, children first seen to be gone."""
+        tree = crtest.snapshot.tree(self.pid)
+        for pid in tree:
+            os.kill(pid, signal.SIGKILL)
+        self.t.proc.wait(timeout=crtest.LIMIT)
+        for pid in tree[1:]:
+            crtest.wait_gone(pid)
+
+    def finish(self, image):
+        pid = self.crcore.restore_detached(image)
+        time.sleep(0.1)
+        self.check()
+        with open(self.t.path("go"), "w"):
+            pass
+        crtest.wait_gone(pid)
+        if self.t.read("result").strip() != "pass":
+            raise Failure(f"after the restore: {self.t.read('result')}{self.t.read('stderr')}")
+
+
+def running(crcore, program):
+    j = Job(crcore, program, f"running-{os.path.basename(program)}")
+    for _ in range(4):
+        image = j.dump("-R")
+        j.check()
+        time.sleep(0.05)
+    before = {p: open(f"/proc/{p}/smaps").read().count(" uw") for p in [j.pid]}
+    if before[j.pid]:
+        raise Failure("its memory is still watched")
+    j.kill()
+    j.finish(image)
+
+
+def moved(crcore, program):
+    j = Job(crcore, program, f"moved-{os.path.basename(program)}")
+    image = j.dump("--precopy")
+    j.t.killed()
+    j.finish(image)
+
+
+def descriptors(pid):
+    return sorted(os.listdir(f"/proc/{pid}/fd"))
+
+
+def killed(crcore, program):
+    j = Job(crcore, program, "killed")
+    before = descriptors(j.pid)
+    for i in range(15):
+        image = os.path.join(j.top, f"killed-{i}")
+        p = j.crcore.start("dump", "-t", j.pid, "-D", image, "-R")
+        children = []
+        try:
+            children = crtest.wait_for("the worker", crtest.LIMIT, lambda: worker_of(p.pid) or
+                                       p.poll() is not None and [0])
+            time.sleep(0.004 * i)
+            if children != [0]:
+                os.kill(children[0], signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        j.crcore.finish(p)
+        shutil.rmtree(image, ignore_errors=True)
+        crtest.wait_for("its descriptors", crtest.LIMIT, lambda: descriptors(j.pid) == before)
+        j.check()
+    with open(j.t.path("go"), "w"):
+        pass
+    if j.t.wait() or j.t.read("result").strip() != "pass":
+        raise Failure(f"disturbed: {j.t.read('result')}{j.t.read('stderr')}")
+
+
+def worker_of(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            return [int(x) for x in f.read().split()]
+    except OSError:
+        return []
+
+
+def main(crcore, *programs):
+    for program in programs:
+        running(crcore, program)
+        moved(crcore, program)
+    killed(crcore, programs[0])
+
+
+jobs.run(main)
