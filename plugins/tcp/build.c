@@ -154,8 +154,10 @@ int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 /* Out of repair mode, which clears SO_REUSEADDR; what waits to be sent goes its way. */
 static int let_go(const struct made *m, struct crcore_error *err)
 {
-	int r = m->repair ? set_repair(m->fd, REPAIR_OFF) : 0, cork;
+	int r = m->repair ? set_queue(m->fd, QUEUE_NONE) : 0, cork;
 
+	if (m->repair && !r)
+		r = set_repair(m->fd, REPAIR_OFF);
 	for (size_t i = 0; m->repair && !r && i < m->rec->n_options; i++) {
 		const Tcp__Option *o = m->rec->options[i];
 		if (o->level == SOL_SOCKET && o->number == SO_REUSEADDR)

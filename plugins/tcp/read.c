@@ -193,6 +193,7 @@ static int read_numbers(struct tcp *t, int fd, Tcp__Stream *st)
 		r = sequence(fd, QUEUE_RECEIVE, &st->receive_next);
 	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &w, &len) < 0)
 		r = -errno;
+	set_queue(fd, QUEUE_NONE);
 	leave_repair(t);
 	st->window_seq = w.wl1;
 	st->send_window = w.send;

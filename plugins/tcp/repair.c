@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 
 #define CHUNK (1u << 20)
+#define MIN_MSS 88    /* of TCP_MAXSEG */
+#define MAX_MSS 32767
 #define OPT_MSS 2
 #define OPT_WINDOW 3
 #define OPT_SACK 4
@@ -59,6 +61,34 @@ static int set_negotiated(int fd, const Tcp__Stream *st)
 	return st->timestamps ? set_int(fd, IPPROTO_TCP, T_TIMESTAMP, (int)st->clock) : 0;
 }
 
+/*
+ * The kernel works out how large segments are when it connects, before it can be
+ * told what the peer takes. Over IPv4 a change of IP options has it think again;
+ * otherwise the socket's own limit stands for the peer's meanwhile.
+ */
+static int limit_before(const struct made *m)
+{
+	uint32_t mss = m->rec->stream->mss;
+
+	if (end_is_v4(&m->remote))
+		return 0;
+	return set_int(m->fd, IPPROTO_TCP, T_MAXSEG, mss > MAX_MSS ? MAX_MSS : mss < MIN_MSS ? MIN_MSS
+	                                                                                   : (int)mss);
+}
+
+static int limit_after(const struct made *m)
+{
+	char options[64];
+	socklen_t len = sizeof(options);
+
+	if (!end_is_v4(&m->remote))
+		return set_int(m->fd, IPPROTO_TCP, T_MAXSEG, (int)m->rec->user_mss);
+	if (getsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, &len) < 0 ||
+	    setsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, len) < 0)
+		return -errno;
+	return 0;
+}
+
 int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 {
 	const Tcp__Stream *st = m->rec->stream;
@@ -74,6 +104,8 @@ int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 		r = repair_sequence(m->fd, QUEUE_SEND, m->una - (m->una == st->send_next + 1));
 	if (!r)
 		r = repair_sequence(m->fd, QUEUE_RECEIVE, st->receive_next - m->rec->queues->received);
+	if (!r)
+		r = limit_before(m);
 	if (r < 0)
 		return fail(m, r, "cannot be given its numbers", err);
 	r = made_bind(m, err);
@@ -82,6 +114,8 @@ int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (connect(m->fd, (struct sockaddr *)&to, len) < 0)
 		return fail(m, -errno, "cannot be connected", err);
 	r = set_negotiated(m->fd, st);
+	if (!r)
+		r = limit_after(m);
 	return r < 0 ? fail(m, r, "cannot be given what was agreed with its peer", err) : 0;
 }
 
