@@ -4,6 +4,7 @@
  * out one by one. Listening sockets first: their ports must be free of others,
  * while a connection in repair mode shares any port.
  */
+#include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
 
 #include <sys/stat.h>
@@ -96,6 +97,8 @@ static int finish(struct made *m, struct crcore_error *err)
 	r = set_options(m, NET_LATE, err);
 	if (r < 0)
 		return r;
+	if (rec->n_filter && (r = net_filter_set(m->fd, rec->filter, rec->n_filter, rec->filter_locked)) < 0)
+		return fail(m, r, "cannot be given its filter", err);
 	r = net_buffers_set(m->fd, &b);
 	if (r < 0)
 		return fail(m, r, "cannot be given its buffers", err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dump: the record of one socket. */
+#include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
 
 static int put(struct tcp *t, const Tcp__Socket *rec, struct crcore_error *err)
@@ -83,6 +84,8 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 {
 	Tcp__Option options[NET_OPTIONS_MAX], *list[NET_OPTIONS_MAX];
 	cleanup_free struct net_value *values = NULL;
+	cleanup_free uint64_t *filter = NULL;
+	bool locked = false;
 	Tcp__Socket rec = TCP__SOCKET__INIT;
 	Tcp__Address local, remote;
 	unsigned n;
@@ -102,6 +105,11 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 		getsockopt(obj->local_fd, IPPROTO_TCP, T_TIMESTAMP, &k->stream.clock, &len);
 		rec.stream = &k->stream;
 	}
+	r = net_filter_read(obj->local_fd, &filter, &rec.n_filter, &locked, err);
+	if (r < 0)
+		return r;
+	rec.filter = filter;
+	rec.filter_locked = locked;
 	rec.queues = k->read && rec.state != TCP__STATE__REFUSED ? &k->queues : NULL;
 	return put(t, &rec, err);
 }

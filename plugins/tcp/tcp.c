@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin "tcp": options, sections and what it claims. See tcp.h, tcp.md. */
+#include "plugins/net/claim.h"
+#include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
 
 #include <linux/capability.h>
@@ -83,12 +85,7 @@ static int check_plain(const struct tcp *t, const struct crcore_object *obj, str
 		return crcore_fail(err, -ENOTSUP, "the kernel encodes its data (\"%.15s\"), which cannot be saved",
 		                   ulp);
 	}
-	len = 0;
-	if (getsockopt(obj->local_fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0 ? errno == EACCES : len) {
-		crcore_advise(err, "detach the filter before the dump");
-		return crcore_fail(err, -ENOTSUP, "a filter is attached to it, which cannot be saved yet");
-	}
-	return 0;
+	return net_filter_check(obj->local_fd, err);
 }
 
 static int look(struct known *k, const struct crcore_object *obj, struct crcore_error *err)
@@ -143,13 +140,10 @@ static int remember(struct tcp *t, const struct crcore_object *obj, struct crcor
 static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	int family, protocol, r;
+	int family = net_family(obj), r;
 
-	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISSOCK(obj->st.st_mode) || obj->flags & O_PATH)
-		return CRCORE_CLAIM_NONE;
-	family = get_int(obj->local_fd, SOL_SOCKET, SO_DOMAIN);
-	protocol = get_int(obj->local_fd, SOL_SOCKET, SO_PROTOCOL);
-	if ((family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP ||
+	if ((family != AF_INET && family != AF_INET6) ||
+	    get_int(obj->local_fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP ||
 	    get_int(obj->local_fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM)
 		return CRCORE_CLAIM_NONE;
 	r = check_plain(t, obj, err);

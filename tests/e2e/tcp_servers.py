@@ -58,10 +58,13 @@ class Server:
         subprocess.run(["rm", "-rf", image], check=True)
 
     def end(self):
-        for pid in reversed(crtest.snapshot.tree(self.pid)):
+        tree = crtest.snapshot.tree(self.pid)  # the master first: it would start other workers
+        for pid in tree:
             os.kill(pid, signal.SIGKILL)
         if self.mine:
             self.target.proc.wait()
+        for pid in tree:
+            crtest.wait_gone(pid)
 
 
 class Client(threading.Thread):

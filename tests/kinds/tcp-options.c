@@ -153,7 +153,7 @@ static bool same(int s, int k, int i)
 		return v.has && word(&v) > word(b) / 2;
 	/* Whoever is bound to an address of IPv6 has IPV6_V6ONLY. */
 	if (connected && levels[k] == IPPROTO_IPV6 && i == 26)
-		return v.has;
+		return v.has == b->has;
 	if (v.has == b->has && v.len == b->len && !memcmp(v.data, b->data, b->len))
 		return true;
 	fprintf(stderr, "socket %d: option %d of %s: was %d (%u bytes), is %d (%u)\n", s, i, level_names[k],
