@@ -210,11 +210,11 @@ static int save_resume(struct thread *t, uint64_t nr, struct crcore_error *err)
 }
 
 /* A FUTEX_WAIT with an absolute timeout can simply be issued again. */
-static bool timeout_is_absolute(const arch_regs *r)
+static bool timeout_is_absolute(const arch_regs *r, int64_t nr)
 {
 	int op = (int)arch_syscall_arg(r, 1) & 127;
 
-	return arch_syscall(r) == SYS_futex && op != 0 /* FUTEX_WAIT */;
+	return nr == SYS_futex && op != 0 /* FUTEX_WAIT */;
 }
 
 /* The registers to go on with. What a restart_syscall continues the kernel does not
@@ -233,10 +233,6 @@ static int save_regs(struct thread *t, arch_regs *regs, struct crcore_error *err
 		arch_reissue(regs);
 		return 0;
 	case ERESTART_RESTARTBLOCK:
-		if (timeout_is_absolute(regs)) {
-			arch_reissue(regs);
-			return 0;
-		}
 		if (nr == SYS_restart_syscall)
 			nr = t->restarted_nr;
 		if (nr < 0) {
@@ -245,6 +241,10 @@ static int save_regs(struct thread *t, arch_regs *regs, struct crcore_error *err
 			                   "thread %d continues a system call that cannot be told", t->tid);
 		}
 		regs->orig_rax = (uint64_t)nr;
+		if (timeout_is_absolute(regs, nr)) {
+			arch_reissue(regs);
+			return 0;
+		}
 		return save_resume(t, (uint64_t)nr, err);
 	default: /* it is done: the result stands */
 		arch_clear_syscall(regs);
