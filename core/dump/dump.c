@@ -238,6 +238,7 @@ static int stage_ask(struct dump *d, struct crcore_error *err)
 {
 	d->questions.tree = &d->survey.tree;
 	d->questions.host = d->host;
+	d->questions.linger = d->paused;
 	int r = questions_write(&d->questions, err);
 
 	if (r < 0 || (r = wake(d, CRCORE_WAKE_RUN, err)) < 0 ||

@@ -460,7 +460,7 @@ struct crcore_plugin {
 };
 
 enum crcore_wake {
-	CRCORE_WAKE_STOP = 1, /* to come to their stops; nothing to do where that needs no running */
+	CRCORE_WAKE_STOP = 1, /* to come to their stops */
 	CRCORE_WAKE_RUN = 2,  /* to run task programs */
 	CRCORE_WAKE_END = 3,  /* to end: they have been killed */
 };

@@ -65,7 +65,7 @@ static int cg_wake(void *state, uint32_t how, struct crcore_error *err)
 {
 	struct cg *cg = state;
 
-	return cg->ngroups ? groups_wake(cg, err) : freeze_wake(cg, how, err);
+	return cg->ngroups ? groups_wake(cg, err) : freeze_wake(cg, err);
 }
 
 static int cg_rest(void *state, struct crcore_error *err)

@@ -135,7 +135,7 @@ pid_t find_stranger(struct cg *, const struct hierarchy *, const char *path);
 
 /* -- freeze.c -- */
 int freeze_pause(struct cg *, struct crcore_error *);
-int freeze_wake(struct cg *, uint32_t how, struct crcore_error *);
+int freeze_wake(struct cg *, struct crcore_error *);
 int freeze_rest(struct cg *, struct crcore_error *);
 int frost_write(const struct hierarchy *, const char *path, bool frozen);
 /* The file and the text by which a group's state is set. */

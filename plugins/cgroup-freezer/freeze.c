@@ -135,11 +135,13 @@ int freeze_pause(struct cg *cg, struct crcore_error *err)
 	return use_tool(cg, err);
 }
 
-int freeze_wake(struct cg *cg, uint32_t how, struct crcore_error *err)
+/* Also version 2 is thawed to stop: a thread may be on its way back from the program of a
+ * coordinator that was killed, and must get there first. */
+int freeze_wake(struct cg *cg, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < cg->nfrosts; i++) {
 		struct frost *f = &cg->frosts[i];
-		if (!f->is || (how == CRCORE_WAKE_STOP && f->was && f->h->v2))
+		if (!f->is)
 			continue;
 		int r = set(f, false);
 		if (r < 0)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of crcore (main, worker, or both) at random moments while a paused tree is saved: the
+tree is paused still, complete, and goes on when it is thawed. CRCORE_TEST_KILLS is how often, for
+each version of control groups (16). Prints how often counters had moved: crcore dead, the tree
+thawed, and the guard not there yet."""
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import time
+
+import jobs
+import crtest
+import groups
+from crtest import Failure
+from groups import V1, V2, Group
+
+KILLS = int(os.environ.get("CRCORE_TEST_KILLS", "8" if jobs.SHORT else "16"))
+
+
+def status(pid, key):
+    with open(f"/proc/{pid}/status") as f:
+        return next(x.split(":", 1)[1].strip() for x in f if x.startswith(key + ":"))
+
+
+class Kills:
+    def __init__(self, crcore, program, hierarchy):
+        self.version = 1 if hierarchy == V1 else 2
+        self.top = os.path.join(crtest.scratch(), hierarchy)
+        os.mkdir(self.top)
+        os.chmod(self.top, 0o777)
+        self.crcore = crtest.Crcore(crcore, self.top)
+        work = os.path.join(self.top, "work")
+        self.target = crtest.Target([program, work], work)
+        crtest.wait_for("the target", crtest.LIMIT,
+                        lambda: self.target.read("ready") or self.target.proc.poll() is not None)
+        self.outer, self.group = Group(hierarchy, "k").make(), Group(hierarchy, "k/inner").make()
+        self.pids = crtest.snapshot.tree(self.target.pid)
+        self.group.add(*self.pids)
+        self.group.freeze()
+        self.outer.freeze()
+        self.rng = random.Random(os.environ.get("CRCORE_TEST_SEED", "1"))
+        self.complete = self.moved = 0
+
+    def counters(self):
+        with open(self.target.path("count"), "rb") as f:
+            return struct.unpack("9Q", f.read(72))
+
+    def frozen(self):
+        return self.group.own() and self.outer.own() and self.group.frozen() and self.group.still()
+
+    def check(self, when):
+        crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(self.crcore.path))
+        for pid in self.pids:
+            if not crtest.start_time(pid):
+                raise Failure(f"version {self.version}: process {pid} is gone {when}")
+            crtest.wait_for(f"process {pid} to be free of tracers {when}", 20,
+                            lambda: status(pid, "TracerPid") == "0")
+        crtest.wait_for(f"the tree to be frozen {when}", 5, self.frozen)
+
+    def length(self):
+        took = []
+        for i in range(3):
+            start = time.monotonic()
+            self.crcore.dump(self.target.pid, os.path.join(self.top, f"whole-{i}"), "-R")
+            took.append(time.monotonic() - start)
+            shutil.rmtree(os.path.join(self.top, f"whole-{i}"))
+        return sorted(took)[1]
+
+    def one(self, i, length):
+        image = os.path.join(self.top, f"image-{i}")
+        before = self.counters()
+        p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R")
+        time.sleep(self.rng.uniform(0, length * 1.1))
+        try:
+            workers = crtest.snapshot.children(p.pid)
+        except OSError:
+            workers = []
+        for pid in [[p.pid], workers, [p.pid, *workers]][i % 3] or [p.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.crcore.finish(p)
+        self.check(f"after kill {i}")
+        if self.counters() != before:
+            self.moved += 1
+            print(f"  kill {i} ({('main', 'worker', 'both')[i % 3]}): counters moved", flush=True)
+        self.complete += os.path.exists(os.path.join(image, "manifest"))
+        shutil.rmtree(image, ignore_errors=True)
+
+    def run(self):
+        length = self.length()
+        for i in range(KILLS):
+            self.one(i, length)
+        self.outer.thaw()
+        self.group.thaw()
+        before = self.counters()
+        for i in range(9):
+            crtest.wait_for(f"counter {i} to move", 30, lambda: self.counters()[i] > before[i])
+        t = self.target
+        open(t.path("go"), "w").close()
+        crtest.wait_gone(t.pid)
+        if t.read("result").strip() != "pass":
+            raise Failure(f"{t.read('result')}\n{t.read('stderr')}")
+        print(f"version {self.version}: a dump takes {length * 1000:.0f} ms; {KILLS} kills, "
+              f"{self.complete} after the image was complete; counters moved {self.moved} times",
+              flush=True)
+
+
+def main(crcore, program):
+    ran = 0
+    for hierarchy in (V1, V2):
+        try:
+            groups.need(hierarchy)
+        except crtest.Skip as e:
+            print(f"skipped: {e}", flush=True)
+            continue
+        Kills(crcore, program, hierarchy).run()
+        ran += 1
+    if not ran:
+        raise crtest.Skip("no freezer at all")
+
+
+jobs.run(main)
