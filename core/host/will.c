@@ -87,12 +87,13 @@ static int make_guard(struct host *h, struct crcore_error *err)
 	pthread_mutexattr_destroy(&attr);
 	if (r == 0)
 		r = pthread_mutex_lock(&w->life);
-	w->guard = r ? -1 : fork();
-	if (w->guard == 0)
+	pid_t guard = r ? -1 : fork(); /* not into what both see: it would end as 0 */
+	if (guard == 0)
 		guard_main(w);
+	w->guard = guard;
 	if (h->guard)
-		*h->guard = w->guard;
-	if (w->guard < 0) {
+		*h->guard = guard;
+	if (guard < 0) {
 		r = r ? -r : -errno;
 		munmap(w, ROOM);
 		return crcore_fail(err, r, "no process to carry out the last will: %s", strerror(-r));
