@@ -64,6 +64,7 @@ static void ipc_close(void *state)
 	free(s->msg);
 	free(s->undos);
 	free(s->attached);
+	free(s->waits);
 	free(s);
 }
 

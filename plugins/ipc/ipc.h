@@ -107,6 +107,8 @@ struct ipc {
 
 	/* dump */
 	bool all;                 /* the namespace is the tree's own */
+	struct wait *waits; unsigned nwaits; /* calls that tasks sleep in */
+	bool waits_known;
 	int *attached; unsigned nattached; /* ids of segments whose contents are handed over */
 	struct undo_task *undo; unsigned nundo;
 	struct undo_set *sets; unsigned nsets;
@@ -212,6 +214,10 @@ void queue_emit(struct ipc *, const struct crcore_task *, struct crcore_program 
 void queue_settle(struct ipc *);
 void queue_forget(struct ipc *);
 
+static inline bool memory_is_name(const char *name)
+{
+	return name[0] && strlen(name) < NAME_MAX && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+}
 /* posix.c; memory_is: is it such a file, which this plugin keeps? */
 bool memory_is(const struct ipc *, const struct crcore_object *);
 int memory_review(struct ipc *, const struct crcore_object *, struct crcore_error *);

@@ -19,12 +19,11 @@ static struct memory *find(const struct ipc *s, uint32_t id)
 	return NULL;
 }
 
-/* An absolute path below the folder that no ".." leads out of. */
+/* A name in the folder: what is below others in it could be led elsewhere by links. */
 static bool is_valid(const Ipc__Memory *r)
 {
 	return r && r->id && !strncmp(r->path, MEMORY_FOLDER "/", sizeof(MEMORY_FOLDER)) &&
-	       strlen(r->path) < PATH_MAX - 32 && !strstr(r->path, "/../") && !strstr(r->path, "//") &&
-	       r->path[strlen(r->path) - 1] != '/' && r->size <= INT64_MAX && r->mode <= 07777 &&
+	       memory_is_name(r->path + sizeof(MEMORY_FOLDER)) && r->size <= INT64_MAX && r->mode <= 07777 &&
 	       r->atime_ns < 1000000000 && r->mtime_ns < 1000000000;
 }
 
@@ -180,9 +179,8 @@ static int make_one(struct ipc *s, struct memory *m, struct crcore_error *err)
 	int r = make_file(m);
 	if (r < 0)
 		return fail(m, r, "cannot be made", err);
-	if (ftruncate(m->fd, (off_t)rec->size) < 0 || fchown(m->fd, rec->uid, rec->gid) < 0 ||
-	    fchmod(m->fd, rec->mode) < 0)
-		return fail(m, -errno, "cannot be given its size, owner and mode", err);
+	if (ftruncate(m->fd, (off_t)rec->size) < 0)
+		return fail(m, -errno, "cannot be given its size", err);
 	r = rec->size ? s->host->load_contents(s->ctx, KEYS + rec->id, m->fd, err) : 0;
 	if (r < 0)
 		crcore_fail_at(err, -1, -1, "%s", rec->path);
@@ -190,6 +188,9 @@ static int make_one(struct ipc *s, struct memory *m, struct crcore_error *err)
 		unlink(m->made);
 		m->made[0] = '\0';
 	}
+	/* Last: as long as it is root's, nobody can put another under its name. */
+	if (r == 0 && (fchown(m->fd, rec->uid, rec->gid) < 0 || fchmod(m->fd, rec->mode) < 0))
+		return fail(m, -errno, "cannot be given its owner and mode", err);
 	return r;
 }
 

@@ -81,6 +81,7 @@ int scope_find(struct ipc *s, struct crcore_error *err)
 {
 	pid_t other = 0;
 
+	s->waits_known = false;
 	s->all = s->scope == SCOPE_ALL;
 	if (s->scope == SCOPE_AUTO && !scope_initial()) {
 		other = scope_each_outside(s, any, NULL);
@@ -94,25 +95,44 @@ int scope_find(struct ipc *s, struct crcore_error *err)
 
 /* ---- who uses it? ---- */
 
-/* Tasks of the tree that sleep in a call on the object. */
-static bool is_waited_for(const struct ipc *s, enum sort sort, int id)
+struct wait { enum sort sort; int id; };
+
+/* The call that a thread sleeps in, or would. */
+static bool read_wait(pid_t pid, pid_t tid, struct wait *ret)
+{
+	char path[64], text[80] = "";
+	unsigned long first = 0;
+	long nr = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || sscanf(text, "%ld %lx", &nr, &first) != 2)
+		return false;
+	*ret = (struct wait){ nr == SYS_semop || nr == SYS_semtimedop ? SEM : MSG, (int)first };
+	return ret->sort == SEM || nr == SYS_msgrcv || nr == SYS_msgsnd;
+}
+
+static void find_waits(struct ipc *s)
 {
 	const struct crcore_task *t;
+	struct wait w;
 
+	s->waits_known = true;
+	s->nwaits = 0;
 	for (uint32_t i = 0; (t = s->host->task(s->ctx, i)); i++)
-		for (uint32_t k = 0; k < t->nthreads; k++) {
-			char path[64], text[80] = "";
-			unsigned long first = 0;
-			long nr = -1;
-			snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", t->pid, t->tids[k]);
-			cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-			if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
-			    sscanf(text, "%ld %lx", &nr, &first) != 2 || (int)first != id)
-				continue;
-			if (sort == SEM ? nr == SYS_semop || nr == SYS_semtimedop
-			                : nr == SYS_msgrcv || nr == SYS_msgsnd)
-				return true;
-		}
+		for (uint32_t k = 0; k < t->nthreads; k++)
+			if (read_wait(t->pid, t->tids[k], &w) && GROW(s->waits, s->nwaits))
+				s->waits[s->nwaits++] = w;
+}
+
+/* Does a task of the tree sleep in a call on the object? */
+static bool is_waited_for(struct ipc *s, enum sort sort, int id)
+{
+	if (!s->waits_known)
+		find_waits(s);
+	for (unsigned i = 0; i < s->nwaits; i++)
+		if (s->waits[i].sort == sort && s->waits[i].id == id)
+			return true;
 	return false;
 }
 
@@ -134,14 +154,14 @@ static void judge_pid(const struct ipc *s, pid_t pid, bool *inside, pid_t *outsi
 		*outside = pid;
 }
 
-static void judge_sem(const struct ipc *s, const struct entry *e, bool *inside, pid_t *outside)
+static void judge_sem(struct ipc *s, const struct entry *e, bool *inside, pid_t *outside)
 {
 	for (uint64_t i = 0; i < e->size; i++)
 		judge_pid(s, semctl(e->id, (int)i, GETPID), inside, outside);
-	*inside |= is_waited_for(s, SEM, e->id);
+	*inside = *inside || is_waited_for(s, SEM, e->id);
 }
 
-static void judge(const struct ipc *s, enum sort sort, const struct entry *e, bool *inside,
+static void judge(struct ipc *s, enum sort sort, const struct entry *e, bool *inside,
                   pid_t *outside)
 {
 	pid_t created = 0;
@@ -158,7 +178,7 @@ static void judge(const struct ipc *s, enum sort sort, const struct entry *e, bo
 	default:
 		judge_pid(s, e->pids[0], inside, outside);
 		judge_pid(s, e->pids[1], inside, outside);
-		*inside |= is_waited_for(s, MSG, e->id);
+		*inside = *inside || is_waited_for(s, MSG, e->id);
 	}
 }
 
