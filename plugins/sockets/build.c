@@ -21,6 +21,8 @@ static int make_single(struct sockets *s, struct made *m, struct crcore_error *e
 {
 	bool named = m->rec->name.len, datagram = m->rec->type == SOCK_DGRAM;
 
+	if (m->rec->state == SOCKETS__STATE__INHERIT)
+		return inherit_take(m, err);
 	if (m->rec->state == SOCKETS__STATE__UNCONNECTED || m->rec->state == SOCKETS__STATE__RECONNECT)
 		return made_socket(m, err);
 	if (!datagram)

@@ -151,7 +151,7 @@ static int finish(struct made *m, struct crcore_error *err)
 	static const int how[] = { 0, SHUT_RD, SHUT_WR, SHUT_RDWR };
 	const Sockets__Unix *rec = m->rec;
 	int fd = fd_of(m), r = close_peer(m, err);
-	bool connected = rec->state != SOCKETS__STATE__RECONNECT;
+	bool connected = rec->state != SOCKETS__STATE__RECONNECT && rec->state != SOCKETS__STATE__INHERIT;
 
 	if (!r && rec->shutdown && connected && shutdown(fd, how[rec->shutdown]) < 0)
 		r = crcore_fail(err, -errno, "cannot shut it down: %s", strerror(errno));
@@ -159,7 +159,7 @@ static int finish(struct made *m, struct crcore_error *err)
 		r = name_settle(m, err);
 	if (!r)
 		r = options_set(fd, rec, err);
-	if (!r)
+	if (!r && rec->state != SOCKETS__STATE__INHERIT)
 		r = set_owner(fd, rec, err);
 	if (!r && fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0)
 		r = crcore_fail(err, -errno, "cannot set its flags: %s", strerror(errno));

@@ -54,6 +54,8 @@ static bool sane(const Sockets__Unix *rec)
 		return !rec->peer;
 	case SOCKETS__STATE__RECONNECT:
 		return rec->peer_name.len && (!stream || !rec->n_queue);
+	case SOCKETS__STATE__INHERIT:
+		return !rec->peer && !rec->n_queue && rec->label[0];
 	default:
 		return false;
 	}
@@ -162,6 +164,8 @@ int sockets_check(void *state, struct crcore_error *err)
 			                   s->made[i]->rec->id);
 		r = check_queue(s, s->made[i], err);
 		if (!r)
+			r = inherit_check(s->made[i], err);
+		if (!r && s->made[i]->rec->state != SOCKETS__STATE__INHERIT)
 			r = name_check(s->made[i], err);
 	}
 	return r;

@@ -24,6 +24,7 @@ enum outside outside_policy(const struct sockets *s, const struct name *peer, co
 			continue;
 		return !strcmp(list[i + 1], "close")       ? OUTSIDE_CLOSE
 		       : !strcmp(list[i + 1], "reconnect") ? OUTSIDE_RECONNECT
+		       : !strcmp(list[i + 1], "inherit")   ? OUTSIDE_INHERIT
 		                                           : OUTSIDE_REFUSE;
 	}
 	return OUTSIDE_REFUSE;
@@ -44,6 +45,18 @@ static int refuse(const struct known *k, const struct name *peer, struct crcore_
 	              "(it then looks closed by the peer)", k->d->name.len ? own : "*");
 	return crcore_fail(err, -ENOTSUP, "its peer, a socket without a name, is outside the tree%s%s",
 	                   k->d->name.len ? "; it itself is " : "", k->d->name.len ? own : "");
+}
+
+static int inherit(struct known *k, const struct name *peer, struct crcore_error *err)
+{
+	if (k->d->rqueue) {
+		crcore_advise(err, "dump when it has been read, or set external-unix to close for it");
+		return crcore_fail(err, -ENOTSUP, "%u bytes wait in it, which the socket that is to take its place "
+		                   "would not have", k->d->rqueue);
+	}
+	k->state = SOCKETS__STATE__INHERIT;
+	k->peer_name = *peer;
+	return 0;
 }
 
 static int reconnect(struct known *k, const struct name *peer, struct crcore_error *err)
@@ -77,6 +90,8 @@ int outside_decide(struct sockets *s, struct known *k, const struct diag *peer,
 		return 0;
 	case OUTSIDE_RECONNECT:
 		return reconnect(k, name, err);
+	case OUTSIDE_INHERIT:
+		return inherit(k, name, err);
 	default:
 		return refuse(k, name, err);
 	}

@@ -131,6 +131,7 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, S
 	rec->gid = obj->st.st_gid;
 	rec->backlog = k->state == SOCKETS__STATE__LISTENING ? (int32_t)k->d->wqueue : 0;
 	rec->shutdown = k->d->shutdown & 3;
+	rec->label = k->state == SOCKETS__STATE__INHERIT ? (char *)(uintptr_t)obj->link : rec->label;
 	rec->peer_name.data = (uint8_t *)(uintptr_t)k->peer_name.at;
 	rec->peer_name.len = k->peer_name.len;
 }
@@ -159,7 +160,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 		r = net_filter_read(obj->local_fd, &filter, &rec.n_filter, &locked, err);
 	rec.filter = filter;
 	rec.filter_locked = locked;
-	if (!r && k->state != SOCKETS__STATE__LISTENING)
+	if (!r && k->state != SOCKETS__STATE__LISTENING && k->state != SOCKETS__STATE__INHERIT)
 		r = queue_save(s, obj, &rec, err);
 	if (!r)
 		r = put(s, &rec, err);

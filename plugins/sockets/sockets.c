@@ -14,9 +14,10 @@ static int sockets_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
 
 	for (unsigned i = 0; outside->list && outside->list[i]; i += 2) {
 		const char *what = outside->list[i + 1];
-		if (strcmp(what, "refuse") && strcmp(what, "close") && strcmp(what, "reconnect"))
+		if (strcmp(what, "refuse") && strcmp(what, "close") && strcmp(what, "reconnect") &&
+		    strcmp(what, "inherit"))
 			return crcore_fail(err, -EINVAL, "external-unix: %s: \"%s\" is none of refuse, close, "
-			                   "reconnect", outside->list[i], what);
+			                   "reconnect, inherit", outside->list[i], what);
 	}
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -117,12 +118,15 @@ static int sockets_claim(void *state, const struct crcore_object *obj, struct cr
 static const struct crcore_option options[] = {
 	{ .name = "external-unix", .type = CRCORE_MAP,
 	  .help = "UNIX sockets whose peer is outside the tree, by a pattern of its path, \"@name\" or "
-	          "\"\" for none: refuse, close (as if the peer had closed) or reconnect" },
+	          "\"\" for none: refuse, close (as if the peer had closed), reconnect or inherit" },
+	{ .name = "inherit-fd", .type = CRCORE_LIST,
+	  .help = "fd[N]:RESOURCE: descriptor N of crcore takes the place of the socket whose peer has that "
+	          "path or \"@name\", or that was called socket:[INODE]" },
 	{ .name = NULL },
 };
 
 static const struct crcore_field unix_fields[] = {
-	{ 6, CRCORE_PATH, "name" }, { 7, CRCORE_PATH, "dir" }, { 19, CRCORE_PATH, "peer_name" },
+	{ 6, CRCORE_PATH, "name" }, { 7, CRCORE_PATH, "dir" }, { 19, CRCORE_PATH, "peer_name" }, { 33, CRCORE_PLAIN, "label" },
 	{ 20002, CRCORE_PATH, "from" },
 	{ 0 },
 };

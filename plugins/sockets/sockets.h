@@ -13,6 +13,7 @@
  *   queue.c    dump: what waits to be received; restore: sends it again
  *   options.c  both: options of SOL_SOCKET
  *   names.c    restore: binding to a name, and what is there already
+ *   inherit.c  restore: sockets that are handed over to crcore
  *   load.c     restore: records, whether they make sense
  *   build.c    restore: sockets and their names; hands them out
  *   connect.c  restore: connections
@@ -35,7 +36,7 @@
 #include "plugins/net/filter.h"
 #include "sockets.pb-c.h"
 
-enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT }; /* option external-unix */
+enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT, OUTSIDE_INHERIT }; /* option external-unix */
 
 /* A name: what follows sun_family. Not terminated; abstract names begin with 0. */
 struct name {
@@ -70,7 +71,7 @@ struct known {
 	Sockets__State state;
 	const struct crcore_object *peer;
 	uint32_t place;
-	struct name peer_name; /* RECONNECT */
+	struct name peer_name; /* RECONNECT, INHERIT */
 };
 
 /* Restore: one socket. */
@@ -226,6 +227,10 @@ int sockets_load_record(void *state, const char *section, uint32_t version, cons
 int sockets_check(void *state, struct crcore_error *);
 struct made *sockets_made(const struct sockets *, uint32_t id);
 void made_free(struct made *);
+
+/* inherit.c */
+int inherit_check(const struct made *, struct crcore_error *);
+int inherit_take(struct made *, struct crcore_error *);
 
 /* build.c */
 int sockets_create(void *state, uint32_t id, struct crcore_error *);

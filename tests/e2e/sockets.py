@@ -165,6 +165,20 @@ class Outside:
         self.target.killed()
         self.crcore.restore_detached(self.image)
 
+    def hand_over(self):
+        self.crcore.dump(self.target.pid, self.image, "--set",
+                         f"sockets.external-unix+={self.top}/*=inherit")
+        self.target.killed()
+        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image)
+        if not rc or "inherit-fd" not in err:
+            raise Failure(f"nothing is handed over: status {rc}, {err}")
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(theirs.fileno(), True)
+        self.crcore.restore_detached(self.image, "--set", "sockets.inherit-fd+="
+                                     f"fd[{theirs.fileno()}]:{self.path}", close_fds=False)
+        theirs.close()
+        return ours
+
     def answer(self):
         open(os.path.join(self.work, "go"), "w").close()
 
@@ -193,7 +207,14 @@ def outside(crcore_path):
         raise Failure("the server got something else")
     connection.sendall(b"and you")
     o.expect("and you")
-    print("outside: refused, closed, connected again", flush=True)
+    o = Outside(crcore_path, "inherit")
+    connection = o.hand_over()
+    o.answer()
+    if connection.recv(99) != b"hello":
+        raise Failure("who handed a socket over got something else")
+    connection.sendall(b"well")
+    o.expect("well")
+    print("outside: refused, closed, connected again, handed over", flush=True)
 
 
 def test(crcore_path):
