@@ -16,6 +16,7 @@
 #define UDP 17
 #define ICMPV6 58
 #define RAW 255
+#define PACKET 263
 #define NETLINK 270
 #define BUF_LOCK 72 /* SO_BUF_LOCK */
 
@@ -165,6 +166,17 @@ static const struct known {
 	{ UDP, 104, NET_EARLY, "UDP_GRO" },
 	{ ICMPV6, 1, NET_LATE, "ICMPV6_FILTER" },
 	{ RAW, 1, NET_LATE, "ICMP_FILTER" },
+	{ PACKET, 8, NET_EARLY, "PACKET_AUXDATA" },
+	{ PACKET, 9, NET_EARLY, "PACKET_ORIGDEV" },
+	{ PACKET, 10, NET_EARLY, "PACKET_VERSION" },
+	{ PACKET, 12, NET_EARLY, "PACKET_RESERVE" },
+	{ PACKET, 14, NET_EARLY, "PACKET_LOSS" },
+	{ PACKET, 15, NET_EARLY, "PACKET_VNET_HDR" },
+	{ PACKET, 17, NET_EARLY, "PACKET_TIMESTAMP" },
+	{ PACKET, 19, NET_EARLY, "PACKET_TX_HAS_OFF" },
+	{ PACKET, 20, NET_EARLY, "PACKET_QDISC_BYPASS" },
+	{ PACKET, 23, NET_EARLY, "PACKET_IGNORE_OUTGOING" },
+	{ PACKET, 24, NET_EARLY, "PACKET_VNET_HDR_SZ" },
 	{ NETLINK, 3, NET_EARLY, "NETLINK_PKTINFO" },
 	{ NETLINK, 4, NET_EARLY, "NETLINK_BROADCAST_ERROR" },
 	{ NETLINK, 5, NET_EARLY, "NETLINK_NO_ENOBUFS" },
@@ -242,7 +254,7 @@ static struct net_sort *look(int family, int type, int protocol)
 		    (level == TCP && (!ip || type != SOCK_STREAM)) ||
 		    (level == UDP && (!ip || type != SOCK_DGRAM)) ||
 		    ((level == RAW || level == ICMPV6) && (!ip || type != SOCK_RAW)) ||
-		    (level == NETLINK && family != AF_NETLINK))
+		    (level == PACKET && family != AF_PACKET) || (level == NETLINK && family != AF_NETLINK))
 			continue;
 		s->has[i] = get(fresh, &known[i], &s->value[i]) &&
 		            settable(fresh, &known[i], &s->value[i]);

@@ -56,7 +56,7 @@ static const char *plugin_for(int family, int type)
 
 	if (inet)
 		return type == SOCK_STREAM ? "tcp" : type == SOCK_DGRAM || type == SOCK_RAW ? "udp" : NULL;
-	return family == AF_NETLINK ? "netlink" : NULL;
+	return family == AF_NETLINK ? "netlink" : family == AF_PACKET ? "packet" : NULL;
 }
 
 static int refuse_family(int family, int type, struct crcore_error *err)
@@ -68,8 +68,6 @@ static int refuse_family(int family, int type, struct crcore_error *err)
 		return crcore_fail(err, -ENOTSUP, "it needs the plugin %s, which is not loaded", plugin);
 	}
 	crcore_advise(err, "close it before the dump");
-	if (family == AF_PACKET)
-		return crcore_fail(err, -ENOTSUP, "packet sockets cannot be saved yet");
 	return crcore_fail(err, -ENOTSUP, "sockets of address family %d, type %d, cannot be saved", family,
 	                   type);
 }

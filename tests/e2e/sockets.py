@@ -68,6 +68,10 @@ elif kind == "netlink":
     a.send(struct.pack("IHHIIBBHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0, 0))  # asks for all links
 elif kind == "packet":
     a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    a.setsockopt(263, 5, struct.pack("IIII", 4096, 4, 2048, 8))  # PACKET_RX_RING
+elif kind == "frames":
+    a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))
 open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
@@ -75,7 +79,7 @@ while not os.path.exists("go"):
 REFUSALS = {
     "urgent": "out-of-band",
     "early data": "nobody has accepted yet", "corked": "UDP_CORK",
-    "netlink": "messages of the kernel wait", "packet": "packet sockets",
+    "netlink": "messages of the kernel wait", "packet": "it has a ring", "frames": "frames wait in it",
 }
 
 

@@ -11,10 +11,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#define LEVELS 9
+#define LEVELS 10
 #define NUMBERS 128
 #define SIZE 64
-static const int levels[LEVELS] = { SOL_SOCKET, SOL_IP, SOL_IPV6, 6, 17, 136, 255, 58, SOL_NETLINK };
+static const int levels[LEVELS] = { SOL_SOCKET, SOL_IP, SOL_IPV6, 6, 17, 136, 255, 58, SOL_NETLINK,
+	SOL_PACKET };
 
 static const struct sort {
 	const char *name;
@@ -25,6 +26,7 @@ static const struct sort {
 	{ "UDP", AF_INET, SOCK_DGRAM, 0 }, { "UDP of IPv6", AF_INET6, SOCK_DGRAM, 0 },
 	{ "UDP-Lite", AF_INET, SOCK_DGRAM, 136 }, { "raw", AF_INET, SOCK_RAW, 253 },
 	{ "raw of IPv6", AF_INET6, SOCK_RAW, 253 }, { "netlink", AF_NETLINK, SOCK_RAW, NETLINK_ROUTE },
+	{ "packet", AF_PACKET, SOCK_RAW, 0 },
 };
 #define SORTS (sizeof(sorts) / sizeof(*sorts))
 
@@ -43,6 +45,9 @@ static bool passes(int level, int number)
 	if (level == 6) /* TCP_INFO, TCP_CC_INFO, TCP_TIMESTAMP; TCP_ULP and TCP_MD5SIG make it another socket */
 		return number == 11 || number == 12 /* TCP_QUICKACK */ || number == 26 || number == 24 || number == 31 || number == 14 ||
 		       (number >= 19 && number <= 22) || number == 29 || number == 35;
+	if (level == SOL_PACKET) /* statistics, sizes, rings, groups */
+		return (number >= 4 && number <= 7) || number == 11 || number == 13 || number == 18 ||
+		       number == 21 || number == 22;
 	if (level == SOL_IP) /* IP_MTU, IP_PKTOPTIONS, groups */
 		return number == IP_MTU || number == IP_PKTOPTIONS || number >= 64;
 	if (level == SOL_IPV6) /* IPV6_ADDRFORM, IPV6_MTU, groups, netfilter */

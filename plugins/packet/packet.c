@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plugin "packet": options, sections and what it claims. See packet.h, packet.md. */
+#include "packet.h"
+#include "plugins/net/claim.h"
+
+#include <linux/capability.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+static int packet_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
+                       struct crcore_error *err)
+{
+	struct packet *p = calloc(1, sizeof(*p));
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (!p)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	p->host = host;
+	p->ctx = ctx;
+	p->drop = host->option(ctx, "queued")->i == 1;
+	p->netns = fd < 0 ? 0 : netns_of(fd);
+	*ret_state = p;
+	return 0;
+}
+
+static void packet_close(void *state)
+{
+	struct packet *p = state;
+
+	for (unsigned i = 0; i < p->nmade; i++)
+		packet__socket__free_unpacked(p->made[i], NULL);
+	free(p->made);
+	diag_free(p);
+	net_usual_free(&p->usual);
+	free(p);
+}
+
+static int packet_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct packet *p = state;
+	int r;
+
+	if (net_family(obj) != AF_PACKET)
+		return CRCORE_CLAIM_NONE;
+	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	if (netns_of(obj->local_fd) != p->netns) {
+		crcore_advise(err, "run crcore in the network namespace of the task");
+		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
+	}
+	r = net_filter_check(obj->local_fd, err);
+	if (!r)
+		r = packet_check_socket(p, obj->local_fd, err);
+	return r < 0 ? r : CRCORE_CLAIM_EXACT;
+}
+
+static const char *const queued_words[] = { "refuse", "drop", NULL };
+static const struct crcore_option options[] = {
+	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_words,
+	  .help = "frames that wait to be received, which cannot be put back: refuse or drop" },
+	{ .name = NULL },
+};
+
+static const struct crcore_field fields[] = {
+	{ 5, CRCORE_NAME, "interface" }, { 8001, CRCORE_NAME, "member interface" },
+	{ 8003, CRCORE_ADDRESS, "member address" },
+	{ 0 },
+};
+static const struct crcore_section sections[] = {
+	{ .name = "socket", .version = 1, .fields = fields },
+	{ .name = NULL },
+};
+
+static const struct crcore_need needs[] = {
+	{ CAP_NET_RAW, "to make packet sockets" },
+	{ CAP_NET_ADMIN, "to ask for memberships of packet sockets" },
+	{ 0, NULL },
+};
+
+CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
+	CRCORE_PLUGIN_HEADER,
+	.name = "packet",
+	.version = "1",
+	.summary = "packet sockets without rings",
+	.options = options,
+	.sections = sections,
+	.needs = needs,
+	.claims = "packet sockets (exact)",
+	.open = packet_open,
+	.close = packet_close,
+	.claim = packet_claim,
+	.review = packet_review,
+	.save_object = packet_save_object,
+	.load_record = packet_load_record,
+	.check = packet_check,
+	.create = packet_create,
+};

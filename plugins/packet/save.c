@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dump: the record of one socket, and what keeps one from being saved. */
+#include "packet.h"
+
+#include <poll.h>
+
+#define FANOUT_CBPF 6
+#define FANOUT_EBPF 7
+#define FANOUT_UNIQUE (0x2000u << 16)
+
+static uint32_t value_of(int fd, int level, int option)
+{
+	uint32_t value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) < 0 ? 0 : value;
+}
+
+/* -- refusals ---------------------------------------------------------------------------------- */
+
+int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	uint32_t how = value_of(fd, SOL_PACKET, PACKET_FANOUT) >> 16 & 0xff;
+
+	if (how == FANOUT_CBPF || how == FANOUT_EBPF) {
+		crcore_advise(err, "close it before the dump");
+		return crcore_fail(err, -ENOTSUP, "it is of a group that a program chooses from (PACKET_FANOUT), "
+		                   "which the kernel does not give back");
+	}
+	if (value_of(fd, SOL_SOCKET, SO_TYPE) == SOCK_PACKET)
+		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be saved");
+	if (p->drop || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
+		return 0;
+	crcore_advise(err, "dump when they have been read, or set packet.queued to drop");
+	return crcore_fail(err, -ENOTSUP, "frames wait in it, which cannot be put back");
+}
+
+int packet_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct packet *p = state;
+	const struct diag *d;
+	int r = obj == p->host->object(p->ctx, 0) ? diag_take(p, err) : 0;
+
+	if (r < 0)
+		return r;
+	d = diag_find(p, (uint32_t)obj->st.st_ino);
+	if (!d)
+		return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
+	if (!d->ring)
+		return 0;
+	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	crcore_advise(err, "have the program read frames without a ring (of libpcap: immediate mode)");
+	return crcore_fail(err, -ENOTSUP, "it has a ring (PACKET_RX_RING, PACKET_TX_RING), which cannot be "
+	                   "saved");
+}
+
+/* -- the record ---------------------------------------------------------------------------------- */
+
+static int fill_members(const struct diag *d, Packet__Socket *rec, char (*names)[IF_NAMESIZE])
+{
+	for (unsigned i = 0; i < d->nmembers; i++) {
+		const struct packet_diag_mclist *from = &d->members[i];
+		Packet__Member *m = malloc(sizeof(*m));
+		if (!m)
+			return -ENOMEM;
+		packet__member__init(m);
+		rec->members[rec->n_members++] = m;
+		m->interface = if_indextoname(from->pdmc_index, names[i]);
+		if (!m->interface)
+			return -errno;
+		m->type = from->pdmc_type;
+		m->count = from->pdmc_count;
+		m->address.len = from->pdmc_alen < ADDRESS_MAX ? from->pdmc_alen : ADDRESS_MAX;
+		m->address.data = (uint8_t *)(uintptr_t)from->pdmc_addr;
+	}
+	return 0;
+}
+
+static int fill_plain(const struct crcore_object *obj, Packet__Socket *rec, char name[IF_NAMESIZE])
+{
+	struct net_buffers buffers;
+	struct sockaddr_ll own = { 0 };
+	socklen_t len = sizeof(own);
+	int fd = obj->local_fd;
+
+	if (getsockname(fd, (struct sockaddr *)&own, &len) < 0)
+		return -errno;
+	rec->id = obj->id;
+	rec->type = value_of(fd, SOL_SOCKET, SO_TYPE);
+	rec->protocol = own.sll_protocol;
+	if (own.sll_ifindex && !(rec->interface = if_indextoname((unsigned)own.sll_ifindex, name)))
+		return -errno;
+	rec->fanout = value_of(fd, SOL_PACKET, PACKET_FANOUT) & ~FANOUT_UNIQUE;
+	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
+	rec->mode = obj->st.st_mode;
+	rec->uid = obj->st.st_uid;
+	rec->gid = obj->st.st_gid;
+	net_buffers_read(fd, &buffers);
+	rec->send_buffer = buffers.send;
+	rec->receive_buffer = buffers.receive;
+	rec->buffer_lock = buffers.lock;
+	return 0;
+}
+
+static int put(struct packet *p, Packet__Socket *rec, struct net_value *values, unsigned nvalues,
+               struct crcore_error *err)
+{
+	cleanup_free Packet__Option *all = calloc(nvalues + 1, sizeof(*all));
+	cleanup_free Packet__Option **list = calloc(nvalues + 1, sizeof(*list));
+	cleanup_free uint8_t *bytes = NULL;
+	size_t len;
+
+	if (!all || !list)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < nvalues; i++) {
+		list[i] = &all[i];
+		packet__option__init(list[i]);
+		list[i]->level = (uint32_t)values[i].level;
+		list[i]->number = (uint32_t)values[i].number;
+		list[i]->value.len = values[i].len;
+		list[i]->value.data = (uint8_t *)values[i].data;
+	}
+	rec->options = list;
+	rec->n_options = nvalues;
+	len = packet__socket__get_packed_size(rec);
+	bytes = malloc(len);
+	if (!bytes)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	packet__socket__pack(rec, bytes);
+	return p->host->put_record(p->ctx, "socket", bytes, len, err);
+}
+
+static int save(struct packet *p, const struct crcore_object *obj, const struct diag *d,
+                Packet__Socket *rec, struct crcore_error *err)
+{
+	cleanup_free char (*names)[IF_NAMESIZE] = calloc(d->nmembers + 1, sizeof(*names));
+	cleanup_free Packet__Member **members = calloc(d->nmembers + 1, sizeof(*members));
+	cleanup_free struct net_value *values = NULL;
+	cleanup_free uint64_t *filter = NULL;
+	bool locked = false;
+	unsigned n = 0;
+	int r = names && members ? fill_plain(obj, rec, names[d->nmembers]) : -ENOMEM;
+
+	rec->members = members;
+	rec->copy_threshold = d->copy_threshold;
+	if (!r)
+		r = fill_members(d, rec, names);
+	if (!r)
+		r = net_options_read(&p->usual, obj->local_fd, AF_PACKET, (int)rec->type, 0, &values, &n);
+	if (r < 0)
+		crcore_fail(err, r, "cannot read its interface, groups and options: %s", strerror(-r));
+	if (!r)
+		r = net_filter_read(obj->local_fd, &filter, &rec->n_filter, &locked, err);
+	rec->filter = filter;
+	rec->filter_locked = locked;
+	if (!r)
+		r = put(p, rec, values, n, err);
+	for (size_t i = 0; i < rec->n_members; i++)
+		free(members[i]);
+	return r;
+}
+
+int packet_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct packet *p = state;
+	const struct diag *d = diag_find(p, (uint32_t)obj->st.st_ino);
+	Packet__Socket rec = PACKET__SOCKET__INIT;
+	int r = d ? save(p, obj, d, &rec, err)
+	          : crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
+
+	if (r < 0)
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	return r;
+}
