@@ -19,7 +19,7 @@ static int call_claim(struct crcore_ctx *ctx, void *arg, struct crcore_error *er
 	const struct bids *b = arg;
 	int rc = ctx->p.claim(ctx->state, b->obj, err);
 
-	if (rc > CRCORE_CLAIM_EXACT)
+	if (rc > CRCORE_CLAIM_NAMED)
 		return crcore_fail(err, -EINVAL, "answered %d to an offered object, which is no claim", rc);
 	return rc;
 }
@@ -77,6 +77,7 @@ static int judge(struct bids *b, struct crcore_error *err)
 		crcore_advise(err, "keep only one of them in the policy");
 		return crcore_fail(err, -EEXIST, "the plugins %s and %s both claim this, as %s",
 		                   b->winner->p.name, b->rival->p.name,
+		                   b->best == CRCORE_CLAIM_NAMED ? "named" :
 		                   b->best == CRCORE_CLAIM_EXACT ? "exact" : "generic");
 	}
 	crcore_advise(err, "load a plugin that knows it, in place of %s", b->winner->p.name);

@@ -376,11 +376,11 @@ static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *e
 /* What fails here still takes everything back; from unkill() on it is done. */
 int restore_release(struct restore *r, struct crcore_error *err)
 {
-	int ret = host_run(r->host, STAGE_RELEASE, err);
+	int ret = write_pidfile(r, err);
 
+	if (ret == 0 && (ret = host_run(r->host, STAGE_RELEASE, err)) < 0 && r->cmd->pidfile)
+		unlink(r->cmd->pidfile);
 	r->paused = ret != 0;
-	if (ret >= 0)
-		ret = write_pidfile(r, err);
 	if (ret < 0)
 		return ret;
 	objects_close(r); /* or the tree would not see its own ends close */

@@ -113,6 +113,7 @@ enum crcore_claim {
 	CRCORE_CLAIM_NONE = 0,    /* not mine */
 	CRCORE_CLAIM_GENERIC = 1, /* any object of a broad sort, if nobody knows better */
 	CRCORE_CLAIM_EXACT = 2,   /* exactly this sort of object */
+	CRCORE_CLAIM_NAMED = 3,   /* this very object: the user has named it in an option */
 };
 
 /* ---- options ------------------------------------------------------------ */

@@ -7,6 +7,7 @@
  */
 #include "files.h"
 
+#include <fnmatch.h>
 #include <inttypes.h>
 
 static const char *type_name(uint32_t mode)
@@ -61,10 +62,16 @@ static int compare_regular(const struct files *f, const Files__File *rec, const 
 			crcore_advise(err, "put back the version that was running: it is mapped into the program");
 		return r;
 	}
-	switch (f->changed) {
+	const enum changed changed = files_changed(f, rec->path);
+
+	switch (changed) {
 	case CHANGED_ACCEPT:
 		return 0;
+	case CHANGED_EMBED:
+		r = differs(rec, st, err);
+		break;
 	case CHANGED_GREW:
+	case CHANGED_TRUNCATE:
 		if ((uint64_t)st->st_size < rec->size)
 			r = differs(rec, st, err);
 		else if (st->st_ino != rec->ino)
@@ -78,8 +85,19 @@ static int compare_regular(const struct files *f, const Files__File *rec, const 
 	}
 	if (r < 0)
 		crcore_advise(err, "put the old file back, or set changed-file of the plugin files to accept%s",
-		              f->changed == CHANGED_REFUSE ? " or grew" : "");
+		              changed == CHANGED_REFUSE ? " or grew" : "");
 	return r;
+}
+
+enum changed files_changed(const struct files *f, const char *path)
+{
+	static const char *const words[] = { "refuse", "accept", "grew", "truncate", "embed" };
+
+	for (const char *const *p = f->changed_paths; p && *p; p += 2)
+		for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (!strcmp(p[1], words[i]) && fnmatch(p[0], path, 0) == 0)
+				return (enum changed)i;
+	return f->changed;
 }
 
 int files_compare(const struct files *f, const Files__File *rec, const struct stat *st,
@@ -97,7 +115,8 @@ int files_compare(const struct files *f, const Files__File *rec, const struct st
 	if (rec->pseudo || rec->flags & O_PATH)
 		return 0; /* nothing of it was open */
 	/* A program may be in the middle of reading a directory; else it only names things in it. */
-	if (S_ISDIR(st->st_mode) && rec->pos && st->st_ino != rec->ino && f->changed != CHANGED_ACCEPT) {
+	if (S_ISDIR(st->st_mode) && rec->pos && st->st_ino != rec->ino &&
+	    files_changed(f, rec->path) != CHANGED_ACCEPT) {
 		crcore_advise(err, "put the old directory back, or set changed-file of the plugin files to accept");
 		return other_inode(rec, st, err);
 	}

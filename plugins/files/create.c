@@ -25,8 +25,8 @@ static int load_file(struct files *f, const void *msg, size_t len, struct crcore
 	}
 	f->recs = more;
 	f->recs[f->nrecs++] = rec;
-	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__OWN ||
-	    (rec->kind != FILES__KIND__GHOST && rec->path[0] != '/') ||
+	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__EXTERNAL ||
+	    (rec->kind != FILES__KIND__GHOST && rec->kind != FILES__KIND__EXTERNAL && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || rec->pos > INT64_MAX ||
 	    rec->flags & (O_CREAT | O_TRUNC | O_EXCL))
 		return crcore_fail(err, -EBADMSG, "a record of section file makes no sense");
@@ -64,38 +64,6 @@ int files_load_record(void *state, const char *section, uint32_t version, const 
 	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
 }
 
-/* -- descriptors of crcore ------------------------------------------------------------- */
-
-/* The descriptor of crcore that the user wants in place of the file, -1: none. */
-static int inherited(const struct files *f, const Files__File *rec)
-{
-	for (const char *const *p = f->inherit; p && *p; p++) {
-		int fd = -1, len = 0;
-		if (sscanf(*p, "fd[%d]:%n", &fd, &len) != 1 || !len)
-			continue;
-		/* As others write it, without the first slash, too. */
-		if (!strcmp(*p + len, rec->path) || !strcmp(*p + len, rec->path + 1))
-			return rec->use ? -1 : fd;
-	}
-	return -1;
-}
-
-static int check_inherited(const struct files *f, struct crcore_error *err)
-{
-	for (const char *const *p = f->inherit; p && *p; p++) {
-		int fd = -1, len = 0;
-		if (sscanf(*p, "fd[%d]:%n", &fd, &len) != 1 || !len || !(*p)[len]) {
-			crcore_advise(err, "write it as fd[5]:/var/log/x.log");
-			return crcore_fail(err, -EINVAL, "inherit-fd: cannot read \"%s\"", *p);
-		}
-		if (fcntl(fd, F_GETFD) < 0) {
-			crcore_advise(err, "open it for crcore, e.g. crcore restore ... %d>>%s", fd, *p + len);
-			return crcore_fail(err, -EBADF, "inherit-fd: crcore has no descriptor %d", fd);
-		}
-	}
-	return 0;
-}
-
 /* -- check -------------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b)
@@ -113,19 +81,45 @@ static Files__File *find(const struct files *f, uint32_t id)
 	return hit ? *hit : NULL;
 }
 
+static int check_path(struct files *f, const Files__File *rec, struct crcore_error *err)
+{
+	struct crcore_error mine = CRCORE_ERROR_INIT;
+	struct stat st;
+	int r;
+
+	if (lstat(rec->path, &st) == 0) {
+		r = files_compare(f, rec, &st, &mine);
+	} else {
+		r = crcore_fail(&mine, -errno, "it was there at the dump and is not now: %s", strerror(errno));
+		crcore_advise(&mine, "put it back");
+	}
+	if (r < 0 && rec->embedded) { /* the image has its own */
+		struct ghost *g = ghost_find(f, rec->embedded);
+		if (!g || !g->rec->embedded)
+			return crcore_fail(err, -EBADMSG, "the record refers to contents that are not there");
+		f->host->log(f->ctx, 2, "%s: %s; its contents come from the image", rec->path, mine.message);
+		g->wanted = true;
+		return 0;
+	}
+	if (r < 0)
+		*err = mine;
+	return r;
+}
+
 static int check_file(struct files *f, const Files__File *rec, struct crcore_error *err)
 {
 	struct ghost *g;
-	struct stat st;
 
-	if (inherited(f, rec) >= 0)
+	if (files_inherited(f, rec) >= 0)
 		return 0;
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
 		return 0;
+	case FILES__KIND__EXTERNAL:
+		return files_check_external(rec, err);
 	case FILES__KIND__GHOST:
 		g = ghost_find(f, rec->ghost);
-		if (!g)
+		if (!g || g->rec->embedded)
 			return crcore_fail(err, -EBADMSG, "the record refers to contents that are not there");
 		if (rec->flags & TMPFILE_BIT) {
 			g->tmpfile = true;
@@ -133,18 +127,14 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 		}
 		return 0;
 	default:
-		if (lstat(rec->path, &st) == 0)
-			return files_compare(f, rec, &st, err);
-		crcore_advise(err, "put it back");
-		return crcore_fail(err, -errno, "it was there at the dump and is not now: %s",
-		                   strerror(errno));
+		return check_path(f, rec, err);
 	}
 }
 
 int files_check(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
-	int r = check_inherited(f, err);
+	int r = files_check_inherited(f, err);
 
 	if (r < 0)
 		return r;
@@ -177,9 +167,13 @@ int files_check(void *state, struct crcore_error *err)
 
 static int open_path(struct files *f, const Files__File *rec, struct crcore_error *err)
 {
+	struct ghost *g = rec->embedded ? ghost_find(f, rec->embedded) : NULL;
 	int flags = (int)rec->flags, fd;
 	struct stat st;
 
+	fd = g && g->wanted ? embed_place(f, g, err) : 0;
+	if (fd < 0)
+		return fd;
 	if (flags & TMPFILE_BIT)
 		flags &= ~O_TMPFILE; /* it got a name later */
 	fd = open(rec->path, flags | O_CLOEXEC | O_NOCTTY);
@@ -195,7 +189,7 @@ static int open_path(struct files *f, const Files__File *rec, struct crcore_erro
 static int open_file(struct files *f, const Files__File *rec, struct crcore_error *err)
 {
 	struct ghost *g;
-	int fd = inherited(f, rec);
+	int fd = files_inherited(f, rec);
 
 	if (fd >= 0) {
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -227,7 +221,7 @@ int files_create(void *state, uint32_t id, struct crcore_error *err)
 	if (fd < 0) {
 		r = fd;
 	} else if (rec->kind != FILES__KIND__OWN && !rec->use && !(rec->flags & O_PATH) &&
-	           inherited(f, rec) < 0) {
+	           files_inherited(f, rec) < 0) {
 		if (rec->pos && lseek(fd, (off_t)rec->pos, SEEK_SET) < 0 && errno != ESPIPE)
 			r = crcore_fail(err, -errno, "cannot seek to %llu: %s", (unsigned long long)rec->pos,
 			                strerror(errno));
@@ -303,5 +297,8 @@ int files_release(void *state, struct crcore_error *err)
 	for (unsigned i = 0; i < f->nrecs; i++)
 		if (f->recs[i]->kind == FILES__KIND__REMAP)
 			unlink(f->recs[i]->path);
+	/* What cannot be taken back comes last. */
+	for (unsigned i = 0; i < f->nrecs; i++)
+		files_truncate(f, f->recs[i]);
 	return 0;
 }

@@ -5,6 +5,22 @@
 #include <linux/capability.h>
 #include <sys/sysmacros.h>
 
+static const char *const changed_choices[] = { "refuse", "accept", "grew", "truncate", "embed", NULL };
+
+static int check_changed(const char *const *pairs, struct crcore_error *err)
+{
+	for (const char *const *p = pairs; p && *p; p += 2) {
+		unsigned i = 0;
+		while (changed_choices[i] && strcmp(changed_choices[i], p[1]) != 0)
+			i++;
+		if (changed_choices[i])
+			continue;
+		crcore_advise(err, "write refuse, accept, grew, truncate or embed");
+		return crcore_fail(err, -EINVAL, "option changed: \"%s\" says nothing about %s", p[1], p[0]);
+	}
+	return 0;
+}
+
 static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                       struct crcore_error *err)
 {
@@ -19,6 +35,13 @@ static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	f->keep_locks = host->option(ctx, "file-locks")->b;
 	f->inherit = host->option(ctx, "inherit-fd")->list;
 	f->changed = (enum changed)host->option(ctx, "changed-file")->i;
+	f->changed_paths = host->option(ctx, "changed")->list;
+	f->external = host->option(ctx, "external")->list;
+	int r = check_changed(f->changed_paths, err);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
 	*ret_state = f;
 	return 0;
 }
@@ -37,6 +60,7 @@ static void files_close(void *state)
 	for (unsigned i = 0; i < f->nposix; i++)
 		files__task_lock__free_unpacked(f->posix[i], NULL);
 	free(f->posix);
+	free(f->outside);
 	free(f);
 }
 
@@ -86,6 +110,8 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 	if ((obj->size > offsetof(struct crcore_object, locked) && obj->locked) ||
 	    strstr(obj->fdinfo, "lock:\t"))
 		f->locked = true; /* of whatever sort it is */
+	if (files_external(f, obj))
+		return CRCORE_CLAIM_NAMED;
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
 	r = refuse_locks(state, obj, err);
@@ -100,12 +126,16 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 		crcore_advise(err, "dump when the lease is not held");
 		return crcore_fail(err, -ENOTSUP, "there is a lease on a file without a name");
 	}
+	if (!r && files_embeds(f, obj, &where) && files_ghost_bytes(&where.st) > f->ghost_limit) {
+		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+		crcore_advise(err, "raise the option ghost-limit of the plugin files (--ghost-limit)");
+		return crcore_fail(err, -EFBIG, "the policy embeds it, and its contents (%llu bytes) are over "
+		                   "ghost-limit", (unsigned long long)files_ghost_bytes(&where.st));
+	}
 	if (r < 0)
 		return r;
 	return is_plain_device(&obj->st) ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_GENERIC;
 }
-
-static const char *const changed_choices[] = { "refuse", "accept", "grew", NULL };
 
 static const struct crcore_option options[] = {
 	{ .name = "ghost-limit", .type = CRCORE_SIZE, .default_value = "64MiB",
@@ -116,7 +146,12 @@ static const struct crcore_option options[] = {
 	  .help = "save and restore locks on files; no: a locked file is refused" },
 	{ .name = "changed-file", .type = CRCORE_CHOICE, .default_value = "refuse",
 	  .choices = changed_choices,
-	  .help = "restore with a file that is not as it was: refuse, accept, or if it only grew" },
+	  .help = "restore with a file that is not as it was: refuse, accept, if it only grew, truncate it "
+	          "to its old size, or take its contents from the image (embed)" },
+	{ .name = "changed", .type = CRCORE_MAP,
+	  .help = "the same by patterns of paths; the first that matches counts" },
+	{ .name = "external", .type = CRCORE_LIST,
+	  .help = "what stays outside: pipe[N], socket[N], file[MNT:INO], tty[RDEV:DEV], a path or pattern" },
 	{ .name = "inherit-fd", .type = CRCORE_LIST,
 	  .help = "restore: \"fd[N]:PATH\" uses descriptor N of crcore in place of the file" },
 	{ .name = NULL },
@@ -124,6 +159,7 @@ static const struct crcore_option options[] = {
 
 static const struct crcore_field file_fields[] = {
 	{ 3, CRCORE_PATH, "path" },
+	{ 21, CRCORE_PATH, "external" },
 	{ 0 },
 };
 static const struct crcore_field ghost_fields[] = {
@@ -161,6 +197,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.open = files_open,
 	.close = files_close,
 	.claim = files_claim,
+	.review = files_review,
 	.save_object = files_save_object,
 	.save = files_save,
 	.load_record = files_load_record,

@@ -9,6 +9,9 @@
  *   save.c     dump: records, contents of ghosts, hidden names
  *   compare.c  restore: is a file still what it was at the dump
  *   create.c   restore: records to descriptors
+ *   embed.c    restore: files that changed and come from the image, or are cut
+ *   external.c what stays outside; descriptors of crcore in place of files
+ *   outside.c  dump: locks held together with somebody outside
  *   ghost.c    restore: files and directories without a name
  *
  * A ghost is a file that nobody can open by a name: deleted but still held, or
@@ -30,7 +33,10 @@
 /* In f_flags of what O_TMPFILE opened; O_TMPFILE itself contains O_DIRECTORY. */
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
 
-enum changed { CHANGED_REFUSE, CHANGED_ACCEPT, CHANGED_GREW }; /* option changed-file */
+enum changed { /* option changed-file */
+	CHANGED_REFUSE, CHANGED_ACCEPT, CHANGED_GREW, CHANGED_TRUNCATE, CHANGED_EMBED,
+};
+struct outside_fd { pid_t pid; int fd; dev_t dev; ino_t ino; };
 
 struct lock_line { /* of /proc/locks */
 	char sort[8];  /* FLOCK, OFDLCK, POSIX, LEASE, DELEG */
@@ -50,6 +56,8 @@ struct ghost { /* restore: a record and, once it is made, the file */
 	int tmpfile_fd;      /* for the object that O_TMPFILE opened, -1: none */
 	char name[PATH_MAX]; /* while it has a name */
 	bool named;
+	bool wanted, placed;  /* embedded: it takes the place of a file that changed; it has */
+	char aside[PATH_MAX]; /* ... where that one is */
 };
 
 struct files {
@@ -59,7 +67,9 @@ struct files {
 	bool link_remap;
 	bool keep_locks;
 	enum changed changed;
+	const char *const *changed_paths; /* option changed: pairs of pattern and what to do */
 	const char *const *inherit; /* option inherit-fd: "fd[N]:PATH" */
+	const char *const *external;
 
 	/* dump */
 	unsigned *mounts;    /* sorted ids of the mounts that crcore sees */
@@ -72,6 +82,9 @@ struct files {
 	unsigned nremaps;
 	uint64_t blob_end;   /* of the contents written so far */
 	bool locked;         /* some descriptor shows a lock */
+	struct outside_fd *outside; /* regular files of processes outside the tree */
+	unsigned noutside;
+	bool looked_outside;
 
 	/* restore */
 	Files__File **recs;  /* by id, once check() has sorted them */
@@ -126,11 +139,30 @@ void posix_emit(const struct files *, pid_t pid, struct crcore_program *);
 
 /* save.c */
 int files_put(struct files *, const char *section, const ProtobufCMessage *, struct crcore_error *);
+bool files_embeds(const struct files *, const struct crcore_object *, const struct location *);
 int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* compare.c */
 int files_compare(const struct files *, const Files__File *, const struct stat *,
                   struct crcore_error *);
+
+enum changed files_changed(const struct files *, const char *path); /* what to do if it changed */
+
+/* external.c */
+const char *files_external(const struct files *, const struct crcore_object *); /* its name, or NULL */
+int files_save_external(struct files *, const struct crcore_object *, const char *name,
+                        struct crcore_error *);
+/* The descriptor of crcore that the user wants in place of the file, -1: none. */
+int files_inherited(const struct files *, const Files__File *);
+int files_check_inherited(const struct files *, struct crcore_error *);
+int files_check_external(const Files__File *, struct crcore_error *); /* fails */
+
+/* embed.c */
+int embed_place(struct files *, struct ghost *, struct crcore_error *);
+void files_truncate(const struct files *, const Files__File *); /* if it grew and is to be cut */
+
+/* outside.c */
+int files_review(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* create.c */
 int files_load_record(void *state, const char *section, uint32_t version, const void *msg,
@@ -142,6 +174,8 @@ int files_emit(void *state, const struct crcore_task *, uint32_t phase, struct c
 int files_release(void *state, struct crcore_error *);
 
 /* ghost.c */
+int ghost_fill(struct files *, int out, const Files__Ghost *, struct crcore_error *);
+int ghost_dress(int fd, const Files__Ghost *, struct crcore_error *);
 int ghost_check(struct files *, struct ghost *, struct crcore_error *);
 /* A descriptor of the ghost, opened with these flags; the first call makes the file. */
 int ghost_open(struct files *, struct ghost *, uint32_t flags, struct crcore_error *);

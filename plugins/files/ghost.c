@@ -59,7 +59,7 @@ static bool is_valid(const Files__Ghost *rec)
 	uint64_t at = 0;
 
 	if (!rec->id || rec->size > INT64_MAX || rec->atime_ns > 999999999 || rec->mtime_ns > 999999999 ||
-	    (!S_ISREG(rec->mode) && !S_ISDIR(rec->mode)) || (rec->memfd && !S_ISREG(rec->mode)) ||
+	    (!S_ISREG(rec->mode) && (rec->embedded || !S_ISDIR(rec->mode))) || (rec->memfd && rec->embedded) || (rec->memfd && !S_ISREG(rec->mode)) ||
 	    (S_ISDIR(rec->mode) && rec->n_extents) || (!rec->memfd && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || strlen(rec->dir) >= PATH_MAX)
 		return false;
@@ -89,7 +89,7 @@ int ghost_check(struct files *f, struct ghost *g, struct crcore_error *err)
 		if (fstat(blob, &st) < 0 || last->blob + last->length > (uint64_t)st.st_size)
 			return crcore_fail(err, -EBADMSG, "the contents of %s are cut off", rec->path);
 	}
-	if (rec->memfd || find_dir(rec, dir))
+	if (rec->memfd || rec->embedded || find_dir(rec, dir))
 		return 0;
 	crcore_fail_at(err, -1, -1, "%s", rec->path);
 	crcore_advise(err, "create the directory %s", rec->dir);
@@ -120,7 +120,7 @@ static int fill_extent(const struct files *f, int out, int blob, const Files__Ex
 	return 0;
 }
 
-static int fill(struct files *f, int out, const Files__Ghost *rec, struct crcore_error *err)
+int ghost_fill(struct files *f, int out, const Files__Ghost *rec, struct crcore_error *err)
 {
 	cleanup_free char *buf = rec->n_extents ? malloc(CHUNK) : NULL;
 	int blob = rec->n_extents ? f->host->blob(f->ctx, "ghost", err) : -1, r = 0;
@@ -150,7 +150,7 @@ static bool is_sealed_late(const Files__Ghost *rec)
 }
 
 /* Owner, mode, times, seals: through a descriptor, in the order in which they stick. */
-static int dress(int fd, const Files__Ghost *rec, struct crcore_error *err)
+int ghost_dress(int fd, const Files__Ghost *rec, struct crcore_error *err)
 {
 	const struct timespec times[2] = {
 		{ .tv_sec = rec->atime_s, .tv_nsec = rec->atime_ns },
@@ -268,9 +268,9 @@ static int make(struct files *f, struct ghost *g, struct crcore_error *err)
 		if (fd < 0)
 			return fd;
 	}
-	r = S_ISREG(g->rec->mode) ? fill(f, fd, g->rec, err) : 0;
+	r = S_ISREG(g->rec->mode) ? ghost_fill(f, fd, g->rec, err) : 0;
 	if (!r)
-		r = dress(fd, g->rec, err);
+		r = ghost_dress(fd, g->rec, err);
 	if (r < 0)
 		return r;
 	g->fd = files_reopen(fd, O_PATH);

@@ -113,8 +113,9 @@ static void fill_ghost(Files__Ghost *g, uint32_t id, struct location *where)
 	const struct stat *st = &where->st;
 
 	g->id = id;
+	g->embedded = where->how == FOUND_PATH;
 	g->path = where->path;
-	g->dir = where->base;
+	g->dir = g->embedded ? "" : where->base;
 	g->memfd = where->memfd;
 	g->mode = st->st_mode;
 	g->uid = st->st_uid;
@@ -275,6 +276,14 @@ static bool is_cloexec(const char *fdinfo)
 	return flags && strtoul(flags + strlen("flags:"), NULL, 8) & O_CLOEXEC;
 }
 
+/* Does the image take its contents, in case it changes? */
+bool files_embeds(const struct files *f, const struct crcore_object *obj, const struct location *where)
+{
+	return where->how == FOUND_PATH && S_ISREG(where->st.st_mode) && !where->pseudo &&
+	       !(obj->flags & O_PATH) && obj->use != CRCORE_USE_EXE &&
+	       files_changed(f, where->path) == CHANGED_EMBED;
+}
+
 static int fill_kind(struct files *f, const struct crcore_object *obj, struct location *where,
                      Files__File *rec, struct crcore_error *err)
 {
@@ -293,7 +302,7 @@ static int fill_kind(struct files *f, const struct crcore_object *obj, struct lo
 	switch (where->how) {
 	case FOUND_PATH:
 		rec->kind = FILES__KIND__PATH;
-		return 0;
+		return files_embeds(f, obj, where) ? save_ghost(f, obj, where, &rec->embedded, err) : 0;
 	case FOUND_GHOST:
 		rec->kind = FILES__KIND__GHOST;
 		return save_ghost(f, obj, where, &rec->ghost, err);
@@ -311,9 +320,12 @@ int files_save_object(void *state, const struct crcore_object *obj, struct crcor
 {
 	struct files *f = state;
 	Files__File rec = FILES__FILE__INIT;
+	const char *external = files_external(f, obj);
 	struct location where;
 	int r;
 
+	if (external)
+		return files_save_external(f, obj, external, err);
 	r = files_locate(f, obj, &where, err);
 	if (r < 0)
 		return r;
