@@ -6,13 +6,22 @@
  */
 #include "cgroup-freezer.h"
 
-static struct set *intern(struct cg *cg, char *text)
+static struct set *known(const struct cg *cg, const char *text)
 {
 	for (unsigned i = 0; i < cg->nsets; i++)
-		if (!strcmp(cg->sets[i]->text, text)) {
-			free(text);
+		if (!strcmp(cg->sets[i]->text, text))
 			return cg->sets[i];
-		}
+	return NULL;
+}
+
+static struct set *intern(struct cg *cg, char *text)
+{
+	struct set *old = known(cg, text);
+
+	if (old) {
+		free(text);
+		return old;
+	}
 	struct set *s = GROW(cg->sets, cg->nsets) ? calloc(1, sizeof(*s)) : NULL;
 	if (!s) {
 		free(text);
@@ -25,6 +34,20 @@ static struct set *intern(struct cg *cg, char *text)
 	return s;
 }
 
+#define PF_EXITING 4 /* of the kernel */
+
+/* One that ends is shown in the root of every hierarchy. */
+static bool has_ended(pid_t pid, pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	unsigned long flags;
+	char name[64], *p;
+
+	snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", pid, tid);
+	return read_whole(AT_FDCWD, name, &text) < 0 || !(p = strrchr(text, ')')) ||
+	       sscanf(p, ") %*c %*d %*d %*d %*d %*d %lu", &flags) != 1 || (flags & PF_EXITING);
+}
+
 static int read_thread(struct cg *cg, pid_t pid, pid_t tid)
 {
 	char name[64], *text;
@@ -35,6 +58,10 @@ static int read_thread(struct cg *cg, pid_t pid, pid_t tid)
 		return 0;
 	if (r < 0)
 		return r;
+	if (!known(cg, text) && has_ended(pid, tid)) {
+		free(text);
+		return 0;
+	}
 	struct set *s = intern(cg, text);
 	if (!s || !GROW(cg->members, cg->nmembers))
 		return -ENOMEM;

@@ -25,6 +25,8 @@ void frosts_free(struct cg *cg)
 	cg->tool = NULL;
 }
 
+#define LOOKS 3
+
 /* ---- strangers ------------------------------------------------------------------- */
 
 struct search {
@@ -46,20 +48,29 @@ static pid_t parent_of(pid_t pid)
 	return ppid;
 }
 
-/* The tree may change while we look: what has ended since is none. */
+static bool descends(pid_t pid, pid_t root)
+{
+	pid_t at = pid;
+
+	while (at != root && at > 1)
+		at = parent_of(at);
+	return at == root || at < 0;
+}
+
+/* The tree may change while we look: what has ended since, or comes to another parent
+ * just now, is none. One that is dead already shows 0 as its parent for a moment. */
 static int look_at(void *arg, pid_t pid)
 {
 	struct search *s = arg;
+	struct timespec pause = { 0, 500000 };
 
-	for (pid_t at = pid; at != s->cg->root; at = parent_of(at)) {
-		if (at < 0)
+	for (int i = 0; i < LOOKS; i++) {
+		if (descends(pid, s->cg->root))
 			return 0;
-		if (at <= 1) {
-			s->found = pid;
-			return 1;
-		}
+		nanosleep(&pause, NULL);
 	}
-	return 0;
+	s->found = pid;
+	return 1;
 }
 
 static int look_in(void *arg, const char *path)

@@ -13,6 +13,7 @@ const struct setting settings[] = {
 	{ "cpuset.cpus", EARLY }, { "cpuset.mems", EARLY },
 	{ "cgroup.clone_children", EARLY },
 	{ "cpu.rt_period_us", EARLY }, { "cpu.rt_runtime_us", EARLY },
+	{ "devices.list", EARLY, DEVICES }, /* while there is no group below it */
 	{ "net_cls.classid", EARLY }, { "net_prio.ifpriomap", EARLY, LINES },
 	{ "notify_on_release", LATE },
 	{ "cpuset.memory_migrate", LATE }, { "cpuset.memory_spread_page", LATE },
@@ -29,7 +30,6 @@ const struct setting settings[] = {
 	{ "blkio.bfq.weight", LATE }, { "blkio.bfq.weight_device", LATE, LINES },
 	{ "blkio.throttle.*_device", LATE, LINES },
 	{ "hugetlb.*.limit_in_bytes", LATE },
-	{ "devices.list", LATE, DEVICES },
 	/* version 2 */
 	{ "cpuset.cpus.exclusive", EARLY }, { "cpuset.cpus.partition", LATE },
 	{ "cgroup.max.depth", LATE }, { "cgroup.max.descendants", LATE }, { "cgroup.pressure", LATE },
@@ -74,7 +74,7 @@ static bool has_line(const char *text, const char *line, size_t len)
 	return false;
 }
 
-/* Calls the kernel for each line that is not there yet. */
+/* Writes each line of value that now does not have. */
 static int write_lines(const struct hierarchy *h, const char *path, const char *file,
                        const char *now, const char *value)
 {
@@ -94,8 +94,8 @@ static int write_lines(const struct hierarchy *h, const char *path, const char *
 	return r;
 }
 
-/* All forbidden, then each line of the list allowed again. A group that allows all
- * says "a *:* rwm". */
+/* A group that allows all says "a *:* rwm". All can be allowed or forbidden only while
+ * there are no groups below it; of a list, single lines always. */
 static int write_devices(const struct hierarchy *h, const char *path, const char *now,
                          const char *value)
 {
@@ -105,8 +105,13 @@ static int write_devices(const struct hierarchy *h, const char *path, const char
 		return 0;
 	if (!strncmp(value, "a ", 2))
 		return group_write(h, path, "devices.allow", "a");
-	r = group_write(h, path, "devices.deny", "a");
-	return r < 0 ? r : write_lines(h, path, "devices.allow", "", value);
+	if (!strncmp(now, "a ", 2)) {
+		now = "";
+		r = group_write(h, path, "devices.deny", "a");
+	} else {
+		r = write_lines(h, path, "devices.deny", value, now);
+	}
+	return r < 0 ? r : write_lines(h, path, "devices.allow", now, value);
 }
 
 /* "cpu io" becomes "+cpu +io". */
