@@ -42,6 +42,19 @@ static void parse_fdinfo(struct descriptor *d)
 	d->mnt_id = mnt ? (uint32_t)strtoul(mnt, NULL, 10) : 0;
 }
 
+/* What fits comes at once: then the end need not be asked for. */
+static int read_fdinfo(struct task *t, const char *path, char **ret, struct crcore_error *err)
+{
+	char buf[1024];
+	cleanup_close int fd = openat(t->proc, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
+
+	if (n <= 0 || n == (ssize_t)sizeof(buf))
+		return proc_read(t->proc, path, ret, NULL, err);
+	*ret = strndup(buf, (size_t)n);
+	return *ret ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+}
+
 /* 1: read, 0: it was closed meanwhile (the tree runs). */
 static int read_descriptor(struct task *t, int fd, struct descriptor *ret, struct crcore_error *err)
 {
@@ -54,7 +67,7 @@ static int read_descriptor(struct task *t, int fd, struct descriptor *ret, struc
 		return errno == ENOENT ? 0 : crcore_fail(err, -errno, "cannot look at descriptor %d: %s",
 		                                         fd, strerror(errno));
 	snprintf(path, sizeof(path), "fdinfo/%d", fd);
-	int r = proc_read(t->proc, path, &ret->fdinfo, NULL, &gone);
+	int r = read_fdinfo(t, path, &ret->fdinfo, &gone);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0) {

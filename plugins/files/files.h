@@ -161,6 +161,11 @@ int files_check_external(const Files__File *, struct crcore_error *); /* fails *
 int embed_place(struct files *, struct ghost *, struct crcore_error *);
 void files_truncate(const struct files *, const Files__File *); /* if it grew and is to be cut */
 
+/* xattr.c */
+int xattrs_read(int fd, Files__Ghost *, struct crcore_error *);
+void xattrs_clear(Files__Ghost *);
+int xattrs_write(int fd, const Files__Ghost *, struct crcore_error *);
+
 /* outside.c */
 int files_review(void *state, const struct crcore_object *, struct crcore_error *);
 

@@ -161,6 +161,8 @@ int ghost_dress(int fd, const Files__Ghost *rec, struct crcore_error *err)
 		return crcore_fail(err, -errno, "cannot give it its owner: %s", strerror(errno));
 	if (fchmod(fd, rec->mode & 07777) < 0)
 		return crcore_fail(err, -errno, "cannot give it its mode: %s", strerror(errno));
+	if (xattrs_write(fd, rec, err) < 0) /* an access list changes the mode */
+		return err->code;
 	if (futimens(fd, times) < 0)
 		return crcore_fail(err, -errno, "cannot give it its times: %s", strerror(errno));
 	return rec->memfd && !is_sealed_late(rec) ? seal(fd, rec, err) : 0;

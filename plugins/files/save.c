@@ -135,11 +135,18 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 	int r = 0;
 
 	fill_ghost(&g, id, where);
+	r = xattrs_read(obj->local_fd, &g, err);
+	if (r < 0) {
+		xattrs_clear(&g);
+		return r;
+	}
 	if (S_ISREG(where->st.st_mode)) {
 		in = open_for_reading(obj->local_fd);
-		if (in < 0)
+		if (in < 0) {
+			xattrs_clear(&g);
 			return crcore_fail(err, in, "cannot open the nameless file to read its contents: %s",
 			                   strerror(-in));
+		}
 		if (where->memfd) {
 			int seals = fcntl(in, F_GET_SEALS);
 			g.seals = seals < 0 ? F_SEAL_SEAL : (uint32_t)seals;
@@ -151,6 +158,7 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 	for (size_t i = 0; i < g.n_extents; i++)
 		free(g.extents[i]);
 	free(g.extents);
+	xattrs_clear(&g);
 	return r;
 }
 

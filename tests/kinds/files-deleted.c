@@ -2,6 +2,7 @@
 /* A deleted file, open twice, mapped, held by two processes: it stays one file. */
 #include "kind.h"
 #include <sys/mman.h>
+#include <sys/xattr.h>
 
 enum { HOLE = 4 << 20 };
 
@@ -17,6 +18,7 @@ static int child(void *arg)
 int main(int argc, char **argv)
 {
 	struct stat before, after;
+	bool attributes;
 	char *shared, *private, buf[8] = "";
 	pid_t pid;
 
@@ -30,6 +32,7 @@ int main(int argc, char **argv)
 	private = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, ro, 0);
 	CHECK(shared != MAP_FAILED && private != MAP_FAILED);
 	private[4096] = 'p';
+	attributes = !fsetxattr(rw, "user.colour", "blue", 4, 0);
 	CHECK(!unlink(kind_path("gone")));
 	CHECK(!fchmod(rw, 0604) && !fstat(rw, &before));
 	pid = kind_fork(child, NULL);
@@ -40,6 +43,8 @@ int main(int argc, char **argv)
 	CHECK_EQ(after.st_nlink, 0);
 	CHECK_EQ(after.st_size, HOLE + 3);
 	CHECK_EQ(after.st_mode, before.st_mode);
+	CHECK(!attributes || fgetxattr(ro, "user.colour", buf, sizeof(buf)) == 4);
+	CHECK(!attributes || !memcmp(buf, "blue", 4));
 	CHECK(after.st_blocks <= before.st_blocks + 16);
 	CHECK_EQ(lseek(rw, 0, SEEK_CUR), 8);
 	CHECK_EQ(pread(ro, buf, 5, 100), 5);
