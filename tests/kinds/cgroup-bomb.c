@@ -26,7 +26,7 @@ static void reap(void)
 
 static void explode(int generation)
 {
-	while (!kind_over()) {
+	while (!kind_over() || (!generation && n->forked <= MOST)) {
 		reap();
 		if (generation == GENERATIONS || __atomic_load_n(&n->alive, __ATOMIC_SEQ_CST) >= MOST) {
 			if (generation)
@@ -58,7 +58,6 @@ int main(int argc, char **argv)
 	explode(0);
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
-	CHECK(n->forked > MOST);
 	CHECK_EQ(n->born, n->forked);
 	CHECK_EQ(n->ended, n->forked);
 	CHECK_EQ(n->alive, 0);
