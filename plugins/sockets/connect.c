@@ -16,33 +16,40 @@ static bool same_name(const struct made *a, const struct made *b)
 	       !strcmp(a->rec->dir, b->rec->dir);
 }
 
-static void become_peer_of(const struct made *m)
+struct listening { int fd, backlog; };
+
+static int call_listen(void *arg)
 {
-	if (m && m->rec->has_cred)
-		become(m->rec->cred_uid, m->rec->cred_gid);
-	else
-		become(getuid(), getgid());
+	const struct listening *l = arg;
+
+	return listen(l->fd, l->backlog) < 0 ? -errno : 0;
 }
 
-static int do_listen(int fd, int backlog, const struct made *creds_of, struct crcore_error *err)
+static int do_listen(struct sockets *s, int fd, int backlog, const struct made *creds_of,
+                     struct crcore_error *err)
 {
-	int r;
+	struct listening l = { fd, backlog };
+	int r = as_peer_of(s, creds_of, call_listen, &l);
 
-	become_peer_of(creds_of);
-	r = listen(fd, backlog) < 0 ? -errno : 0;
-	become(getuid(), getgid());
 	return r < 0 ? crcore_fail(err, r, "cannot listen: %s", strerror(-r)) : 0;
 }
 
-/* Connects fd to the name of m; who asks the accepted end sees the credentials noted in m. */
+struct connecting { const struct made *to; int fd; };
+
+static int call_connect(void *arg)
+{
+	const struct connecting *c = arg;
+
+	return name_connect(c->to, c->fd);
+}
+
+/* Connects fd to the name of m; who asks the accepted end sees the credentials of creds_of. */
 static int do_connect(const struct made *m, const struct made *creds_of, int fd,
                       struct crcore_error *err)
 {
-	int r;
+	struct connecting c = { m, fd };
+	int r = as_peer_of(m->s, creds_of, call_connect, &c);
 
-	become_peer_of(creds_of);
-	r = name_connect(m, fd);
-	become(getuid(), getgid());
 	return r < 0 ? crcore_fail(err, r, "cannot connect to it: %s", strerror(-r)) : 0;
 }
 
@@ -101,7 +108,7 @@ static int make_listener(struct sockets *s, struct made *l, struct crcore_error 
 	int r = made_socket(l, err);
 
 	if (!r)
-		r = do_listen(l->fd, MANY, l, err);
+		r = do_listen(s, l->fd, MANY, l, err);
 	for (unsigned i = 0; !r && i < s->nmade; i++) {
 		struct made *m = s->made[i];
 		bool connected = m->rec->state == SOCKETS__STATE__CONNECTED;
@@ -112,7 +119,7 @@ static int make_listener(struct sockets *s, struct made *l, struct crcore_error 
 	if (!r)
 		r = connect_waiting(s, l, err);
 	if (!r)
-		r = do_listen(l->fd, l->rec->backlog, l, err);
+		r = do_listen(s, l->fd, l->rec->backlog, l, err);
 	return r ? r : name_settle(l, err);
 }
 
@@ -126,31 +133,10 @@ static int connect_alone(struct made *m, struct crcore_error *err)
 		return crcore_fail(err, -errno, "cannot make a socket: %s", strerror(errno));
 	r = name_bind(m, l, err);
 	if (!r)
-		r = do_listen(l, 1, m->peer, err);
+		r = do_listen(m->s, l, 1, m->peer, err);
 	if (!r)
 		r = accept_at(l, m, err);
 	return r ? r : name_settle(m, err);
-}
-
-static int pair(struct made *m, struct crcore_error *err)
-{
-	int v[2], r;
-
-	become_peer_of(m);
-	r = socketpair(AF_UNIX, (int)m->rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, v) < 0 ? -errno : 0;
-	become(getuid(), getgid());
-	if (r < 0)
-		return crcore_fail(err, r, "cannot make a pair of sockets: %s", strerror(-r));
-	m->fd = v[0];
-	m->exists = m->paired = true;
-	if (!m->peer) {
-		m->other = v[1];
-		return 0;
-	}
-	m->peer->fd = v[1];
-	m->peer->exists = m->peer->paired = true;
-	r = name_bind(m, m->fd, err);
-	return r ? r : name_bind(m->peer, m->peer->fd, err);
 }
 
 static int reconnect(struct made *m, struct crcore_error *err)
@@ -169,17 +155,41 @@ static int reconnect(struct made *m, struct crcore_error *err)
 	                   strerror((int)len));
 }
 
+/* Nobody has connected to a name there. */
+static bool is_pair(const struct made *m)
+{
+	return !m->exists && !(stream_like(m->rec->type) &&
+	                       (m->rec->name.len || (m->peer && m->peer->rec->name.len)));
+}
+
+static int make_pairs(struct sockets *s, struct crcore_error *err)
+{
+	cleanup_free struct made **v = calloc(s->nmade + 1, sizeof(*v));
+	unsigned n = 0;
+	int r;
+
+	if (!v)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < s->nmade; i++) {
+		struct made *m = s->made[i];
+		if (is_pair(m) && !(m->peer && m->peer->rec->id < m->rec->id && is_pair(m->peer) && m->peer->peer == m))
+			v[n++] = m;
+	}
+	r = as_pairs(s, v, n, err);
+	for (unsigned i = 0; !r && i < n; i++) {
+		r = name_bind(v[i], v[i]->fd, err);
+		if (!r && v[i]->peer)
+			r = name_bind(v[i]->peer, v[i]->peer->fd, err);
+	}
+	return r;
+}
+
 static int connect_rest(struct made *m, struct crcore_error *err)
 {
-	bool stream = stream_like(m->rec->type);
-
 	if (m->exists)
-		return stream && m->rec->state == SOCKETS__STATE__RECONNECT ? reconnect(m, err) : 0;
-	if (m->rec->name.len && stream)
-		return connect_alone(m, err);
-	if (m->peer && m->peer->rec->name.len && stream)
-		return connect_alone(m->peer, err);
-	return pair(m, err);
+		return stream_like(m->rec->type) && m->rec->state == SOCKETS__STATE__RECONNECT ? reconnect(m, err)
+		                                                                              : 0;
+	return connect_alone(m->rec->name.len ? m : m->peer, err);
 }
 
 int connect_all(struct sockets *s, struct crcore_error *err)
@@ -195,6 +205,8 @@ int connect_all(struct sockets *s, struct crcore_error *err)
 				if (r < 0)
 					crcore_fail_at(err, -1, -1, "socket %u", s->made[i]->rec->id);
 			}
+	if (!r)
+		r = make_pairs(s, err);
 	for (unsigned i = 0; !r && i < s->nmade; i++) {
 		r = connect_rest(s->made[i], err);
 		if (r < 0)

@@ -16,6 +16,7 @@
  *   inherit.c  restore: sockets that are handed over to crcore
  *   load.c     restore: records, whether they make sense
  *   build.c    restore: sockets and their names; hands them out
+ *   as.c       restore: as whom a connection is made
  *   connect.c  restore: connections
  *   finish.c   restore: queues, shutdowns, options, at last
  *
@@ -132,7 +133,7 @@ struct sockets {
 	struct made **made;  /* by id once checked */
 	unsigned nmade;
 	bool built, late, done;
-	unsigned lost_creds;
+	unsigned lost_creds, helpers;
 };
 
 /* Dump: a look into a queue. */
@@ -237,6 +238,11 @@ int sockets_create(void *state, uint32_t id, struct crcore_error *);
 int sockets_settle(void *state, struct crcore_error *);
 int sockets_release(void *state, struct crcore_error *);
 int made_socket(struct made *, struct crcore_error *);
+
+/* as.c: fn(arg), as whoever is noted in m as peer, if that can be; its result. */
+int as_peer_of(struct sockets *, const struct made *m, int (*fn)(void *arg), void *arg);
+/* Makes pairs of sockets; v has one of each, or whose peer is closed. Sorts v. */
+int as_pairs(struct sockets *, struct made **v, unsigned n, struct crcore_error *);
 
 /* connect.c */
 int connect_all(struct sockets *, struct crcore_error *);

@@ -121,6 +121,10 @@ int main(int argc, char **argv)
 	kind_until_state(pid, pid, 'S');
 	kind_ready();
 
+	struct ucred maker;
+	len = sizeof(maker);
+	CHECK(!getsockopt(packets[0], SOL_SOCKET, SO_PEERCRED, &maker, &len) && maker.pid == getpid());
+	len = sizeof(t);
 	CHECK_EQ(get(packets[1], SO_PEEK_OFF), 3);
 	CHECK_EQ(get(half[0], SO_SNDBUF), sent);
 	CHECK_EQ(get(datagrams[0], SO_RCVBUF), received);
