@@ -90,6 +90,16 @@ static void hand_out(const struct pairs *p)
 	}
 }
 
+/* While a helper shares our table of descriptors, each growth of it waits for all processors. */
+static void grow_table(unsigned more)
+{
+	int low = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int high = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, low + (int)more + 16);
+
+	close_fd(&low);
+	close_fd(&high);
+}
+
 int as_pairs(struct sockets *s, struct made **v, unsigned n, struct crcore_error *err)
 {
 	size_t size = (size_t)n * sizeof(int[2]);
@@ -99,6 +109,7 @@ int as_pairs(struct sockets *s, struct made **v, unsigned n, struct crcore_error
 	if (fds == MAP_FAILED)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	memset(fds, -1, size);
+	grow_table(2 * n);
 	if (n)
 		qsort(v, n, sizeof(*v), by_cred);
 	for (unsigned i = 0, k; !r && i < n; i = k) {
