@@ -13,6 +13,8 @@
 
 #define WORTH_KIB (16u << 10) /* copied in the time that the first freeze takes */
 
+#define END_TIMEOUT 1000000000ull /* ns */
+
 enum { AUTO, YES, NO }; /* dump.copy-ahead */
 
 /* A device may write into memory behind the processor's back (direct reads), which no write
@@ -140,8 +142,27 @@ int ahead_copy(struct ahead *a, const struct ahead_means *by, struct image *imag
 	return 0;
 }
 
-void ahead_end(struct ahead *a, bool lives)
+/* A last short stop, or else the tree waits for its memory while the watch ends. */
+static void end_watch(struct ahead *a)
 {
-	watch_end(STEAL(a->watch), lives);
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct tree tree = { 0 };
+
+	watch_lift(a->watch);
+	uint64_t start = now_ns();
+	if (tree_freeze(a->survey.tree.tasks[0]->abi.pid, END_TIMEOUT, NULL, &tree, &ignored) == 0)
+		watch_ready_to_end(a->watch);
+	watch_end(STEAL(a->watch));
+	tree_thaw(&tree, LEAVE_RUNNING, NULL);
+	a->stood_ns += now_ns() - start;
+	trace_end(start, TRACE_TREE, "frozen", "stands still");
+	tree_free(&tree);
+}
+
+void ahead_end(struct ahead *a, bool runs)
+{
+	if (a->watch && runs)
+		end_watch(a);
+	watch_end(STEAL(a->watch));
 	survey_free(&a->survey);
 }

@@ -28,7 +28,7 @@ struct dump {
 	struct contents *contents;         /* what plugins handed over; the descriptors are ours */
 	unsigned ncontents;
 	enum leave leave;
-	uint64_t timeout_ns, frozen_at;
+	uint64_t timeout_ns, frozen_at, stood_ns;
 };
 
 /* ---- services for plugins ------------------------------------------------------------- */
@@ -296,12 +296,19 @@ static void let_go(struct dump *d, enum leave leave)
 	thaw(d, &d->survey.tree, leave);
 	if (!d->frozen_at)
 		return;
-	uint64_t stood = now_ns() - d->frozen_at;
+	d->stood_ns = now_ns() - d->frozen_at;
 	trace_end(d->frozen_at, TRACE_TREE, "frozen", "stands still");
-	log_line(2, "the tree stood still for %.3f ms", (double)(stood + d->ahead.stood_ns) / 1e6);
-	if (d->ahead.stood_ns)
-		log_line(2, "%.3f ms of that to be put under watch", (double)d->ahead.stood_ns / 1e6);
 	d->frozen_at = 0;
+}
+
+static void tell_stops(const struct dump *d)
+{
+	uint64_t ahead = d->ahead.stood_ns;
+
+	if (d->stood_ns + ahead)
+		log_line(2, "the tree stood still for %.3f ms", (double)(d->stood_ns + ahead) / 1e6);
+	if (ahead)
+		log_line(2, "%.3f ms of that before and after, to watch its memory", (double)ahead / 1e6);
 }
 
 static int stage_release(struct dump *d, struct crcore_error *err)
@@ -342,7 +349,8 @@ static void dump_end(struct dump *d, bool success)
 {
 	let_go(d, success ? d->leave : LEAVE_RUNNING);
 	memory_free(d->memory);
-	ahead_end(&d->ahead, !success || d->leave != LEAVE_KILLED);
+	ahead_end(&d->ahead, !d->paused && (!success || d->leave == LEAVE_RUNNING));
+	tell_stops(d);
 	if (d->host)
 		host_undo(d->host, success);
 	questions_free(&d->questions);

@@ -111,7 +111,7 @@ struct ahead_means {
 };
 int ahead_copy(struct ahead *, const struct ahead_means *, struct image *, uint64_t timeout_ns,
                struct crcore_error *);
-void ahead_end(struct ahead *, bool lives);
+void ahead_end(struct ahead *, bool runs); /* runs: the tree goes on, and is not paused */
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 #define PLACES 16

@@ -59,8 +59,8 @@ static int judge_page(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_
 }
 
 /* What of [start, end) was copied ahead needs no copying. */
-static int add_saved(struct mm_save *m, const struct spans *saved, uint64_t start, uint64_t end,
-                     struct crcore_error *err)
+static int add_saved(struct save *s, struct mm_save *m, const struct spans *saved, uint64_t start,
+                     uint64_t end, struct crcore_error *err)
 {
 	int r = 0;
 
@@ -68,6 +68,7 @@ static int add_saved(struct mm_save *m, const struct spans *saved, uint64_t star
 	     i++) {
 		const struct span *x = &saved->v[i];
 		uint64_t from = x->start > start ? x->start : start, to = x->end < end ? x->end : end;
+		s->stats.ahead += (to - from) / PAGE;
 		if (x->tag == SAVED_BYTES)
 			r = runs_add(&m->stored, from, (to - from) / PAGE, CRCORE__SOURCE__PAGES,
 			             x->val + (from - x->start), 0, err);
@@ -81,7 +82,7 @@ static int queue(struct save *s, unsigned mm, const Crcore__Vma *v, const struct
 	if (start >= end || what == STORED_ELSEWHERE)
 		return 0;
 	if (saved)
-		return add_saved(&s->mms[mm], saved, start, end, err);
+		return add_saved(s, &s->mms[mm], saved, start, end, err);
 	return store_add(&s->store, &s->mms[mm].source, start, (end - start) / PAGE,
 	                 what == STORE_SHARED || !(v->prot & PROT_READ), keeps_zero(v), err);
 }
@@ -146,26 +147,31 @@ static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n
 
 /* ---- what was copied ahead ------------------------------------------------------------ */
 
-/* The part of one mapping that is saved already: into kept. */
-static int keep(struct save *s, unsigned mm, const Crcore__Vma *v, const struct spans *kept,
-                struct crcore_error *err)
+/* Of each page that is saved already: do others have it now, that were forked since? */
+static int judge_kept(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                      const struct spans *kept, struct crcore_error *err)
 {
-	struct mm_save *m = &s->mms[mm];
 	int r = 0;
 
-	for (size_t i = spans_find(kept, v->start); r == 0 && i < kept->n && kept->v[i].start < v->end;
-	     i++) {
-		uint64_t start = kept->v[i].start > v->start ? kept->v[i].start : v->start;
-		uint64_t end = kept->v[i].end < v->end ? kept->v[i].end : v->end;
-		s->stats.scanned += (end - start) / PAGE;
-		s->stats.ahead += (end - start) / PAGE;
-		/* it may be shared only with one that was forked since it was copied */
-		if (s->forked)
-			r = add_data(s, mm, v, kept, start, end, err);
-		else if (kept->v[i].tag == SAVED_BYTES && !spans_clip(kept, start, end, &m->kept))
-			r = memory_enomem(err);
-	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		for (size_t k = spans_find(kept, v[i]->start);
+		     r == 0 && k < kept->n && kept->v[k].start < v[i]->end; k++) {
+			const struct span *x = &kept->v[k];
+			uint64_t start = x->start > v[i]->start ? x->start : v[i]->start;
+			uint64_t end = x->end < v[i]->end ? x->end : v[i]->end;
+			r = add_data(s, mm, v[i], kept, start, end, err);
+		}
 	return r;
+}
+
+/* Remembers what is not as it was saved; what is, is found out when nobody waits. */
+static bool remember(struct mm_save *m, const struct spans *other)
+{
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < other->n; i++)
+		ok = spans_append(&m->changed, other->v[i]);
+	return ok;
 }
 
 /* Anonymous mappings [v, v + n) of an mm that is watched: only what was written to since,
@@ -179,25 +185,43 @@ static int collect_watched(struct save *s, unsigned mm, Crcore__Vma *const *v, s
 	const struct spans whole = { &(struct span){ start, end, start, 0 }, 1, 1 };
 	int r = pages_unclean(&m->pagemap, start, end, l, &other, err);
 
-	/* kept: saved and clean; left: clean, but not saved */
-	if (r == 0 && (!spans_subtract(m->saved, &other, &kept) ||
-	               !spans_subtract(&whole, &other, &clean) ||
-	               !spans_subtract(&clean, m->saved, &left)))
-		r = memory_enomem(err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = keep(s, mm, v[i], &kept, err);
 	if (r == 0)
 		r = add_list(s, mm, v, n, l, err);
+	/* left: clean, but not saved */
+	if (r == 0 && (!spans_subtract(&whole, &other, &clean) ||
+	               !spans_subtract(&clean, m->saved, &left) || !remember(m, &other)))
+		r = memory_enomem(err);
 	for (size_t i = 0; r == 0 && i < left.n; i++) {
 		l->n = 0;
 		r = pages_find(&m->pagemap, left.v[i].start, left.v[i].end, true, l, err);
 		if (r == 0)
 			r = add_list(s, mm, v, n, l, err);
 	}
+	if (r == 0 && s->forked)
+		r = spans_subtract(m->saved, &other, &kept) ? judge_kept(s, mm, v, n, &kept, err)
+		                                            : memory_enomem(err);
 	spans_free(&other);
 	spans_free(&kept);
 	spans_free(&clean);
 	spans_free(&left);
+	return r;
+}
+
+int gather_kept(struct save *s, unsigned mm, struct crcore_error *err)
+{
+	const Crcore__Mm *rec = s->tree->mms[mm]->rec;
+	struct mm_save *m = &s->mms[mm];
+	struct spans kept = { 0 };
+	int r = 0;
+
+	if (!m->saved || s->forked)
+		return 0;
+	if (!spans_subtract(m->saved, &m->changed, &kept))
+		r = memory_enomem(err);
+	for (size_t i = 0; r == 0 && i < rec->n_vmas; i++)
+		if (rec->vmas[i]->backing == CRCORE__BACKING__ANON && has_own_pages(rec->vmas[i]))
+			r = add_saved(s, m, &kept, rec->vmas[i]->start, rec->vmas[i]->end, err);
+	spans_free(&kept);
 	return r;
 }
 
@@ -247,7 +271,7 @@ int gather(struct save *s, struct crcore_error *err)
 		uint64_t start = trace_start();
 		runs_clear(&s->mms[i].others);
 		runs_clear(&s->mms[i].stored);
-		spans_free(&s->mms[i].kept);
+		spans_free(&s->mms[i].changed);
 		r = collect_mm(s, i, err);
 		trace_end(start, t->abi.pid, "memory", "find pages");
 	}

@@ -37,7 +37,10 @@ int watch_begin(struct tree *, struct image *, uint64_t timeout_ns, struct watch
 int watch_copy(struct watch *, struct crcore_error *); /* 1: watch more, and go on */
 int watch_more(struct watch *, struct crcore_error *); /* what came since; frozen once more */
 const struct known *watch_known(struct watch *, pid_t); /* NULL: nothing */
-void watch_end(struct watch *, bool lives);             /* lives: the tree goes on; NULL is fine */
+/* The end, where the tree goes on: lift while it runs, then ready, frozen once more, and end. */
+void watch_lift(struct watch *);
+void watch_ready_to_end(struct watch *);
+void watch_end(struct watch *); /* NULL is fine */
 
 /*
  * Save stage, all tasks frozen: copies to pages-1.bin what was not copied ahead (watch,

@@ -174,7 +174,7 @@ static void close_all(struct save *s)
 			close(s->mms[i].pagemap.fd);
 		runs_clear(&s->mms[i].stored);
 		runs_clear(&s->mms[i].others);
-		spans_free(&s->mms[i].kept);
+		spans_free(&s->mms[i].changed);
 	}
 	free(s->mms);
 	free(s->entries);
@@ -211,12 +211,8 @@ static int make_runs(struct save *s, struct crcore_error *err)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++) {
-		struct mm_save *m = &s->mms[i];
-		for (size_t k = 0; r == 0 && k < m->kept.n; k++)
-			r = runs_add(&m->stored, m->kept.v[k].start,
-			             (m->kept.v[k].end - m->kept.v[k].start) / PAGE,
-			             CRCORE__SOURCE__PAGES, m->kept.v[k].val, 0, err);
-		runs_sort(&m->stored);
+		r = gather_kept(s, i, err);
+		runs_sort(&s->mms[i].stored);
 	}
 	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++)
 		r = finish_mm(s, i, err);

@@ -108,7 +108,7 @@ struct mm_save {
 	struct runs stored, others; /* others: of every other source */
 	struct pagemap pagemap;
 	const struct spans *saved;  /* of a watched one: what was copied ahead */
-	struct spans kept;          /* bytes of that which are as they were */
+	struct spans changed;       /* ... and what of it may not be as it was */
 };
 #define SAVE_BATCH 32768
 struct save {
@@ -125,6 +125,8 @@ struct save {
 };
 /* Fills the runs of every mm that need no copying, and queues what does. */
 int gather(struct save *, struct crcore_error *);
+/* Later: adds the runs of what was copied ahead and is as it was. */
+int gather_kept(struct save *, unsigned mm, struct crcore_error *);
 /* What tells a page from all others, or 0 if it need not be told or cannot be. */
 uint64_t frame_key(uint64_t entry);
 

@@ -57,6 +57,19 @@ const struct known *watch_known(struct watch *w, pid_t pid)
 	       &m->known : NULL;
 }
 
+/* Private anonymous memory; all else is saved while the tree stands still. */
+static bool is_fit(const struct vma_text *v)
+{
+	static const char *const names[] = { "[heap]", "[stack", "[anon:" };
+
+	if (v->shared || v->dev || v->ino)
+		return false;
+	for (unsigned i = 0; v->path_len && i < ARRAY_SIZE(names); i++)
+		if (v->path_len >= strlen(names[i]) && !memcmp(v->path, names[i], strlen(names[i])))
+			return true;
+	return !v->path_len;
+}
+
 /* ---- begin and end ------------------------------------------------------------------ */
 
 /* Makes a new descriptor what we need. What is refused here is just not watched. */
@@ -119,42 +132,65 @@ int watch_begin(struct tree *tree, struct image *image, uint64_t timeout_ns, str
 	if (r == 0 && (r = borrow_all(w, timeout_ns, err)) == 0)
 		r = watch_more(w, err);
 	if (r < 0) {
-		watch_end(w, false);
+		watch_end(w);
 		return r;
 	}
 	*ret = w;
 	return 0;
 }
 
-/*
- * To close it ends the watch at once, but keeps the address space locked while the kernel
- * visits every page. If no page is protected any more, only those wait for that who map
- * memory or touch some for the first time. To end it range by range would cut mappings in
- * two for a while, which mremap(2) does not forgive.
- */
-static void let_go(struct watched *m)
+/* Mapping by mapping: a call ends at the first that is not watched. */
+static void lift(const struct watched *m, const struct vma_text *v)
 {
-	for (size_t i = 0; i < m->known.watched.n; i++) {
-		const struct span *s = &m->known.watched.v[i];
-		for (uint64_t at = s->start; at < s->end; at += LET_GO_BYTES) {
-			struct uffdio_writeprotect off = {
-				.range = { at, s->end - at < LET_GO_BYTES ? s->end - at : LET_GO_BYTES },
-			};
-			ioctl(m->uffd, UFFDIO_WRITEPROTECT, &off); /* unmapped by now: no harm */
-		}
+	for (uint64_t at = v->start; at < v->end; at += LET_GO_BYTES) {
+		struct uffdio_writeprotect off = {
+			.range = { at, v->end - at < LET_GO_BYTES ? v->end - at : LET_GO_BYTES },
+		};
+		if (ioctl(m->uffd, UFFDIO_WRITEPROTECT, &off) < 0 && errno == ENOENT)
+			return; /* not watched, or gone by now */
 	}
 }
 
-void watch_end(struct watch *w, bool lives)
+static void let_go(const struct watched *m)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_free char *text = NULL;
+	struct vma_text v;
+	size_t len;
+	int r = proc_read(m->mm->task->proc, "maps", &text, &len, &ignored);
+	const char *at = text;
+
+	while (r == 0 && vma_parse(&at, text + len, &v) > 0)
+		if (is_fit(&v))
+			lift(m, &v);
+}
+
+/*
+ * To close it ends the watch at once, but keeps the address space locked while the kernel
+ * visits every page (50 ms for a gigabyte). So first all protection is lifted, piece by
+ * piece. Then, while the tree stands still, all is registered for what needs no visit at
+ * the end (faults of pages that are missing, of which there are none as nothing runs), and
+ * closed. To end it range by range while the tree runs would cut mappings in two for a
+ * while, which mremap(2) does not forgive.
+ */
+void watch_lift(struct watch *w)
 {
 	uint64_t start = trace_start();
 
+	for (unsigned i = 0; i < w->n; i++)
+		if (w->v[i].uffd >= 0)
+			let_go(&w->v[i]);
+	trace_end(start, TRACE_HERE, "memory", "lift protection");
+}
+
+void watch_end(struct watch *w)
+{
 	for (unsigned i = 0; w && i < w->n; i++) {
 		struct watched *m = &w->v[i];
-		if (m->uffd >= 0 && lives)
-			let_go(m);
+		uint64_t start = trace_start();
 		if (m->uffd >= 0)
 			close(m->uffd);
+		trace_end(m->uffd < 0 ? 0 : start, m->pid, "memory", "end of watch");
 		if (m->pagemap.fd >= 0)
 			close(m->pagemap.fd);
 		spans_free(&m->saved);
@@ -163,7 +199,6 @@ void watch_end(struct watch *w, bool lives)
 		runs_clear(&m->gone);
 	}
 	if (w) {
-		trace_end(start, TRACE_HERE, "memory", "end the watch");
 		free(w->store.jobs);
 		free(w->v);
 	}
@@ -172,45 +207,55 @@ void watch_end(struct watch *w, bool lives)
 
 /* ---- what to watch -------------------------------------------------------------------- */
 
-/* Private anonymous memory; all else is saved while the tree stands still. */
-static bool is_fit(const struct vma_text *v)
+static bool watch_range(struct watched *m, uint64_t start, uint64_t end, struct spans *now)
 {
-	static const char *const names[] = { "[heap]", "[stack", "[anon:" };
+	struct uffdio_register reg = {
+		.range = { start, end - start }, .mode = m->mode,
+	};
 
-	if (v->shared || v->dev || v->ino)
-		return false;
-	for (unsigned i = 0; v->path_len && i < ARRAY_SIZE(names); i++)
-		if (v->path_len >= strlen(names[i]) && !memcmp(v->path, names[i], strlen(names[i])))
-			return true;
-	return !v->path_len;
+	return ioctl(m->uffd, UFFDIO_REGISTER, &reg) < 0 ||
+	       spans_append(now, (struct span){ start, end, start, 0 });
+}
+
+/* Neighbours in one call: there may be 60,000. If one of them is refused, each by itself. */
+static bool watch_neighbours(struct watched *m, const struct spans *v, size_t from, size_t to,
+                             struct spans *now)
+{
+	size_t before = now->n;
+	bool ok = watch_range(m, v->v[from].start, v->v[to - 1].end, now);
+
+	if (now->n > before || (before && now->v[before - 1].end == v->v[to - 1].end))
+		return ok;
+	for (size_t i = from; ok && i < to; i++)
+		ok = watch_range(m, v->v[i].start, v->v[i].end, now);
+	return ok;
 }
 
 /* Whole mappings, which cannot change meanwhile: what is watched in part is cut in two. */
 static int watch_mappings(struct watched *m, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL;
-	struct spans now = { 0 };
+	struct spans fit = { 0 }, now = { 0 };
 	struct vma_text v;
 	size_t len;
 	int r = proc_read(m->mm->task->proc, "maps", &text, &len, err);
 	const char *at = text;
+	bool ok = true;
 
 	if (r < 0)
 		return r;
-	while ((r = vma_parse(&at, text + len, &v)) > 0) {
-		struct uffdio_register reg = {
-			.range = { v.start, v.end - v.start }, .mode = UFFDIO_REGISTER_MODE_WP,
-		};
-		if (!is_fit(&v) || ioctl(m->uffd, UFFDIO_REGISTER, &reg) < 0)
-			continue;
-		if (!spans_append(&now, (struct span){ v.start, v.end, v.start, 0 })) {
-			r = memory_enomem(err);
-			break;
-		}
+	while (ok && (r = vma_parse(&at, text + len, &v)) > 0)
+		if (is_fit(&v))
+			ok = spans_push(&fit, (struct span){ v.start, v.end, v.start, 0 });
+	for (size_t i = 0, k; ok && i < fit.n; i = k) {
+		for (k = i + 1; k < fit.n && fit.v[k].start == fit.v[k - 1].end; k++)
+			;
+		ok = watch_neighbours(m, &fit, i, k, &now);
 	}
+	spans_free(&fit);
 	spans_free(&m->known.watched);
 	m->known.watched = now;
-	return r;
+	return ok ? r : memory_enomem(err);
 }
 
 /* One that ends, or that the kernel tells nothing of, is left for the end. */
@@ -222,9 +267,10 @@ void watch_give_up(struct watched *m, struct crcore_error *err)
 	spans_free(&m->saved);
 }
 
-int watch_more(struct watch *w, struct crcore_error *err)
+static int register_all(struct watch *w, uint64_t mode, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < w->n; i++) {
+		w->v[i].mode = mode;
 		int r = w->v[i].uffd < 0 ? 0 : watch_mappings(&w->v[i], err);
 		if (r == -ENOMEM)
 			return r;
@@ -232,6 +278,18 @@ int watch_more(struct watch *w, struct crcore_error *err)
 			watch_give_up(&w->v[i], err);
 	}
 	return 0;
+}
+
+int watch_more(struct watch *w, struct crcore_error *err)
+{
+	return register_all(w, UFFDIO_REGISTER_MODE_WP, err);
+}
+
+void watch_ready_to_end(struct watch *w)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	register_all(w, UFFDIO_REGISTER_MODE_MISSING, &ignored);
 }
 
 /* How much address space came since, that could be watched. */

@@ -10,6 +10,7 @@ struct watched {
 	struct mm *mm;          /* of the watch's own tree */
 	pid_t pid;
 	int uffd;               /* -1: cannot be watched */
+	uint64_t mode;          /* what mappings are registered for */
 	struct pagemap pagemap;
 	struct source source;
 	struct runs runs, gone; /* what a round has stored, and what it could not read */

@@ -24,6 +24,15 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 
+DIRECT = """
+import os, time
+fd = os.open("data", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+memory = bytearray(os.urandom(1 << 20) * 24)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
 
 class Test:
     def __init__(self, crcore_path, program):
@@ -163,6 +172,17 @@ class Test:
             open(t.path("go"), "w").close()
             crtest.wait_gone(t.pid)
 
+    def direct(self):
+        """Memory that a device may write to is not copied ahead, whatever the size."""
+        t = self.target([sys.executable, "-c", DIRECT])
+        self.error([t.pid, "data", "O_DIRECT"], "dump", "-t", t.pid, "-D", self.image(), "--precopy")
+        image = self.image()
+        self.crcore.dump(t.pid, image, "-R")
+        with open(self.crcore.log) as f:
+            if "nothing is copied ahead" not in f.read():
+                raise Failure("memory was copied ahead beside direct reads")
+        self.end(t)
+
     def no_room(self):
         """A task that may map nothing more cannot be asked anything: it is left as it is."""
         t = self.target()
@@ -191,7 +211,8 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.tracer_in_tree, self.no_room, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.tracer_in_tree,
+                     self.direct, self.no_room, self.held_pid,
                      self.zombie_pid, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
