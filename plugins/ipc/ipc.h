@@ -238,6 +238,8 @@ int memory_settle(struct ipc *, struct crcore_error *);
 void memory_free(struct ipc *);
 
 /* limit.c */
+/* A name of the list of limits, or NULL: nothing else must be written to. */
+const char *limit_known(const char *name);
 int limit_save(struct ipc *, struct crcore_error *);
 int limit_set(struct ipc *, bool late, struct crcore_error *);
 /* Raises a limit until the end of the command. */

@@ -30,8 +30,7 @@ int limit_save(struct ipc *s, struct crcore_error *err)
 	return r;
 }
 
-/* A name of the list: anything else must not be written to. */
-static const char *known(const char *name)
+const char *limit_known(const char *name)
 {
 	for (size_t i = 0; i < COUNT; i++)
 		if (!strcmp(names[i], name))
@@ -44,16 +43,14 @@ static void put_back(void *arg)
 	struct limit *l = arg;
 
 	if (l->before)
-		ipc_sysctl_write(known(l->rec->name), l->before);
+		ipc_sysctl_write(limit_known(l->rec->name), l->before);
 }
 
 static int set_one(struct ipc *s, struct limit *l, struct crcore_error *err)
 {
-	const char *name = known(l->rec->name);
+	const char *name = limit_known(l->rec->name);
 	char value[128];
 
-	if (!name)
-		return crcore_fail(err, -EBADMSG, "there is no limit \"%.60s\"", l->rec->name);
 	if (!ipc_sysctl_read(name, value, sizeof(value)) || !strcmp(value, l->rec->value))
 		return 0;
 	int r = s->host->undo(s->ctx, put_back, l, false, err);

@@ -147,7 +147,7 @@ static int load_limit(struct ipc *s, const void *msg, size_t len, struct crcore_
 {
 	Ipc__Limit *rec = ipc__limit__unpack(NULL, len, msg);
 
-	if (!rec || !GROW(s->limit, s->nlimit)) {
+	if (!rec || !limit_known(rec->name) || !GROW(s->limit, s->nlimit)) {
 		if (rec)
 			ipc__limit__free_unpacked(rec, NULL);
 		return damaged("limit", err);
