@@ -2,8 +2,7 @@
 /*
  * Restore: records are read and checked before anything exists, then become
  * descriptors in the coordinator. A file below /proc of a restored task is not
- * there yet when descriptions are made: the object is a placeholder then, and
- * the task's program puts the real file in its place.
+ * there yet when descriptions are made: the object is a placeholder then (own.c).
  */
 #include "files.h"
 
@@ -114,7 +113,7 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 		return 0;
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
-		return 0;
+		return own_check(rec, err);
 	case FILES__KIND__EXTERNAL:
 		return files_check_external(rec, err);
 	case FILES__KIND__GHOST:
@@ -198,8 +197,7 @@ static int open_file(struct files *f, const Files__File *rec, struct crcore_erro
 	}
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
-		fd = open("/dev/null", O_PATH | O_CLOEXEC);
-		return fd < 0 ? crcore_fail(err, -errno, "cannot open /dev/null: %s", strerror(errno)) : fd;
+		return own_create(err);
 	case FILES__KIND__GHOST:
 		g = ghost_find(f, rec->ghost);
 		return g ? ghost_open(f, g, rec->flags, err) :
@@ -237,36 +235,7 @@ int files_create(void *state, uint32_t id, struct crcore_error *err)
 	return fd;
 }
 
-/* -- files below /proc of a restored task ---------------------------------------------- */
-
-static void emit_own(struct files *f, const Files__File *rec, struct crcore_program *p)
-{
-	const struct crcore_host *host = f->host;
-	uint32_t path = host->data(p, rec->path, strlen(rec->path) + 1), fd;
-
-	fd = host->call(p, "files: open own file", SYS_openat, (const struct crcore_arg[6]){
-		{ .value = (uint64_t)AT_FDCWD }, { .kind = CRCORE_DATA, .ref = path },
-		{ .value = (rec->flags & ~(uint32_t)O_TMPFILE) | O_CLOEXEC | O_NOCTTY } }, CRCORE_OK, 0);
-	if (rec->pos && !(rec->flags & O_PATH))
-		host->call(p, "files: seek own file", SYS_lseek, (const struct crcore_arg[6]){
-			{ .kind = CRCORE_RESULT, .ref = fd }, { .value = rec->pos },
-			{ .value = SEEK_SET } }, CRCORE_ANY, 0);
-	host->call(p, "files: place own file", SYS_dup3, (const struct crcore_arg[6]){
-		{ .kind = CRCORE_RESULT, .ref = fd }, { .value = rec->fd },
-		{ .value = rec->cloexec ? O_CLOEXEC : 0 } }, CRCORE_OK, 0);
-	host->call(p, "files: close own file", SYS_close, (const struct crcore_arg[6]){
-		{ .kind = CRCORE_RESULT, .ref = fd } }, CRCORE_OK, 0);
-}
-
-/* Of itself a task can open anything at once; of others only when all are there. */
-static uint32_t own_phase(const Files__File *rec)
-{
-	char self[32];
-	size_t len = (size_t)snprintf(self, sizeof(self), "/proc/%u/", rec->pid);
-
-	return !strncmp(rec->path, self, len) && strncmp(rec->path + len, "task/", 5) != 0 ?
-	       CRCORE_PHASE_FILES : CRCORE_PHASE_LATE;
-}
+/* -- emit ------------------------------------------------------------------------------- */
 
 int files_emit(void *state, const struct crcore_task *task, uint32_t phase, struct crcore_program *p,
                struct crcore_error *err)
@@ -275,10 +244,10 @@ int files_emit(void *state, const struct crcore_task *task, uint32_t phase, stru
 
 	for (unsigned i = 0; i < f->nrecs; i++) {
 		const Files__File *rec = f->recs[i];
+		if (rec->kind == FILES__KIND__OWN)
+			own_emit(f, rec, task->pid, phase, p);
 		if (rec->pid != (uint32_t)task->pid)
 			continue;
-		if (rec->kind == FILES__KIND__OWN && own_phase(rec) == phase)
-			emit_own(f, rec, p);
 		if (rec->kind != FILES__KIND__OWN && phase == CRCORE_PHASE_FILES)
 			files_emit_locks(f, rec, p);
 	}

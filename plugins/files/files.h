@@ -161,6 +161,14 @@ int files_check_external(const Files__File *, struct crcore_error *); /* fails *
 int embed_place(struct files *, struct ghost *, struct crcore_error *);
 void files_truncate(const struct files *, const Files__File *); /* if it grew and is to be cut */
 
+/* own.c */
+int own_save(struct files *, const struct crcore_object *, Files__File *, struct crcore_error *);
+void own_clear(Files__File *);
+int own_check(const Files__File *, struct crcore_error *);
+int own_create(struct crcore_error *);
+void own_emit(const struct files *, const Files__File *, pid_t pid, uint32_t phase,
+              struct crcore_program *);
+
 /* xattr.c */
 int xattrs_read(int fd, Files__Ghost *, struct crcore_error *);
 void xattrs_clear(Files__Ghost *);

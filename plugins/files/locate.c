@@ -141,11 +141,10 @@ static int locate_proc(struct files *f, const struct crcore_object *obj, struct 
 		return crcore_fail(err, -ENOTSUP, "it belongs to process %d, which is not in the tree",
 		                   (int)owner);
 	}
-	if (obj->class_ != CRCORE_DESCRIPTION || obj->holders != 1) {
-		crcore_advise(err, "close it in all but one process");
-		return crcore_fail(err, -ENOTSUP, "a file of process %d that is %s cannot be restored yet",
-		                   (int)owner, obj->class_ == CRCORE_DESCRIPTION ?
-		                   "shared by several descriptors" : "mapped or a current directory");
+	if (obj->class_ != CRCORE_DESCRIPTION) {
+		crcore_advise(err, "let the program unmap it, or leave the directory");
+		return crcore_fail(err, -ENOTSUP, "a file of process %d that is mapped or a current directory "
+		                   "cannot be restored", (int)owner);
 	}
 	ret->how = FOUND_OWN;
 	return 0;

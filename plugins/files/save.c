@@ -319,7 +319,7 @@ static int fill_kind(struct files *f, const struct crcore_object *obj, struct lo
 	case FOUND_OWN:
 		rec->kind = FILES__KIND__OWN;
 		rec->cloexec = is_cloexec(obj->fdinfo);
-		return 0;
+		return own_save(f, obj, rec, err);
 	}
 	return crcore_fail(err, -EINVAL, "unknown sort of file");
 }
@@ -348,5 +348,6 @@ int files_save_object(void *state, const struct crcore_object *obj, struct crcor
 	for (size_t i = 0; i < rec.n_locks; i++)
 		free(rec.locks[i]);
 	free(rec.locks);
+	own_clear(&rec);
 	return r;
 }
