@@ -104,6 +104,7 @@ int graph_take(struct graph *g, struct crcore_error *err)
 void graph_free(struct graph *g)
 {
 	free(g->v);
+	free(g->held);
 	*g = (struct graph){ 0 };
 }
 
@@ -116,34 +117,58 @@ const struct other *graph_find(const struct graph *g, const struct end *local, c
 
 /* -- a tree that still runs ---------------------------------------------------------------- */
 
-static bool task_holds(pid_t pid, uint32_t ino)
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int add_held(struct graph *g, uint32_t ino)
+{
+	if ((g->nheld & (g->nheld - 1)) == 0) {
+		void *more = realloc(g->held, (g->nheld ? 2 * (size_t)g->nheld : 1) * sizeof(*g->held));
+		if (!more)
+			return -ENOMEM;
+		g->held = more;
+	}
+	g->held[g->nheld++] = ino;
+	return 0;
+}
+
+static int add_task(struct graph *g, pid_t pid)
 {
 	char path[40], link[40];
 	struct dirent *e;
-	bool found = false;
-	unsigned n;
+	unsigned ino;
+	int r = 0;
 	DIR *d;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	d = opendir(path);
-	while (!found && d && (e = readdir(d))) {
+	while (!r && d && (e = readdir(d))) {
 		ssize_t len = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
 		if (len < 0)
 			continue;
 		link[len] = '\0';
-		found = sscanf(link, "socket:[%u]", &n) == 1 && n == ino;
+		if (sscanf(link, "socket:[%u]", &ino) == 1)
+			r = add_held(g, ino);
 	}
 	if (d)
 		closedir(d);
-	return found;
+	return r;
 }
 
-bool graph_in_tree(const struct tcp *t, uint32_t ino)
+int graph_in_tree(struct tcp *t, uint32_t ino, struct crcore_error *err)
 {
 	const struct crcore_task *task;
+	struct graph *g = &t->graph;
 
-	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task_holds(task->pid, ino))
-			return true;
-	return false;
+	for (uint32_t i = 0; !g->asked && (task = t->host->task(t->ctx, i)); i++)
+		if (add_task(g, task->pid) < 0)
+			return crcore_fail(err, -ENOMEM, "out of memory");
+	if (!g->asked && g->nheld)
+		qsort(g->held, g->nheld, sizeof(*g->held), by_value);
+	g->asked = true;
+	return g->nheld && bsearch(&ino, g->held, g->nheld, sizeof(ino), by_value);
 }

@@ -81,10 +81,14 @@ bool lock_is_name(const char *table)
 	       strspn(table + 7, "0123456789abcdef") == 16;
 }
 
-static struct nft_ctx *new_ctx(const struct nft *n)
+/* The library waits by select(2), which cannot take a large number: one was kept for it. */
+static struct nft_ctx *new_ctx(struct tcp *t)
 {
-	struct nft_ctx *ctx = n->ctx_new(0);
+	const struct nft *n = &t->lock->nft;
+	struct nft_ctx *ctx;
 
+	close_fd(&t->low[t->low[0] < 0]);
+	ctx = n->ctx_new(0);
 	if (ctx) {
 		n->buffer_output(ctx);
 		n->buffer_error(ctx);
@@ -190,7 +194,7 @@ int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 	r = text ? t->host->undo(t->ctx, lock_drop, t, true, err) : crcore_fail(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	lock->owner = new_ctx(&lock->nft);
+	lock->owner = new_ctx(t);
 	if (!lock->owner)
 		return crcore_fail(err, -EIO, "nftables cannot be used");
 	return run(&lock->nft, lock->owner, text, err);
@@ -206,7 +210,7 @@ int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 	if (!lock || !lock->owner)
 		return 0;
 	text = table_text(lock->name, "", l, false);
-	ctx = text ? new_ctx(&lock->nft) : NULL;
+	ctx = text ? new_ctx(t) : NULL;
 	if (!ctx)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	r = run(&lock->nft, ctx, text, err);
@@ -224,7 +228,7 @@ int lock_remove(struct tcp *t, const char *name, struct crcore_error *err)
 
 	if (!lock)
 		return -ENOTSUP;
-	ctx = new_ctx(&lock->nft);
+	ctx = new_ctx(t);
 	if (!ctx)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	snprintf(text, sizeof(text), "add table inet %s; delete table inet %s", name, name);

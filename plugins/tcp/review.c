@@ -39,10 +39,7 @@ static struct known *find_peer(const struct tcp *t, const struct known *k)
 
 static bool listens_at(const struct tcp *t, const struct end *local)
 {
-	for (unsigned i = 0; i < t->nknown; i++)
-		if (t->known[i].state == ST_LISTEN && t->known[i].local.port == local->port)
-			return true;
-	return false;
+	return t->listening[local->port / 8] & 1 << local->port % 8;
 }
 
 static int list_sockets(struct tcp *t, struct crcore_error *err)
@@ -64,6 +61,10 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 	t->by_tuple = calloc(t->nknown + 1, sizeof(*t->by_tuple));
 	if (!t->by_tuple)
 		return crcore_fail(err, -ENOMEM, "out of memory");
+	memset(t->listening, 0, sizeof(t->listening));
+	for (unsigned i = 0; i < t->nknown; i++)
+		if (t->known[i].state == ST_LISTEN)
+			t->listening[t->known[i].local.port / 8] |= (uint8_t)(1 << t->known[i].local.port % 8);
 	for (unsigned i = 0; i < t->nknown; i++)
 		if (t->known[i].obj && state_connected(t->known[i].state))
 			t->by_tuple[t->ntuples++] = &t->known[i];
@@ -126,10 +127,10 @@ static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *er
 		k->unaccepted = true; /* the listening socket decides */
 		return 0;
 	}
-	if (o && o->ino && graph_in_tree(t, o->ino))
-		return again(err);
-	if (r < 0)
-		return r;
+	if (o && o->ino)
+		r = graph_in_tree(t, o->ino, err);
+	if (r)
+		return r < 0 ? r : again(err);
 	return k->verdict == REFUSE ? refuse_outside(k, err)
 	       : k->verdict == KEEP ? lock_possible(t, err)
 	                            : 0;

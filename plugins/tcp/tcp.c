@@ -27,6 +27,8 @@ static void tcp_close(void *state)
 	net_usual_free(&t->usual);
 	graph_free(&t->graph);
 	bank_free(t);
+	close_fd(&t->low[0]);
+	close_fd(&t->low[1]);
 	close_fd(&t->raw[0]);
 	close_fd(&t->raw[1]);
 	lock_free(t);
@@ -54,6 +56,8 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->ctx = ctx;
 	t->busy_fd = t->raw[0] = t->raw[1] = -1;
 	t->netns = own < 0 ? 0 : netns_of(own);
+	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
+	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
 	r = policy_parse(t, err);
 	if (!r)

@@ -96,6 +96,9 @@ struct graph {
 	struct other *v;   /* sorted by both ends */
 	unsigned n;
 	bool taken;
+	uint32_t *held;    /* inodes of sockets that the tree holds by now, sorted */
+	unsigned nheld;
+	bool asked;
 };
 
 /* Restore: one socket. */
@@ -143,12 +146,14 @@ struct tcp {
 	bool reviewed;           /* a claim begins another look */
 	struct known **by_tuple;
 	unsigned ntuples;
+	uint8_t listening[65536 / 8]; /* ports, a bit each */
 	struct graph graph;      /* if it is needed */
 	bool taken;
 	uint64_t blob_end;
 	int busy_fd;             /* in repair mode just now, -1: none */
 	uint32_t busy_reuse;
 	struct lock *lock;
+	int low[2];              /* small numbers, kept for lock.c */
 	struct bank *bank;       /* the sockets, for the end of the tree */
 	bool failed, released;
 
@@ -217,7 +222,8 @@ int graph_take(struct graph *, struct crcore_error *); /* once */
 void graph_free(struct graph *);
 const struct other *graph_find(const struct graph *, const struct end *local,
                                const struct end *remote);
-bool graph_in_tree(const struct tcp *, uint32_t ino); /* now, whatever was seen before */
+/* 1: a task of the tree holds it by now, whatever was seen before; 0: none. */
+int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 
 /* read.c */
 int read_all(struct tcp *, struct crcore_error *);
