@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Restore: all sockets are made at once when the first is asked for, and handed
- * out one by one. Listening sockets first: their ports must be free of others,
- * while a connection in repair mode shares any port.
+ * Restore: listening and bound sockets are all made when the first socket is asked for:
+ * their ports must be free of others, while a connection in repair mode shares
+ * any port. Both ends of a connection are made together. What must be done at
+ * last is done through duplicates that wait in a bank.
  */
 #include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
@@ -111,51 +112,93 @@ static int finish(struct made *m, struct crcore_error *err)
 	return 0;
 }
 
-static bool in_repair(const struct made *m) { return m->rec->state == TCP__STATE__CONNECTED; }
-
-static int build(struct tcp *t, struct crcore_error *err)
+/* For release: only there the kernel gets the connections. */
+static int keep(struct tcp *t, struct made *m, struct crcore_error *err)
 {
-	int r = 0;
+	int fd, r;
 
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (unsigned i = 0; !r && i < t->nmade; i++) {
-			struct made *m = t->made[i];
-			if ((m->rec->state == TCP__STATE__LISTENING) == !pass && !in_repair(m))
-				r = make_plain(t, m, err);
-		}
-	for (unsigned i = 0; !r && i < t->nmade; i++)
-		if (in_repair(t->made[i]))
-			r = repair_connect(t, t->made[i], err);
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (unsigned i = 0; !r && i < t->nmade; i++)
-			if (in_repair(t->made[i]))
-				r = pass ? repair_send(t, t->made[i], err) : repair_receive(t, t->made[i], err);
-	for (unsigned i = 0; !r && i < t->nmade; i++)
-		r = finish(t->made[i], err);
+	if (!m->repair && m->rec->state != TCP__STATE__CONNECTING)
+		return 0;
+	if (!t->bank)
+		t->bank = bank_new();
+	if (!t->banked)
+		t->banked = calloc(t->nmade, sizeof(*t->banked));
+	if (!t->bank || !t->banked)
+		return crcore_fail(err, -ENOMEM, "cannot keep the connections");
+	fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 0);
+	r = fd < 0 ? -errno : bank_put(t->bank, fd);
+	if (r < 0)
+		return fail(m, r, "cannot be kept until the end of the restore", err);
+	t->banked[t->nbanked++] = m;
+	return 0;
+}
+
+static int complete(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	int r = finish(m, err);
+
+	m->made = true;
+	return r ? r : keep(t, m, err);
+}
+
+/* Both ends are there before one of them could speak to the other. */
+static int make_connection(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	struct made *end[2] = { m, m->peer };
+	int n = m->peer ? 2 : 1, r = 0;
+
+	for (int i = 0; !r && i < n; i++)
+		r = repair_connect(t, end[i], err);
+	for (int i = 0; !r && i < n; i++)
+		r = repair_receive(t, end[i], err);
+	for (int i = 0; !r && i < n; i++)
+		r = repair_send(t, end[i], err);
+	for (int i = 0; !r && i < n; i++)
+		r = complete(t, end[i], err);
 	return r;
+}
+
+static int make(struct tcp *t, struct made *m, struct crcore_error *err)
+{
+	int r;
+
+	if (m->made)
+		return 0;
+	if (m->rec->state == TCP__STATE__CONNECTED)
+		return make_connection(t, m, err);
+	r = make_plain(t, m, err);
+	return r ? r : complete(t, m, err);
 }
 
 int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 {
 	struct tcp *t = state;
 	struct made *m = tcp_made(t, id);
+	int r = 0, fd;
 
 	if (!m)
 		return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
-	if (!t->built) {
-		int r = build(t, err);
-		if (r < 0)
-			return r;
-		t->built = true;
+	for (unsigned i = 0; !t->built && !r && i < t->nmade; i++) {
+		struct made *first = t->made[i];
+		if (first->rec->state == TCP__STATE__LISTENING ||
+		    (first->rec->state == TCP__STATE__NEW && first->local.port))
+			r = make(t, first, err);
 	}
-	if (m->given || m->fd < 0)
+	t->built = true;
+	if (!r)
+		r = make(t, m, err);
+	if (r < 0)
+		return r;
+	if (m->given)
 		return crcore_fail(err, -EBADMSG, "object %u is wanted twice", id);
 	m->given = true;
-	return m->fd;
+	fd = m->fd;
+	m->fd = -1;
+	return fd;
 }
 
 /* Out of repair mode, which clears SO_REUSEADDR; what waits to be sent goes its way. */
-static int let_go(const struct made *m, struct crcore_error *err)
+static int let_go(struct tcp *t, struct made *m, struct crcore_error *err)
 {
 	int r = m->repair ? set_queue(m->fd, QUEUE_NONE) : 0, cork;
 
@@ -168,6 +211,8 @@ static int let_go(const struct made *m, struct crcore_error *err)
 	}
 	if (r < 0)
 		return fail(m, r, "cannot leave repair mode", err);
+	if (m->rec->state == TCP__STATE__CONNECTING)
+		return ends_connecting(t, m, err);
 	if (!m->rec->stream || !m->rec->stream->fin_sent)
 		return 0;
 	/* The kernel asks the peer for its window only if the connection is open on both sides. */
@@ -183,12 +228,17 @@ int tcp_restore_release(struct tcp *t, struct crcore_error *err)
 {
 	int r = t->old_table ? lock_remove(t, t->old_table, err) : 0;
 
+	int fds[BANK_BATCH], n;
+	unsigned k = 0;
+
 	lock_drop(t);
-	for (unsigned i = 0; !r && i < t->nmade; i++)
-		if (t->made[i]->given)
-			r = let_go(t->made[i], err);
-	for (unsigned i = 0; !r && i < t->nmade; i++)
-		if (t->made[i]->given && t->made[i]->rec->state == TCP__STATE__CONNECTING)
-			r = ends_connecting(t, t->made[i], err);
+	while (t->bank && (n = bank_take(t->bank, fds)) > 0)
+		for (int i = 0; i < n; i++) {
+			struct made *m = t->banked[k++];
+			m->fd = fds[i];
+			if (!r)
+				r = let_go(t, m, err);
+			close_fd(&m->fd);
+		}
 	return r;
 }

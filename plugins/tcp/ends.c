@@ -13,6 +13,7 @@
 #define RST 4
 #define ACK 16
 #define TRIES 500
+#define MINHOPCOUNT 73 /* IPV6_MINHOPCOUNT */
 
 static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
 {
@@ -137,6 +138,24 @@ static int connect_nowhere(struct tcp *t, struct made *m, struct crcore_error *e
 	return fail(m, -errno, "cannot be connected for a moment, to be closed", err);
 }
 
+/*
+ * The kernel answers in the name of that peer, with a reset. Its segments have
+ * the usual time to live, ours the largest that there is.
+ */
+static int only_ours(const struct made *m, bool on, struct crcore_error *err)
+{
+	bool v4 = end_is_v4(&m->local);
+	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6, option = v4 ? IP_MINTTL : MINHOPCOUNT;
+	int r = set_int(m->fd, level, option, on ? 255 : 0);
+
+	for (size_t i = 0; !r && !on && i < m->rec->n_options; i++) {
+		const Tcp__Option *o = m->rec->options[i];
+		if (o->level == level && o->number == option)
+			r = net_option_set(m->fd, level, option, o->value.data, (uint32_t)o->value.len);
+	}
+	return r < 0 ? fail(m, r, "cannot be kept from listening", err) : 0;
+}
+
 int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 {
 	static const uint32_t sack[2] = { 4, 0 }; /* shows that it was connected: another dump looks at it */
@@ -154,13 +173,16 @@ int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 		r = repair_sequence(m->fd, QUEUE_RECEIVE, 1);
 	if (r < 0)
 		return fail(m, r, "cannot be given its numbers", err);
-	if ((r = bind_somewhere(t, m, err)) < 0 || (r = connect_nowhere(t, m, err)) < 0 ||
+	if ((r = bind_somewhere(t, m, err)) < 0 || (r = only_ours(m, true, err)) < 0 ||
+	    (r = connect_nowhere(t, m, err)) < 0 ||
 	    (q && (r = repair_receive(t, m, err)) < 0))
 		return r;
 	setsockopt(m->fd, IPPROTO_TCP, T_REPAIR_OPTIONS, sack, sizeof(sack));
 	set_queue(m->fd, QUEUE_NONE);
-	if (m->rec->state == TCP__STATE__RESET)
-		return tell(t, m, RST, 1 + next, 0, ST_CLOSE, err);
+	if (m->rec->state == TCP__STATE__RESET) {
+		r = tell(t, m, RST, 1 + next, 0, ST_CLOSE, err);
+		return r ? r : only_ours(m, false, err);
+	}
 	r = tell(t, m, FIN | ACK, 1 + next, 1, ST_CLOSE_WAIT, err);
 	if (r < 0)
 		return r;
@@ -168,7 +190,8 @@ int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (shutdown(m->fd, SHUT_WR) < 0)
 		return fail(m, -errno, "cannot be shut down", err);
 	set_queue(m->fd, QUEUE_NONE);
-	return tell(t, m, ACK, 2 + next, 2, ST_CLOSE, err);
+	r = tell(t, m, ACK, 2 + next, 2, ST_CLOSE, err);
+	return r ? r : only_ours(m, false, err);
 }
 
 /* A connect that failed: nobody listens there. */

@@ -10,8 +10,7 @@
 
 void made_free(struct made *m)
 {
-	if (!m->given)
-		close_fd(&m->fd);
+	close_fd(&m->fd);
 	if (m->rec)
 		tcp__socket__free_unpacked(m->rec, NULL);
 	free(m);

@@ -26,7 +26,9 @@ static void tcp_close(void *state)
 	free(t->old_table);
 	net_usual_free(&t->usual);
 	graph_free(&t->graph);
-	bank_free(t);
+	bank_free(t->bank);
+	free(t->reset);
+	free(t->banked);
 	close_fd(&t->low[0]);
 	close_fd(&t->low[1]);
 	close_fd(&t->raw[0]);

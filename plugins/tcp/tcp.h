@@ -10,6 +10,7 @@
  *   read.c     dump: sequence numbers and queues of a connection
  *   save.c     dump: records
  *   lock.c     both: the network lock
+ *   bank.c     both: descriptors that wait
  *   silence.c  dump: the end of the tree, of which the peers must not hear
  *   load.c     restore: records, whether they make sense
  *   build.c    restore: sockets, hands them out; what comes last
@@ -106,8 +107,8 @@ struct made {
 	Tcp__Socket *rec;
 	struct made *peer;
 	struct end local, remote;
-	int fd;                  /* ours until handed out; valid, the host's, from then on */
-	bool given, repair, filled;
+	int fd;                  /* ours until handed out */
+	bool made, given, repair;
 	enum verdict verdict;
 	uint32_t una;            /* first byte of the send queue */
 	uint32_t skip;           /* bytes of the send queue that the peer has already */
@@ -154,12 +155,16 @@ struct tcp {
 	uint32_t busy_reuse;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
-	struct bank *bank;       /* the sockets, for the end of the tree */
-	bool failed, released;
+	struct bank *bank;       /* sockets, for the end of the tree; for that of the restore */
+	bool *reset;             /* for each there: its peer is to see a reset */
+	unsigned nreset;
+	bool failed;
 
 	struct made **made;      /* by id once checked */
 	unsigned nmade;
-	bool built, settled;
+	bool built;
+	struct made **banked;    /* whose sockets are in the bank */
+	unsigned nbanked;
 	char *old_table;         /* section lock */
 	int raw[2];              /* of IPv6, IPv4: -1 until needed */
 	uint32_t nowhere;        /* counts peers that never were */
@@ -243,10 +248,16 @@ const char *lock_name(const struct tcp *); /* NULL: there is no lock */
 void lock_drop(void *state);
 void lock_free(struct tcp *);
 
+/* bank.c */
+#define BANK_BATCH 200
+struct bank *bank_new(void);
+int bank_put(struct bank *, int fd); /* takes it over, also if it fails */
+int bank_take(struct bank *, int fds[BANK_BATCH]); /* how many; 0: no more */
+void bank_free(struct bank *);
+
 /* silence.c */
 int tcp_hold(void *state, struct crcore_error *err);
 int tcp_dump_release(struct tcp *, struct crcore_error *);
-void bank_free(struct tcp *);
 static inline uint32_t leaves(const struct tcp *t)
 {
 	return CRCORE_HAS(t->host, leave) ? t->host->leave(t->ctx) : (uint32_t)CRCORE_LEAVE_KILLED;

@@ -136,10 +136,12 @@ static void check_talk(int i)
 
 static int child(void *arg)
 {
+	volatile int *ready = arg;
 	char c;
 
 	for (int i = 0; i < PAIRS; i++)
 		close(near[i]);
+	__atomic_store_n(ready, 1, __ATOMIC_RELEASE);
 	kind_wait();
 	CHECK_EQ(recv(far[1], &c, 1, MSG_PEEK), 1); /* shared with the parent */
 	return 0;
@@ -149,6 +151,7 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_storage names[PAIRS];
 	unsigned short port[PAIRS] = { 0 };
+	volatile int *ready;
 	int buffers, fresh;
 	socklen_t len;
 	char buf[9];
@@ -187,7 +190,9 @@ int main(int argc, char **argv)
 	queued[2] = fill(far[2], BIG); /* until nothing more fits */
 	set(near[2], IPPROTO_TCP, TCP_CORK, 1);
 	CHECK_EQ(send(near[2], "corked", 6, 0), 6);
-	pid = kind_fork(child, NULL);
+	ready = kind_shared(sizeof(*ready));
+	pid = kind_fork(child, (void *)(uintptr_t)ready);
+	kind_until(ready, 1);
 	kind_ready();
 
 	for (int i = 0; i < PAIRS; i++)
