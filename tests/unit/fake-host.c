@@ -107,12 +107,19 @@ static void service_alive(struct crcore_ctx *ctx)
 {
 }
 
+static int service_will(struct crcore_ctx *ctx, const char *path, const char *text,
+                        struct crcore_error *err)
+{
+	return 0;
+}
+
 static const struct crcore_host table = {
 	.size = sizeof(struct crcore_host), .abi_version = CRCORE_ABI_VERSION, .log = service_log,
 	.option = service_option, .put_record = service_put_record, .blob = service_blob,
 	.undo = service_undo, .task = service_task, .object = service_object, .data = service_data,
 	.call = service_call, .result = service_result, .answer = service_answer,
 	.need = service_need, .fetch = service_fetch, .alive = service_alive,
+	.will = service_will,
 };
 
 /* -- life ------------------------------------------------------------------------ */
