@@ -48,6 +48,8 @@ int main(int argc, char **argv)
 	char name[32];
 
 	kind_init(argc, argv);
+	if (getenv("CRCORE_TEST_SHORT"))
+		count = 1500;
 	if (argc > 2)
 		count = atoi(argv[2]);
 	CHECK(!getrlimit(RLIMIT_NOFILE, &lim));

@@ -19,8 +19,11 @@ static int child(void *arg)
 	return 0;
 }
 
+static volatile int started;
+
 static void *thread(void *arg)
 {
+	started = 1;
 	kind_wait();
 	return NULL;
 }
@@ -42,6 +45,7 @@ int main(int argc, char **argv)
 		CHECK(!barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
 	before = barrier(GET_REGISTRATIONS);
 	CHECK(!pthread_create(&t, NULL, thread, NULL));
+	kind_until(&started, 1);
 	kind_ready();
 
 	CHECK_EQ(barrier(GET_REGISTRATIONS), before);

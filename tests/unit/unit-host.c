@@ -263,6 +263,7 @@ static void claim_most_exact_wins(void **state)
 	assert_int_equal(claim(*state, 0, 0, 1, &err), 'c');
 	assert_int_equal(claim(*state, 1, 1, 2, &err), 'c');
 	assert_int_equal(claim(*state, 2, 1, 1, &err), 'a');
+	assert_int_equal(claim(*state, 2, 3, 1, &err), 'b');
 }
 
 static void claim_tie_and_nobody(void **state)
@@ -275,8 +276,8 @@ static void claim_tie_and_nobody(void **state)
 	contains(err.message, "generic");
 	assert_int_equal(claim(*state, 0, 0, 0, &err), -ENOTSUP);
 	assert_true(err.advice[0]);
-	assert_int_equal(claim(*state, 3, 1, 0, &err), 'b'); /* not an answer */
-	assert_int_equal(claim(*state, 3, 0, 0, &err), -EINVAL);
+	assert_int_equal(claim(*state, 4, 1, 0, &err), 'b'); /* not an answer */
+	assert_int_equal(claim(*state, 4, 0, 0, &err), -EINVAL);
 	assert_string_equal(err.plugin, "a");
 }
 
