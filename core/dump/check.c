@@ -125,13 +125,22 @@ static const struct crcore_task *serve_task(void *arg, uint32_t index)
 	return index < s->tree.ntasks ? &s->tree.tasks[index]->abi : NULL;
 }
 
+static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_error *err)
+{
+	struct survey *s = arg;
+
+	s->incomplete = true;
+	return 0;
+}
+
 static int check_tree(struct command *cmd, struct host *host, struct crcore_error *err)
 {
 	struct survey s = { 0 };
 	struct blockers b = { 0 };
 	int r = needs_check(err);
 
-	host->services = (struct host_services){ .task = serve_task, .arg = &s };
+	host->services = (struct host_services){ .task = serve_task, .found = serve_found,
+		                             .arg = &s };
 	if (r == 0 && (r = tree_look(cmd->pid, &s.tree, err)) == 0 &&
 	    (r = host_run(host, STAGE_OBSERVE, err)) == 0)
 		r = look(cmd, host, &s, &b, err);
@@ -141,6 +150,9 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 		else
 			for (unsigned i = 0; i < b.n; i++)
 				print_blocker(&b.v[i]);
+		if (s.incomplete && !cmd->json)
+			printf("note: descriptors are in flight; a dump looks at them, and anew at all else, when "
+			       "the tree is frozen\n");
 		if (b.n && cmd->json) {
 			r = 1; /* the list is the answer, in one document */
 		} else if (b.n) {

@@ -2,7 +2,9 @@
 /* Restore: records, and whether they make sense. */
 #include "udp.h"
 
+#include <arpa/inet.h>
 #include <net/if.h>
+#include <stdio.h>
 
 #define MESSAGE_MAX 65507
 
@@ -132,6 +134,60 @@ static int check_queue(struct udp *u, const struct made *m, struct crcore_error 
 	return 0;
 }
 
+#define TEXT (INET6_ADDRSTRLEN + 16)
+
+static const char *address_text(const ProtobufCBinaryData *a, char text[TEXT])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+	union address at = { 0 };
+
+	memcpy(&at, a->data, a->len < sizeof(at) ? a->len : sizeof(at));
+	if (at.any.sa_family == AF_INET)
+		inet_ntop(AF_INET, &at.v4.sin_addr, host, sizeof(host));
+	else
+		inet_ntop(AF_INET6, &at.v6.sin6_addr, host, sizeof(host));
+	snprintf(text, TEXT, "%s port %u", host, ntohs(at.v4.sin_port)); /* at the same place in both */
+	return text;
+}
+
+/* Whether it could be bound now: a socket of the same sort tries it. */
+static int check_address(const Udp__Socket *rec, struct crcore_error *err)
+{
+	cleanup_fd int fd = -1;
+	char text[TEXT];
+	int one = 1, r = 0;
+
+	if (!rec->bound.len || rec->type != SOCK_DGRAM || !udp_is_datagram(rec->protocol))
+		return 0;
+	fd = socket((int)rec->family, SOCK_DGRAM | SOCK_CLOEXEC, (int)rec->protocol);
+	for (size_t i = 0; fd >= 0 && !r && i < rec->n_options; i++) {
+		const Udp__Option *o = rec->options[i];
+		if (net_option_when((int)o->level, (int)o->number) & NET_EARLY)
+			net_option_set(fd, (int)o->level, (int)o->number, o->value.data, (uint32_t)o->value.len);
+	}
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd < 0 || bind(fd, (struct sockaddr *)(void *)rec->bound.data, (socklen_t)rec->bound.len) < 0)
+		r = -errno;
+	if (r == -EADDRINUSE)
+		crcore_advise(err, "end the process that uses it (ss -anp)");
+	else if (r == -EADDRNOTAVAIL)
+		crcore_advise(err, "give an interface the address that it had");
+	return r < 0 ? crcore_fail(err, r, "a %s socket cannot be bound to %s: %s",
+	                           udp_name(rec->type, rec->protocol), address_text(&rec->bound, text),
+	                           strerror(-r)) : 0;
+}
+
+static int check_groups(const Udp__Socket *rec, struct crcore_error *err)
+{
+	for (size_t i = 0; i < rec->n_groups; i++)
+		if (!if_nametoindex(rec->groups[i]->interface)) {
+			crcore_advise(err, "set up the interface %s", rec->groups[i]->interface);
+			return crcore_fail(err, -ENODEV, "a multicast group is to be joined on the interface %s, which "
+			                   "is not there", rec->groups[i]->interface);
+		}
+	return 0;
+}
+
 int udp_check(void *state, struct crcore_error *err)
 {
 	struct udp *u = state;
@@ -143,6 +199,10 @@ int udp_check(void *state, struct crcore_error *err)
 		if (i && u->made[i - 1]->rec->id == u->made[i]->rec->id)
 			return crcore_fail(err, -EBADMSG, "two records are of socket %u", u->made[i]->rec->id);
 		r = check_queue(u, u->made[i], err);
+		if (!r)
+			r = check_address(u->made[i]->rec, err);
+		if (!r)
+			r = check_groups(u->made[i]->rec, err);
 	}
 	return r;
 }

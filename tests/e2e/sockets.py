@@ -57,6 +57,9 @@ elif kind in ("listening", "early data"):
         b = socket.socket(socket.AF_UNIX)
         b.connect("socket")
         b.send(b"early")
+elif kind == "bound":
+    a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    a.bind(("127.0.0.1", 4321))
 elif kind == "corked":
     a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     a.connect(("127.0.0.1", 9))
@@ -134,6 +137,23 @@ def occupied(crcore_path):
     h.go()
     crtest.wait_gone(h.target.pid)
     print("a path in use: refused; a stale file: replaced", flush=True)
+
+
+def taken(crcore_path):
+    """The port of a UDP socket of the image is in use: refused before anything is made."""
+    h = Holder(crcore_path, "bound")
+    h.crcore.dump(h.target.pid, h.image)
+    h.target.killed()
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.bind(("127.0.0.1", 4321))
+    rc, _, err = h.crcore.run("restore", "-d", "-D", h.image)
+    if not rc or "127.0.0.1 port 4321" not in err:
+        raise Failure(f"a port in use: status {rc}, {err}")
+    other.close()
+    h.crcore.restore_detached(h.image)
+    h.go()
+    crtest.wait_gone(h.target.pid)
+    print("a port in use: refused", flush=True)
 
 
 def results(folder):
@@ -224,6 +244,7 @@ def outside(crcore_path):
 def test(crcore_path):
     refusals(crcore_path)
     occupied(crcore_path)
+    taken(crcore_path)
     outside(crcore_path)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sockets_job.py")
     rounds = "60" if jobs.SHORT else "400"
