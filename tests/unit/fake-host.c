@@ -344,3 +344,47 @@ int fake_create(struct fake *f, uint32_t id)
 		f->created[id] = f->plugin->create(f->state, id, &f->err);
 	return f->created[id];
 }
+
+/* -- damage ------------------------------------------------------------------------------ */
+
+static uint32_t next(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+/* A few bytes differ; sometimes the end is cut off. */
+static void harm(struct fake_record *r, uint32_t *seed)
+{
+	uint8_t *at = r->msg;
+
+	for (unsigned i = next(seed) % 4 + 1; i && r->len; i--)
+		at[next(seed) % r->len] = (uint8_t)(next(seed) % 3 ? next(seed) : next(seed) % 2 ? 0xff : 0);
+	if (next(seed) % 8 == 0 && r->len)
+		r->len = next(seed) % r->len;
+}
+
+unsigned fake_damage(struct fake *f, unsigned times)
+{
+	struct fake_record good[FAKE_MAX];
+	unsigned refused = 0;
+	uint32_t seed = 1;
+
+	memcpy(good, f->records, sizeof(good));
+	for (unsigned i = 0; i < times; i++) {
+		for (unsigned k = 0; k < f->nrecords; k++) {
+			f->records[k].len = good[k].len;
+			f->records[k].msg = malloc(good[k].len ? good[k].len : 1);
+			assert_non_null(f->records[k].msg);
+			memcpy(f->records[k].msg, good[k].msg, good[k].len);
+		}
+		if (f->nrecords)
+			harm(&f->records[next(&seed) % f->nrecords], &seed);
+		fake_reopen(f);
+		refused += fake_load(f) < 0;
+		for (unsigned k = 0; k < f->nrecords; k++)
+			free(f->records[k].msg);
+	}
+	memcpy(f->records, good, sizeof(good));
+	return refused;
+}

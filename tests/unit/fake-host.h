@@ -77,4 +77,7 @@ int fake_save(struct fake *);
 int fake_load(struct fake *);
 int fake_create(struct fake *, uint32_t id);
 void fake_undo(struct fake *, bool success);
+/* Loads the records so many times, each time damaged in another way. What the plugin makes of
+ * them is its business, but it must come back; returns how often it refused them. */
+unsigned fake_damage(struct fake *, unsigned times);
 #endif
