@@ -24,7 +24,8 @@ static int load_file(struct files *f, const void *msg, size_t len, struct crcore
 	}
 	f->recs = more;
 	f->recs[f->nrecs++] = rec;
-	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__EXTERNAL ||
+	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__DEAD ||
+	    (rec->kind == FILES__KIND__DEAD && strncmp(rec->path, "/proc/", 6) != 0) ||
 	    (rec->kind != FILES__KIND__GHOST && rec->kind != FILES__KIND__EXTERNAL && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || rec->pos > INT64_MAX ||
 	    rec->flags & (O_CREAT | O_TRUNC | O_EXCL))
@@ -114,6 +115,8 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
 		return own_check(rec, err);
+	case FILES__KIND__DEAD:
+		return 0;
 	case FILES__KIND__EXTERNAL:
 		return files_check_external(rec, err);
 	case FILES__KIND__GHOST:
@@ -198,6 +201,8 @@ static int open_file(struct files *f, const Files__File *rec, struct crcore_erro
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
 		return own_create(err);
+	case FILES__KIND__DEAD:
+		return dead_create(rec, err);
 	case FILES__KIND__GHOST:
 		g = ghost_find(f, rec->ghost);
 		return g ? ghost_open(f, g, rec->flags, err) :
@@ -220,7 +225,8 @@ int files_create(void *state, uint32_t id, struct crcore_error *err)
 		r = fd;
 	} else if (rec->kind != FILES__KIND__OWN && !rec->use && !(rec->flags & O_PATH) &&
 	           files_inherited(f, rec) < 0) {
-		if (rec->pos && lseek(fd, (off_t)rec->pos, SEEK_SET) < 0 && errno != ESPIPE)
+		if (rec->pos && lseek(fd, (off_t)rec->pos, SEEK_SET) < 0 && errno != ESPIPE &&
+		    rec->kind != FILES__KIND__DEAD)
 			r = crcore_fail(err, -errno, "cannot seek to %llu: %s", (unsigned long long)rec->pos,
 			                strerror(errno));
 		if (!r)

@@ -101,6 +101,7 @@ enum found {
 	FOUND_GHOST,    /* no name; path: the one it had, base: where to make it */
 	FOUND_REMAP,    /* other names exist, but not where it was; path: the one it had */
 	FOUND_OWN,      /* below /proc of a task of the tree */
+	FOUND_DEAD,     /* below /proc of a process that has ended */
 };
 struct location {
 	enum found how;
@@ -160,6 +161,9 @@ int files_check_external(const Files__File *, struct crcore_error *); /* fails *
 /* embed.c */
 int embed_place(struct files *, struct ghost *, struct crcore_error *);
 void files_truncate(const struct files *, const Files__File *); /* if it grew and is to be cut */
+
+/* dead.c */
+int dead_create(const Files__File *, struct crcore_error *);
 
 /* own.c */
 int own_save(struct files *, const struct crcore_object *, Files__File *, struct crcore_error *);

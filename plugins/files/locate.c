@@ -277,6 +277,15 @@ static bool is_nfs_leftover(uint64_t magic, const char *path)
 	return magic == NFS_SUPER_MAGIC && slash && !strncmp(slash + 1, ".nfs", 4);
 }
 
+/* A file of a process that has ended: nothing is there any more. */
+static bool is_dead(const struct crcore_object *obj, uint64_t magic)
+{
+	int pid;
+
+	return magic == PROC_SUPER_MAGIC && obj->class_ == CRCORE_DESCRIPTION &&
+	       sscanf(obj->link, "/proc/%d", &pid) == 1 && access(obj->link, F_OK) < 0 && errno == ENOENT;
+}
+
 static int locate(struct files *f, const struct crcore_object *obj, struct location *ret,
                   struct crcore_error *err)
 {
@@ -308,6 +317,10 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 		if (magic == PROC_SUPER_MAGIC)
 			return locate_proc(f, obj, ret, err);
 		ret->how = FOUND_PATH;
+		return 0;
+	}
+	if (seen && is_dead(obj, magic)) {
+		ret->how = FOUND_DEAD;
 		return 0;
 	}
 	if (len > strlen(DELETED) && !strcmp(obj->link + len - strlen(DELETED), DELETED)) {

@@ -316,6 +316,9 @@ static int fill_kind(struct files *f, const struct crcore_object *obj, struct lo
 		return save_ghost(f, obj, where, &rec->ghost, err);
 	case FOUND_REMAP: /* is above */
 		break;
+	case FOUND_DEAD:
+		rec->kind = FILES__KIND__DEAD;
+		return 0;
 	case FOUND_OWN:
 		rec->kind = FILES__KIND__OWN;
 		rec->cloexec = is_cloexec(obj->fdinfo);
