@@ -129,6 +129,7 @@ void host_wills_drop(struct host *h)
 	h->wills = NULL;
 	__atomic_store_n(&w->used, 0, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&w->life);
+	kill(w->guard, SIGKILL); /* it has nothing to do any more */
 	while (waitpid(w->guard, NULL, 0) < 0 && errno == EINTR)
 		;
 	munmap(w, ROOM);

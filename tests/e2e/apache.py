@@ -7,6 +7,7 @@ import os
 import signal
 import jobs
 import crtest
+import groups
 from crtest import Failure
 
 MODULES = "/usr/lib/apache2/modules"
@@ -80,11 +81,15 @@ class Server:
         image = os.path.join(self.top, f"image-{i}")
         before = self.children()
         self.quiet()
-        self.crcore.dump(self.target.pid, image)
-        if i == 0:
-            self.target.killed()
-        crtest.wait_gone(self.target.pid)
-        self.crcore.restore_detached(image)
+
+        def away_and_back():
+            self.crcore.dump(self.target.pid, image)
+            if i == 0:
+                self.target.killed()
+            crtest.wait_gone(self.target.pid)
+            self.crcore.restore_detached(image)
+
+        groups.while_paused(self.target.pid, (groups.V1, groups.V2)[i % 2], away_and_back)
         if self.children() != before:
             raise Failure(f"children: {before}, now {self.children()}")
 

@@ -97,6 +97,17 @@ class Paused:
         for i, before in enumerate(self.counters()):
             crtest.wait_for(f"counter {i} to move {when}", 30, lambda: self.counters()[i] > before)
 
+    def failures(self, counted):
+        """A dump that fails in a task's program, and a restore that does at its very end."""
+        if os.environ.get("CRCORE_TEST_FAULTS") != "1":
+            return
+        for n in (1, 9):
+            rc, _, err = self.crcore.run("dump", "-t", self.target.pid, "-D", self.image(f"no-{n}"),
+                                         env={"CRCORE_FAIL_OP": f"#{n}"})
+            if not rc:
+                raise Failure(f"{self.label}: a dump that must fail did not: {err}")
+            self.check("after a dump that failed", counted)
+
     def image(self, name):
         return os.path.join(self.top, name)
 
@@ -105,6 +116,7 @@ class Paused:
         counted = self.check("before")
         self.crcore.dump(t.pid, self.image("left"), "-R")
         self.check("after dump -R", counted)
+        self.failures(counted)
         self.crcore.dump(t.pid, self.image("last"))
         t.killed()
         if [g.own() for g in self.all] != self.states:
@@ -112,6 +124,10 @@ class Paused:
         if anew:
             for g in reversed(self.all):
                 g.remove()
+        rc, _, _ = self.crcore.run("restore", "-D", self.image("last"), "-d", "--pidfile",
+                                   self.image("no/such"))
+        if not rc or [g.own() for g in self.all if os.path.exists(g.path)] not in ([], self.states):
+            raise Failure(f"{self.label}: groups are not as they were after a restore that failed")
         if self.crcore.restore_detached(self.image("last")) != t.pid:
             raise Failure(f"{self.label}: another pid after the restore")
         for g in self.all: # a sibling of the tree's groups is not of the tree

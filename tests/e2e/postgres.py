@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL and pgbench, whose transactions are under way when both are taken away and
-brought back: with shared memory of System V and with mapped memory, several times. What the
-clients were told is in the tables, and nothing else."""
+brought back: with shared memory of System V and with mapped memory, several times, also from
+control groups in which they are paused. What the clients were told is in the tables, and nothing else."""
 import os
 import pwd
 import random
@@ -10,6 +10,7 @@ import subprocess
 import time
 import jobs
 import crtest
+import groups
 from crtest import Failure
 
 CLIENTS, TRANSACTIONS = 3, 1000
@@ -84,12 +85,19 @@ class Server:
                 return False
         self.wait_alone()
         image = os.path.join(self.top, f"image-{i}")
-        self.crcore.dump(self.target.pid, image)
+
+        def away_and_back():
+            self.crcore.dump(self.target.pid, image)
+            if i == 0:
+                self.target.killed()
+            crtest.wait_gone(self.target.pid)
+            if self.crcore.restore_detached(image) != self.target.pid:
+                raise Failure("another pid")
+
         if i == 0:
-            self.target.killed()
-        crtest.wait_gone(self.target.pid)
-        if self.crcore.restore_detached(image) != self.target.pid:
-            raise Failure("another pid")
+            away_and_back()
+        else:
+            groups.while_paused(self.target.pid, (groups.V1, groups.V2)[i % 2], away_and_back)
         shutil.rmtree(image)
         return not self.there("done")
 

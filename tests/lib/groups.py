@@ -108,3 +108,37 @@ def left():
         path = os.path.join(TOP, h, name())
         ret += [top for top, _, _ in os.walk(path)]
     return sorted(ret)
+
+
+def while_paused(root, hierarchy, what):
+    """Calls what() while the tree is frozen in a group of its own, which must be so afterwards;
+    then it goes on. Where there is no such hierarchy it is called as it is."""
+    try:
+        need(hierarchy)
+    except crtest.Skip:
+        what()
+        return
+    group = Group(hierarchy, "paused").make()
+
+    def all_there():
+        inside = group.pids()
+        for pid in crtest.snapshot.tree(root):
+            if pid not in inside:
+                try:
+                    group.add(pid)
+                except ProcessLookupError:
+                    pass
+                inside = None
+                break
+        return inside
+
+    crtest.wait_for("the tree to be in its group", crtest.LIMIT, all_there)
+    group.freeze()
+    try:
+        what()
+        if not (group.own() and group.frozen()):
+            raise crtest.Failure(f"{group.path} is not frozen")
+        if set(crtest.snapshot.tree(root)) - set(group.pids()):
+            raise crtest.Failure(f"not all of the tree is in {group.path}")
+    finally:
+        group.thaw()
