@@ -92,16 +92,25 @@ static bool is_installed(const char *plugin)
 }
 
 /* Flags that take a value for a plugin may come from the environment: --tmp-file is
- * CRCORE_TMP_FILE. What is written on the command line speaks after it. */
+ * CRCORE_TMP_FILE. NULL: this one does not. */
+static const char *from_environment(const struct flag *f, char name[64])
+{
+	size_t at = (size_t)sprintf(name, "CRCORE_");
+
+	for (const char *c = f->name; *c && at < 63; c++)
+		name[at++] = *c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
+	name[at] = '\0';
+	const char *value = f->plugin && f->option && f->metavar ? secure_getenv(name) : NULL;
+	return value && *value ? value : NULL;
+}
+
+/* What is written on the command line speaks after it. */
 static int set_from_environment(struct policy *p, const struct flag *f, struct crcore_error *err)
 {
-	char name[64] = "CRCORE_";
-	size_t at = strlen(name);
+	char name[64];
+	const char *value = from_environment(f, name);
 
-	for (const char *c = f->name; *c && at < sizeof(name) - 1; c++)
-		name[at++] = *c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
-	const char *value = secure_getenv(name);
-	if (!value || !*value || !policy_plugin_node(p, f->plugin))
+	if (!value || !policy_plugin_node(p, f->plugin))
 		return 0;
 	int r = policy_set(p, f->plugin, f->option, value, f->append, name, err);
 	if (r < 0)
@@ -125,6 +134,49 @@ static int set_option(struct policy *p, const struct given *g, struct crcore_err
 	                  err);
 }
 
+/* ---- plugins that only some need ---------------------------------------------------------- */
+
+/* A flag of a plugin that is there, but not in the policy, brings the plugin along. */
+static int bring(struct policy *p, const char *plugin, size_t len, struct crcore_error *err)
+{
+	char name[128] = "+";
+
+	if (len >= sizeof(name) - 1 || memchr(plugin, '/', len) || memchr(plugin, '.', len))
+		return 0;
+	memcpy(name + 1, plugin, len);
+	if (policy_plugin_node(p, name + 1) || !strcmp(name + 1, "dump") ||
+	    !strcmp(name + 1, "restore") || !is_installed(name + 1))
+		return 0;
+	return policy_set_plugins(p, name, err);
+}
+
+/* Before a dump; an image has its plugins, and who gives a list means that list. */
+static int bring_plugins(struct args *a, struct policy *p, struct crcore_error *err)
+{
+	char name[64];
+	int r = 0;
+
+	for (unsigned i = 0; i < a->ngiven; i++)
+		if (is_flag(&a->given[i], "plugins"))
+			return 0;
+	if (!(a->verb->bit & (V_DUMP | V_CHECK)))
+		return 0;
+	for (const struct flag *f = flags; r >= 0 && f->name; f++)
+		if (f->verbs & a->verb->bit && from_environment(f, name))
+			r = bring(p, f->plugin, strlen(f->plugin), err);
+	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++) {
+		const struct given *g = &a->given[i];
+		const char *dot = is_flag(g, "set") ? strchr(g->value, '.') : NULL;
+		if (dot)
+			r = bring(p, g->value, (size_t)(dot - g->value), err);
+		else if (g->flag->plugin && g->flag->option)
+			r = bring(p, g->flag->plugin, strlen(g->flag->plugin), err);
+	}
+	return r;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
 /* The image will hold this policy as text, which a restore must be able to load. */
 static int check_text(const struct policy *p, struct crcore_error *err)
 {
@@ -146,8 +198,10 @@ int args_policy(struct args *a, struct crcore_error *err)
 	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++)
 		if (is_flag(&a->given[i], "plugins"))
 			r = policy_set_plugins(p, a->given[i].value, err);
+	if (r >= 0)
+		r = bring_plugins(a, p, err);
 	for (const struct flag *f = flags; r >= 0 && f->name; f++)
-		if (f->plugin && f->option && f->metavar && f->verbs & a->verb->bit)
+		if (f->verbs & a->verb->bit)
 			r = set_from_environment(p, f, err);
 	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++) {
 		r = set_option(p, &a->given[i], err);
