@@ -140,10 +140,11 @@ static void put_offset_back(void *arg)
 
 int queue_begin(struct reader *q, struct crcore_error *err)
 {
-	int r = q->s->host->undo(q->s->ctx, put_offset_back, q->s, false, err);
+	int r = q->s->undo ? 0 : q->s->host->undo(q->s->ctx, put_offset_back, q->s, false, err);
 
 	if (r < 0)
 		return r;
+	q->s->undo = true;
 	q->s->moved_offset = q->rec->peek_offset;
 	q->s->moved = fcntl(q->fd, F_DUPFD_CLOEXEC, 0);
 	return q->s->moved < 0 ? -errno : peek_offset(q->fd, (int)q->seen);

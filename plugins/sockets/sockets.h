@@ -132,7 +132,7 @@ struct sockets {
 
 	struct made **made;  /* by id once checked */
 	unsigned nmade;
-	bool built, late, done;
+	bool built, late, done, undo;
 	unsigned lost_creds, helpers;
 };
 

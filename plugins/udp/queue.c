@@ -67,10 +67,11 @@ static int set(struct peeking *p, int level, int number, int value)
 static int start(struct udp *u, int fd, const Udp__Socket *rec, struct crcore_error *err)
 {
 	struct peeking *p = &u->peeking;
-	int r = u->host->undo(u->ctx, queue_unpeek, p, false, err);
+	int r = p->undo ? 0 : u->host->undo(u->ctx, queue_unpeek, p, false, err);
 
 	if (r < 0)
 		return r;
+	p->undo = true;
 	p->n = 0;
 	p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	r = p->fd < 0 ? -errno : set(p, SOL_SOCKET, SO_PEEK_OFF, 0);

@@ -52,6 +52,7 @@ struct peeking {
 	int fd;          /* -1: nothing is */
 	int level[PEEKING_MAX], number[PEEKING_MAX], before[PEEKING_MAX];
 	unsigned n;
+	bool undo;       /* there is an undo entry for it */
 };
 
 struct udp {
