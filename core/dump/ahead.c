@@ -11,7 +11,8 @@
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
-#define WORTH_KIB (16u << 10) /* copied in the time that the first freeze takes */
+/* Per task: copied in the time that the short stops of one more process take. */
+#define WORTH_KIB (16u << 10)
 
 #define END_TIMEOUT 1000000000ull /* ns */
 
@@ -66,7 +67,8 @@ int ahead_wanted(struct ahead *a, const struct survey *live, bool complete,
 {
 	int64_t want = policy_core(cmd->policy, "dump.copy-ahead")->i;
 
-	if (want == NO || (want == AUTO && (!goes_on || anonymous_kib(live) < WORTH_KIB)))
+	if (want == NO || (want == AUTO &&
+	                    (!goes_on || anonymous_kib(live) < WORTH_KIB * (uint64_t)live->tree.ntasks)))
 		return 0;
 	a->must = want == YES;
 	a->unsure = !complete;
