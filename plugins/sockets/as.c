@@ -24,25 +24,33 @@ static int enter(void *arg)
 	return a->fn(a->arg);
 }
 
-int as_peer_of(struct sockets *s, const struct made *m, int (*fn)(void *), void *arg)
+int as_them(struct sockets *s, const struct ucred *who, int (*fn)(void *), void *arg)
 {
 	struct crcore_error failed = CRCORE_ERROR_INIT;
-	bool known = m && m->rec->has_cred;
-	struct act a = { fn, arg, known ? m->rec->cred_uid : getuid(), known ? m->rec->cred_gid : getgid() };
+	struct act a = { fn, arg, who->uid, who->gid };
 	int r;
 
-	if (known && CRCORE_HAS(s->host, run_as) && s->helpers < HELPERS_MAX) {
+	if (who->pid && CRCORE_HAS(s->host, run_as) && s->helpers < HELPERS_MAX) {
 		s->helpers++;
-		r = s->host->run_as(s->ctx, (pid_t)m->rec->cred_pid, enter, &a, &failed);
+		r = s->host->run_as(s->ctx, who->pid, enter, &a, &failed);
 		if (!failed.code)
 			return r;
-		s->host->log(s->ctx, 2, "SO_PEERCRED: the pid %u cannot be had (%s)", m->rec->cred_pid,
+		s->host->log(s->ctx, 2, "SO_PEERCRED: the pid %d cannot be had (%s)", (int)who->pid,
 		             failed.message);
 	}
 	become(a.uid, a.gid);
 	r = fn(arg);
 	become(getuid(), getgid());
 	return r;
+}
+
+int as_peer_of(struct sockets *s, const struct made *m, int (*fn)(void *), void *arg)
+{
+	struct ucred who = { 0, getuid(), getgid() };
+
+	if (m && m->rec->has_cred)
+		who = (struct ucred){ (pid_t)m->rec->cred_pid, m->rec->cred_uid, m->rec->cred_gid };
+	return as_them(s, &who, fn, arg);
 }
 
 /* -- pairs ---------------------------------------------------------------------------------- */

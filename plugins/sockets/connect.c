@@ -83,6 +83,16 @@ static int by_place(const void *a, const void *b)
 	return (x->rec->place > y->rec->place) - (x->rec->place < y->rec->place);
 }
 
+/* Nobody tells who connected it; most likely it was its owner. */
+static int connect_as_owner(const struct made *l, const struct made *m, struct crcore_error *err)
+{
+	struct connecting c = { l, m->fd };
+	struct ucred who = { (pid_t)m->rec->holder, m->rec->uid, m->rec->gid };
+	int r = as_them(l->s, &who, call_connect, &c);
+
+	return r < 0 ? crcore_fail(err, r, "cannot connect to it: %s", strerror(-r)) : 0;
+}
+
 static int connect_waiting(struct sockets *s, struct made *l, struct crcore_error *err)
 {
 	cleanup_free struct made **v = calloc(s->nmade, sizeof(*v));
@@ -98,7 +108,7 @@ static int connect_waiting(struct sockets *s, struct made *l, struct crcore_erro
 	for (unsigned i = 0; !r && i < n; i++) {
 		r = made_socket(v[i], err);
 		if (!r)
-			r = do_connect(l, NULL, v[i]->fd, err);
+			r = connect_as_owner(l, v[i], err);
 	}
 	return r;
 }

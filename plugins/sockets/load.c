@@ -35,7 +35,7 @@ static bool sane(const Sockets__Unix *rec)
 		if (rec->options[i]->value.len > 64)
 			return false;
 	if (!rec->id || (!stream && rec->type != SOCK_DGRAM) || !good_name(&rec->name) ||
-	    !good_name(&rec->peer_name) || !S_ISSOCK(rec->mode) || rec->shutdown > 3 ||
+	    !good_name(&rec->peer_name) || !S_ISSOCK(rec->mode) || rec->shutdown > 3 || rec->holder > INT_MAX ||
 	    rec->blob > INT64_MAX || bytes > MAX_QUEUE || rec->send_buffer >= MAX_BUFFER ||
 	    rec->receive_buffer >= MAX_BUFFER)
 		return false;

@@ -126,6 +126,7 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, S
 	rec->state = k->state;
 	rec->peer = k->peer ? k->peer->id : 0;
 	rec->place = k->place;
+	rec->holder = k->state == SOCKETS__STATE__WAITING && obj->pid != getpid() ? (uint32_t)obj->pid : 0;
 	rec->mode = obj->st.st_mode;
 	rec->uid = obj->st.st_uid;
 	rec->gid = obj->st.st_gid;

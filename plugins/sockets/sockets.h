@@ -239,7 +239,9 @@ int sockets_settle(void *state, struct crcore_error *);
 int sockets_release(void *state, struct crcore_error *);
 int made_socket(struct made *, struct crcore_error *);
 
-/* as.c: fn(arg), as whoever is noted in m as peer, if that can be; its result. */
+/* as.c: fn(arg), as they (pid 0: crcore's own), or as whoever is noted in m as peer, if that can
+ * be; its result. */
+int as_them(struct sockets *, const struct ucred *, int (*fn)(void *arg), void *arg);
 int as_peer_of(struct sockets *, const struct made *m, int (*fn)(void *arg), void *arg);
 /* Makes pairs of sockets; v has one of each, or whose peer is closed. Sorts v. */
 int as_pairs(struct sockets *, struct made **v, unsigned n, struct crcore_error *);

@@ -120,6 +120,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++) { /* in the order in which they connected */
 		int fd = accept(l, NULL, NULL);
 		CHECK(fd >= 0);
+		len = sizeof(cred);
+		CHECK(!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len));
+		CHECK(cred.pid == getpid() && cred.uid == getuid());
 		talk(w[i], fd);
 	}
 	CHECK(fcntl(l, F_SETFL, O_NONBLOCK) == 0 && accept(l, NULL, NULL) < 0 && errno == EAGAIN);
