@@ -209,20 +209,19 @@ static int read_steady(struct tcp *t, int fd, Tcp__Stream *st, uint8_t *ret_stat
 	struct tcp_info before, after;
 
 	for (int i = 0; i < TRIES; i++) {
-		uint32_t seq = st->receive_next;
 		int r = get_info(fd, &before), waiting = 0;
 		if (!r && ioctl(fd, SIOCINQ, ret_waiting) < 0)
 			r = -errno;
 		if (!r)
 			r = read_numbers(t, fd, st);
-		if (!r)
-			r = get_info(fd, &after);
 		if (!r && ioctl(fd, SIOCINQ, &waiting) < 0)
 			r = -errno;
+		if (!r)
+			r = get_info(fd, &after);
 		if (r < 0)
 			return r;
 		*ret_state = after.tcpi_state;
-		if (i && seq == st->receive_next && waiting == *ret_waiting &&
+		if (waiting == *ret_waiting && before.tcpi_bytes_received == after.tcpi_bytes_received &&
 		    before.tcpi_state == after.tcpi_state)
 			return 0;
 	}

@@ -42,6 +42,16 @@ static bool listens_at(const struct tcp *t, const struct end *local)
 	return t->listening[local->port / 8] & 1 << local->port % 8;
 }
 
+static int pidfd_of(const struct tcp *t, pid_t pid)
+{
+	const struct crcore_task *task;
+
+	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
+		if (task->pid == pid)
+			return task->pidfd;
+	return -1;
+}
+
 static int list_sockets(struct tcp *t, struct crcore_error *err)
 {
 	const struct crcore_object *obj;
@@ -53,6 +63,7 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 			k->obj = obj;
 			k->pid = obj->pid;
 			k->fd = obj->fd;
+			k->pidfd = pidfd_of(t, obj->pid);
 		}
 	}
 	graph_free(&t->graph);
@@ -177,16 +188,10 @@ int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error
 
 int known_open(struct tcp *t, const struct known *k, struct crcore_error *err)
 {
-	const struct crcore_task *task;
-	int fd = -1;
+	int fd = (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0);
 
-	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == k->pid)
-			break;
-	if (task)
-		fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, k->fd, 0);
 	if (fd >= 0)
 		return fd;
 	crcore_fail_at(err, k->pid, k->fd, "socket:[%u]", k->ino);
-	return crcore_fail(err, task ? -errno : -ESRCH, "cannot reach it from here");
+	return crcore_fail(err, -errno, "cannot reach it from here: %s", strerror(errno));
 }

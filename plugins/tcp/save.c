@@ -83,19 +83,19 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
                 struct crcore_error *err)
 {
 	Tcp__Option options[NET_OPTIONS_MAX], *list[NET_OPTIONS_MAX];
-	cleanup_free struct net_value *values = NULL;
 	cleanup_free uint64_t *filter = NULL;
 	bool locked = false;
 	Tcp__Socket rec = TCP__SOCKET__INIT;
 	Tcp__Address local, remote;
 	unsigned n;
-	int r = net_options_read(&t->usual, obj->local_fd, k->local.family, SOCK_STREAM, IPPROTO_TCP,
-	                         &values, &n);
+	int r = k->asked ? 0 : net_options_read(&t->usual, obj->local_fd, k->local.family, SOCK_STREAM,
+	                                        IPPROTO_TCP, &k->values, &k->nvalues);
 
 	if (r < 0)
 		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
 	fill_plain(t, obj, k, &rec);
-	fill_options(values, n, options, list);
+	n = k->nvalues;
+	fill_options(k->values, n, options, list);
 	rec.options = list;
 	rec.n_options = n;
 	rec.local = address(&k->local, &local);
@@ -125,6 +125,7 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	if (!t->taken) {
 		t->taken = true;
 		r = read_all(t, err);
+		ahead_join(t, r < 0);
 	}
 	if (!r)
 		r = save(t, obj, k, err);

@@ -16,6 +16,9 @@ static void tcp_close(void *state)
 {
 	struct tcp *t = state;
 
+	ahead_join(t, true);
+	for (unsigned i = 0; i < t->nknown; i++)
+		free(t->known[i].values);
 	for (unsigned i = 0; i < t->nmade; i++)
 		made_free(t->made[i]);
 	free(t->made);

@@ -8,6 +8,7 @@
  *   review.c   dump: which two sockets are the ends of one connection
  *   diag.c     dump: one query of sock_diag: who waits at listening sockets
  *   read.c     dump: sequence numbers and queues of a connection
+ *   ahead.c    dump: options of all sockets, by a thread
  *   save.c     dump: records
  *   lock.c     both: the network lock
  *   bank.c     both: descriptors that wait
@@ -68,7 +69,7 @@ struct known {
 	uint32_t ino;
 	const struct crcore_object *obj; /* until the end of save */
 	pid_t pid;
-	int fd;
+	int fd, pidfd;           /* of a task that holds it */
 	struct end local, remote;
 	uint8_t state;           /* ST_* */
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
@@ -82,6 +83,10 @@ struct known {
 	Tcp__Stream stream;
 	Tcp__Queues queues;
 	bool read;
+	/* by ahead.c: */
+	struct net_value *values;
+	unsigned nvalues;
+	bool asked;
 };
 
 struct tcp_window { uint32_t wl1, send, max, receive, wup; };
@@ -125,6 +130,7 @@ struct mapping { struct end from, to; uint8_t bits; };
 
 struct lock;
 struct bank;
+struct ahead;
 struct locked { struct end local, remote; };
 struct lock_list { struct locked *v; unsigned n; };
 #define LOCK_NAME 32
@@ -155,6 +161,7 @@ struct tcp {
 	uint32_t busy_reuse;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
+	struct ahead *ahead;
 	struct bank *bank;       /* sockets, for the end of the tree; for that of the restore */
 	bool *reset;             /* for each there: its peer is to see a reset */
 	unsigned nreset;
@@ -233,6 +240,10 @@ int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 /* read.c */
 int read_all(struct tcp *, struct crcore_error *);
 void read_undo(void *state);
+
+/* ahead.c */
+int ahead_start(struct tcp *, struct crcore_error *);
+void ahead_join(struct tcp *, bool stop);
 
 /* save.c */
 int tcp_save_object(void *state, const struct crcore_object *, struct crcore_error *);
