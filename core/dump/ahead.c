@@ -11,8 +11,8 @@
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
-/* Per task: copied in the time that the short stops of one more process take. */
-#define WORTH_KIB (16u << 10)
+#define WORTH_KIB (16u << 10)     /* copied in the time that the first stop takes */
+#define WORTH_TASK_KIB (4u << 10) /* ... and that the stops of one more process take */
 
 #define END_TIMEOUT 1000000000ull /* ns */
 
@@ -66,9 +66,9 @@ int ahead_wanted(struct ahead *a, const struct survey *live, bool complete,
                  const struct command *cmd, bool goes_on, struct crcore_error *err)
 {
 	int64_t want = policy_core(cmd->policy, "dump.copy-ahead")->i;
+	uint64_t worth = WORTH_KIB + WORTH_TASK_KIB * (uint64_t)live->tree.ntasks;
 
-	if (want == NO || (want == AUTO &&
-	                    (!goes_on || anonymous_kib(live) < WORTH_KIB * (uint64_t)live->tree.ntasks)))
+	if (want == NO || (want == AUTO && (!goes_on || anonymous_kib(live) < worth)))
 		return 0;
 	a->must = want == YES;
 	a->unsure = !complete;
