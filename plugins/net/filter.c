@@ -29,7 +29,7 @@ int net_filter_check(int fd, struct crcore_error *err)
 
 int net_filter_read(int fd, uint64_t **ret, size_t *ret_n, bool *ret_locked, struct crcore_error *err)
 {
-	int n = length(fd), locked = 0, r = net_filter_check(fd, err);
+	int n = length(fd), locked = 0, r = n < 0 ? net_filter_check(fd, err) : 0;
 	socklen_t len = sizeof(locked), count = n < 0 ? 0 : (socklen_t)n;
 
 	*ret = NULL;

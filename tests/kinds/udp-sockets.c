@@ -142,6 +142,7 @@ int main(int argc, char **argv)
 	memset(large, 'l', sizeof(large));
 	CHECK_EQ(sendto(server, large, sizeof(large), 0, &(union at){ .v4 = at("127.0.0.1", 4008).v4 }.any, 16),
 	         sizeof(large));
+	CHECK(!setsockopt(big, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3)); /* and it has a datagram */
 	set(server, SOL_SOCKET, SO_BROADCAST, 1);
 	set(server, SOL_IP, IP_TOS, 0x10);
 	set(server, SOL_IP, IP_RECVTTL, 1);
@@ -172,6 +173,11 @@ int main(int argc, char **argv)
 	silent(shared[0]), silent(shared[1]), silent(shared[2]);
 	hear(lite2, "lite", "127.0.0.1", 4005);
 	CHECK_EQ(recv(big, large, sizeof(large), MSG_DONTWAIT), sizeof(large));
+
+	char device[16] = "";
+	socklen_t len = sizeof(device);
+	CHECK(!getsockopt(big, SOL_SOCKET, SO_BINDTODEVICE, device, &len));
+	CHECK_STR(device, "lo");
 
 	/* All of it works on. */
 	talk(unbound, "127.0.0.1", 4007, "any");
