@@ -208,8 +208,10 @@ static int read_headers(struct tmpfiles *t, struct crcore_error *err)
 int tmpfiles_check(void *state, struct crcore_error *err)
 {
 	struct tmpfiles *t = state;
-	int r = t->rec ? read_headers(t, err) : 0;
+	int r = t->rec ? lib_need(err) : 0;
 
+	if (r == 0 && t->rec)
+		r = read_headers(t, err);
 	for (unsigned i = 0; r == 0 && t->remap && t->remap[i]; i++)
 		if (!place_valid(t->remap[i])) {
 			crcore_fail_at(err, -1, -1, "%s", t->remap[i]);

@@ -57,7 +57,9 @@ int tmpfiles_observe(void *state, struct crcore_error *err)
 
 	if (!t->include || !t->include[0])
 		return 0;
-	int r = held_find(&k);
+	int r = lib_need(err);
+	if (r == 0)
+		r = held_find(&k);
 	if (r == 0)
 		r = match_all(&k);
 	taking_free(&k);
@@ -117,7 +119,9 @@ int tmpfiles_save(void *state, struct crcore_error *err)
 
 	if (!t->include || !t->include[0])
 		return 0;
-	int r = open_archive(&k);
+	int r = lib_need(err);
+	if (r == 0)
+		r = open_archive(&k);
 	if (r == 0)
 		r = held_find(&k);
 	if (r == 0)

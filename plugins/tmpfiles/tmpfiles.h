@@ -20,9 +20,8 @@
 #ifndef CRCORE_PLUGIN_TMPFILES_H
 #define CRCORE_PLUGIN_TMPFILES_H
 
+#include "lib.h"
 #include <crcore/plugin.h>
-#include <archive.h>
-#include <archive_entry.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -133,5 +132,5 @@ static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
 
 static inline void cleanup_archive_read_(struct archive **a) { if (*a) archive_read_free(*a); }
 static inline void cleanup_archive_write_(struct archive **a) { if (*a) archive_write_free(*a); }
-static inline void cleanup_entry_(struct archive_entry **e) { archive_entry_free(*e); }
+static inline void cleanup_entry_(struct archive_entry **e) { if (*e) archive_entry_free(*e); }
 #endif
