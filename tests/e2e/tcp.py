@@ -244,11 +244,41 @@ def lock(crcore_path, rules):
         expect("rules after a kill", rules.ruleset(), before)
         for s in streams:
             s.more()
+    killed_restores(c, crcore_path, rules, streams, before, rng)
     for s in streams:
         s.finish()
     c.end()
     rules.run("delete table inet other")
     print(f"lock: {sum(s.total for s in streams) >> 20} MiB echoed", flush=True)
+
+
+def killed_restores(c, crcore_path, rules, streams, before, rng):
+    """A restore that is killed leaves the peers waiting for the next."""
+    c.dump("--tcp-established")
+    between = rules.ruleset()
+    done = False
+    for i in range(9):
+        p = c.crcore.start("restore", "-D", c.image, "-d", stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0, 0.05))
+        with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
+            children = [int(x) for x in f.read().split()]
+        for pid in ([p.pid], children[:1])[i % 2]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        c.crcore.finish(p)
+        crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(crcore_path))
+        done = crtest.start_time(c.pid) != 0 and rules.ruleset() == before
+        if done:  # it came too late
+            break
+        crtest.wait_gone(c.pid, 20)
+        expect("rules after a killed restore", rules.ruleset(), between)
+    if not done:
+        c.restore()
+    expect("rules after the restore", rules.ruleset(), before)
+    for s in streams:
+        s.more()
 
 
 def ip(*args):
