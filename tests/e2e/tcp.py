@@ -41,7 +41,9 @@ while sys.argv[3] == "serve":
 # Echoes whatever comes on each connection, for ever.
 ECHO = """
 import os, selectors, socket, sys
-s = socket.create_server((sys.argv[1], 0), backlog=50)
+s = socket.create_server((sys.argv[1], 0), backlog=50,
+                         family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET,
+                         dualstack_ipv6=":" in sys.argv[1])
 with open("port.new", "w") as f: f.write(str(s.getsockname()[1]))
 os.rename("port.new", "port")
 sel = selectors.DefaultSelector()
@@ -333,8 +335,8 @@ def lossy(crcore_path, rules):
     """One packet of thirty is lost, in both directions."""
     rules.run("table inet lossy { chain i { type filter hook input priority 0; "
               "meta l4proto tcp numgen random mod 30 == 7 drop; }; }")
-    c = Case(crcore_path, "lossy", ECHO, "127.0.0.1")
-    streams = [Stream(c.connect(), i) for i in range(2)]
+    c = Case(crcore_path, "lossy", ECHO, "::")  # one of them v4-mapped
+    streams = [Stream(c.connect(host), i) for i, host in enumerate(("::1", "127.0.0.1"))]
     for s in streams:
         s.start()
         s.more()
