@@ -5,7 +5,11 @@
  * A service that the stage does not lend says so. While one runs, the hook's
  * time limit waits for it (call.c).
  */
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include "core/host/internal.h"
 #include "core/program/program.h"
 #include "core/util/util.h"
@@ -135,6 +139,35 @@ static void service_still_alive(struct crcore_ctx *ctx)
 	service_alive();
 }
 
+static _Noreturn void end_as(int status)
+{
+	struct sigaction sa = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	if (WIFSIGNALED(status)) {
+		prctl(PR_SET_DUMPABLE, 0);
+		sigaction(WTERMSIG(status), &sa, NULL);
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		kill(getpid(), WTERMSIG(status));
+	}
+	_exit(WEXITSTATUS(status));
+}
+
+static int service_ended(struct crcore_ctx *ctx, int status, struct crcore_error *err)
+{
+	service_enter();
+	pid_t pid = fork();
+	if (pid == 0)
+		end_as(status);
+	int fd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+	int rc = fd >= 0 ? fd : crcore_fail(err, -errno, "no process can be made: %s", strerror(errno));
+	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	service_leave();
+	return rc;
+}
+
 static int service_need(struct crcore_ctx *ctx, uint32_t id, struct crcore_error *err)
 {
 	const struct host_services *s = &ctx->host->services;
@@ -240,6 +273,7 @@ const struct crcore_host host_table = {
 	.fetch = service_fetch,
 	.pointer = service_pointer,
 	.alive = service_still_alive,
+	.ended = service_ended,
 	.will = service_will,
 	.leave = service_leaves,
 	.save_contents = service_save_contents,

@@ -258,6 +258,9 @@ struct crcore_host {
 	/* The time limit of the hook begins anew. For hooks that move bulk data: call
 	 * it whenever some more has been moved, and only then. */
 	void (*alive)(struct crcore_ctx *);
+	/* Restore: a descriptor (pidfd_open(2)) of a process that has ended with this
+	 * wait status and was waited for: for what refers to one that is no more. */
+	int (*ended)(struct crcore_ctx *, int status, struct crcore_error *);
 	/* A last will: should crcore be killed so that nothing can take back what it did
 	 * (SIGKILL of the process that runs the hooks), text is written to the file at
 	 * path; text NULL: the empty directory there is removed. A process of its own

@@ -11,6 +11,7 @@
 #include <linux/kcmp.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #define THREAD O_EXCL /* PIDFD_THREAD */
@@ -53,9 +54,11 @@ static int review(struct events *e, const struct crcore_object *obj, struct crco
 		return 0;
 	if (task)
 		return review_thread(obj, task, err);
+	if (pid < 0 && !(obj->flags & THREAD))
+		return 0;
 	if (pid < 0) {
-		crcore_advise(err, "let the program close it once it has seen the end of the process");
-		return crcore_fail(err, -ENOTSUP, "its process has ended and nobody can make one like it");
+		crcore_advise(err, "let the program close it once it has seen the end of the thread");
+		return crcore_fail(err, -ENOTSUP, "its thread has ended and nobody can make one like it");
 	}
 	crcore_advise(err, "dump a tree that holds the process, or let the program close it");
 	return crcore_fail(err, -ENOTSUP, "it is of process %d, outside the tree", (int)pid);
@@ -94,6 +97,15 @@ static int add_place(void *arg, pid_t pid, int fd)
 	return 0;
 }
 
+/* The newer kernels tell how it ended. */
+static int ended_as(int fd)
+{
+	struct info { uint64_t mask, cgroup; uint32_t ids[11]; int32_t status; } info = { .mask = 1 << 3 };
+
+	_Static_assert(sizeof(struct info) == 64, "struct pidfd_info, its first version");
+	return ioctl(fd, _IOWR(0xff, 11, struct info), &info) == 0 && (info.mask & 1 << 3) ? info.status : 0;
+}
+
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
                 struct crcore_error *err)
 {
@@ -104,6 +116,11 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	if (!rec->pidfd)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	events__pidfd__init(rec->pidfd);
+	if (fdinfo_number(obj->fdinfo, "Pid", 10) == (uint64_t)-1) {
+		rec->pidfd->ended = true;
+		rec->pidfd->status = (uint32_t)ended_as(obj->local_fd);
+		return 0;
+	}
 	rec->pidfd->pid = (uint32_t)fdinfo_number(obj->fdinfo, "Pid", 10);
 	for (uint32_t i = 0; !p.error && (task = e->host->task(e->ctx, i)); i++)
 		if (task->state != CRCORE_TASK_ZOMBIE && events_table(e, task) == task->pid)
@@ -127,6 +144,9 @@ static int check(struct events *e, const Events__Event *rec, struct crcore_error
 {
 	bool good = rec->n_places > 0 && rec->pidfd->pid > 0 && rec->pidfd->pid < INT_MAX;
 
+	if (rec->pidfd->ended)
+		return rec->n_places ? crcore_fail(err, -EBADMSG, "its record makes no sense") : 0;
+
 	for (size_t i = 0; i < rec->n_places; i++)
 		good &= rec->places[i]->fd < INT_MAX && rec->places[i]->pid < INT_MAX;
 	return good ? 0 : crcore_fail(err, -EBADMSG, "its record makes no sense");
@@ -134,8 +154,15 @@ static int check(struct events *e, const Events__Event *rec, struct crcore_error
 
 static int create(struct events *e, const Events__Event *rec, struct crcore_error *err)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	int fd;
 
+	if (rec->pidfd->ended) {
+		fd = e->host->ended(e->ctx, (int)rec->pidfd->status, err);
+		if (fd >= 0 && rec->flags & O_NONBLOCK)
+			fcntl(fd, F_SETFL, O_NONBLOCK);
+		return fd;
+	}
+	fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 	return fd < 0 ? crcore_fail(err, -errno, "cannot make a stand-in: %s", strerror(errno)) : fd;
 }
 
@@ -183,7 +210,7 @@ static uint64_t count_others(const Events__Event *rec)
 static int emit(struct events *e, const Events__Event *rec, const struct crcore_task *task,
                 struct crcore_program *p, struct crcore_error *err)
 {
-	const Events__Place *first = rec->places[0];
+	const Events__Place *first = rec->n_places ? rec->places[0] : NULL;
 	uint32_t open_op, op;
 	bool mine = false;
 	int r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pidfds: of a child, of oneself, of a zombie, shared with a child, watched by epoll. */
+/* pidfds: of a child, of oneself, of a zombie, of one that was waited for, shared with a child, watched by epoll. */
 #include "kind.h"
 #include <poll.h>
 #include <sys/epoll.h>
@@ -35,9 +35,9 @@ int main(int argc, char **argv)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = 12 };
 	struct pollfd p = { .events = POLLIN };
-	pid_t sleeping, holding, dead;
+	pid_t sleeping, holding, dead, waited;
 	siginfo_t info = { 0 };
-	int zombie, twin, ep;
+	int zombie, twin, ep, gone;
 
 	kind_init(argc, argv);
 	sleeping = kind_fork(sleeper, NULL);
@@ -49,6 +49,9 @@ int main(int argc, char **argv)
 	dead = kind_fork(end, NULL);
 	zombie = (int)syscall(SYS_pidfd_open, dead, 0);
 	kind_until_state(dead, dead, 'Z');
+	waited = kind_fork(end, NULL);
+	gone = (int)syscall(SYS_pidfd_open, waited, O_NONBLOCK);
+	CHECK_EQ(waitpid(waited, NULL, 0), waited);
 	ep = epoll_create1(0);
 	CHECK(!epoll_ctl(ep, EPOLL_CTL_ADD, brother, &e));
 	holding = kind_fork(holder, NULL);
@@ -61,6 +64,12 @@ int main(int argc, char **argv)
 	CHECK(!waitid(P_PIDFD, (id_t)twin, &info, WEXITED));
 	CHECK_EQ(info.si_pid, sleeping);
 	CHECK_EQ(info.si_status, SIGKILL);
+	p.fd = gone;
+	CHECK_EQ(poll(&p, 1, 0), 1);
+	CHECK(p.revents & POLLIN);
+	CHECK(syscall(SYS_pidfd_send_signal, gone, 0, NULL, 0) < 0 && errno == ESRCH);
+	CHECK(waitid(P_PIDFD, (id_t)gone, &info, WEXITED) < 0 && errno == ECHILD);
+	CHECK_EQ(fcntl(gone, F_GETFL) & (O_NONBLOCK | O_EXCL), O_NONBLOCK);
 	p.fd = zombie;
 	CHECK_EQ(poll(&p, 1, 0), 1);
 	CHECK(!waitid(P_PIDFD, (id_t)zombie, &info, WEXITED));
