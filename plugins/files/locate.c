@@ -240,8 +240,8 @@ static int locate_unnamed(struct files *f, const struct crcore_object *obj, stru
                           struct crcore_error *err)
 {
 	if (!strncmp(ret->path, "/SYSV", 5) && ret->memfd) {
-		crcore_advise(err, "detach it before the dump");
-		return crcore_fail(err, -ENOTSUP, "System V shared memory cannot be saved yet");
+		crcore_advise(err, "load the plugin ipc (--plugins=+ipc); a descriptor of it cannot be kept");
+		return crcore_fail(err, -ENOTSUP, "System V shared memory is the business of the plugin ipc");
 	}
 	if (ret->memfd && strncmp(ret->path, "/memfd:", 7) != 0)
 		return crcore_fail(err, -ENOTSUP, "a file of a mount internal to the kernel cannot be saved");
