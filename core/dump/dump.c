@@ -281,8 +281,8 @@ static int stage_save(struct dump *d, struct crcore_error *err)
 	/* Memory is last: plugins may add to what is read like memory. */
 	if ((r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0)
 		return r;
-	return memory_save(&d->survey.tree, d->image, d->ahead.watch, d->contents, d->ncontents,
-	                   &d->memory, err);
+	return memory_save(&d->survey.tree, d->image, d->ahead.watch, d->leave != LEAVE_KILLED,
+	                   d->contents, d->ncontents, &d->memory, err);
 }
 
 static int stage_hold(struct dump *d, struct crcore_error *err)

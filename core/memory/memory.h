@@ -44,15 +44,16 @@ void watch_end(struct watch *); /* NULL is fine */
 
 /*
  * Save stage, all tasks frozen: copies to pages-1.bin what was not copied ahead (watch,
- * or NULL). Regions that crcore mapped are left out (see vmas_read: call it before the
- * injection). Finish, which needs no tree: writes what is not yet, fills the runs of every
- * mm and the segments. *ret is to be freed, also after a failure.
+ * or NULL). later: the tree waits to go on, so what is not too much (128 MiB) is only
+ * copied to our memory. Regions that crcore mapped are left out (see vmas_read: call it
+ * before the injection). Finish, which needs no tree: writes what is not yet, fills the
+ * runs of every mm and the segments. *ret is to be freed, also after a failure.
  */
 struct memory_stats { uint64_t scanned, zero, stored, shared, ahead; /* pages */ };
 /* What plugins hand over is saved like a segment, which says whose it is. */
 struct contents { const char *plugin; uint64_t key; int fd; };
 struct save;
-int memory_save(struct tree *, struct image *, struct watch *, const struct contents *,
+int memory_save(struct tree *, struct image *, struct watch *, bool later, const struct contents *,
                 unsigned ncontents, struct save **ret, struct crcore_error *);
 int memory_finish(struct save *, Crcore__Segment ***ret_segments, unsigned *ret_nsegments,
                   struct memory_stats *, struct crcore_error *);

@@ -184,7 +184,7 @@ static void close_all(struct save *s)
 	segments_free(&s->segments);
 }
 
-int memory_save(struct tree *t, struct image *image, struct watch *watch,
+int memory_save(struct tree *t, struct image *image, struct watch *watch, bool later,
                 const struct contents *contents, unsigned ncontents, struct save **ret,
                 struct crcore_error *err)
 {
@@ -193,11 +193,10 @@ int memory_save(struct tree *t, struct image *image, struct watch *watch,
 
 	if (!s)
 		return memory_enomem(err);
-	*s = (struct save){ .tree = t, .watch = watch, .store = { .image = image } };
-	if (watch) {
+	*s = (struct save){ .tree = t, .watch = watch,
+		            .store = { .image = image, .later = later } };
+	if (watch)
 		s->store.blocks = watch->store.blocks;
-		s->store.later = true;
-	}
 	*ret = s;
 	if ((r = open_all(s, err)) < 0 || (r = collect(s, err)) < 0 ||
 	    (r = segments_find(t, contents, ncontents, &s->segments, &s->store, err)) < 0)

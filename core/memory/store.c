@@ -15,7 +15,8 @@
 #include "core/util/trace.h"
 #include "core/util/worker.h"
 
-enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, LATE_MAX = 128 /* blocks */ };
+enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, LATE_MAX = 128 /* blocks */,
+       LATE_PAGES = (LATE_MAX - 2 * MAX_WORKERS) * (IMAGE_BLOCK / 4096) };
 
 int store_add(struct store *s, struct source *src, uint64_t addr, uint64_t pages, bool gently,
               bool keep_zero, struct crcore_error *err)
@@ -294,8 +295,10 @@ int store_run(struct store *s, struct crcore_error *err)
 	unsigned n = worker_count(s->pages);
 	int r;
 
-	q.fd = image_bulk(s->image, "pages-1.bin", err);
-	if (q.fd < 0)
+	/* where all of it is written later, the file is made then, too */
+	q.fd = -1;
+	if ((!s->later || s->pages > LATE_PAGES) &&
+	    (q.fd = image_bulk(s->image, "pages-1.bin", err)) < 0)
 		return q.fd;
 	r = run_copiers(&q, v, n, err);
 	progress(NULL, 0, 0);
