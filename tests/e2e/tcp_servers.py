@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real servers with clients outside of the tree that never notice: redis-server with clients
-that pipeline writes, nginx with downloads over connections that are kept alive. Each is
-dumped and restored three times in a row."""
+that pipeline writes, nginx with downloads over connections that are kept alive, PostgreSQL with
+a session in the middle of a transaction. Each is dumped and restored three times in a row."""
 import hashlib
 import http.client
 import os
+import pwd
 import random
 import signal
 import socket
@@ -211,7 +212,75 @@ def nginx(crcore_path):
     print(f"nginx: {sum(c.done for c in clients) * 20} MiB downloaded", flush=True)
 
 
+class Session:
+    """psql in the middle of something."""
+
+    def __init__(self, folder, port):
+        self.psql = subprocess.Popen(
+            [os.path.join(folder, "psql"), "-X", "-At", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres",
+             "postgres"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
+
+    def say(self, text):
+        """What psql prints until it has done that."""
+        self.psql.stdin.write(text + "\n\\echo done\n")
+        self.psql.stdin.flush()
+        lines = []
+        for line in self.psql.stdout:
+            if line == "done\n":
+                return "".join(lines)
+            lines.append(line)
+        raise Failure(f"psql ended: {lines}")
+
+    def expect(self, text, wanted):
+        got = self.say(text)
+        if wanted not in got:
+            raise Failure(f"psql: {text}: {got!r}")
+
+    def end(self):
+        self.psql.stdin.close()
+        self.psql.wait(60)
+        self.psql.stdout.close()
+
+
+def postgres(crcore_path):
+    base = "/usr/lib/postgresql"
+    folder = next((os.path.join(base, v, "bin") for v in
+                   (sorted(os.listdir(base)) if os.path.isdir(base) else [])), None)
+    if not folder:
+        raise crtest.Skip("PostgreSQL is not installed")
+    work, port = os.path.join(crtest.scratch(), "postgres", "work"), free_port()
+    user = pwd.getpwnam("postgres")
+    os.makedirs(work)
+    os.chown(work, user.pw_uid, user.pw_gid)
+    as_user = ["setpriv", "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
+    subprocess.run([*as_user, os.path.join(folder, "initdb"), "-N", "-A", "trust", "-D",
+                    os.path.join(work, "data")], check=True, stdout=subprocess.DEVNULL, cwd=work,
+                   env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"})
+    server = Server(crcore_path, "postgres",
+                    [*as_user, os.path.join(folder, "postgres"), "-D", os.path.join(work, "data"), "-p",
+                     str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+                     "-c", "fsync=off", "-c", "shared_buffers=16MB"], port, work)
+    crtest.wait_for("the database", crtest.LIMIT, lambda: subprocess.run(
+        [os.path.join(folder, "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0)
+    a, b = Session(folder, port), Session(folder, port)
+    b.say("create table t (n int);")
+    a.say("listen news; prepare put as insert into t values ($1);")
+    for i in range(ROUNDS):
+        a.expect("begin; execute put(1);", "INSERT")
+        server.round(i)
+        b.expect("select count(*) from t;", f"{2 * i}\n")
+        a.expect("execute put(2); commit;", "COMMIT")
+        b.expect(f"notify news, 'round {i}';", "NOTIFY")
+        a.expect("select 7;", f'"round {i}"')
+    a.end()
+    b.end()
+    server.end()
+    print("PostgreSQL: a session in three transactions", flush=True)
+
+
 def test(crcore_path):
+    postgres(crcore_path)
     redis(crcore_path)
     nginx(crcore_path)
 
