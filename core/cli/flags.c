@@ -148,6 +148,8 @@ const struct flag flags[] = {
 	     "end when the tree runs, do not wait for its root")
 	CORE("restore-sibling", 'S', V_RESTORE | V_POLICY, "restore.sibling", "yes",
 	     "the root becomes a child of crcore's parent")
+	{ "join-ns", 0, "FILE", V_RESTORE, NULL, NULL, "restore.join-ns", NULL, true,
+	  "a namespace that the tree joins: /proc/PID/ns/mnt, or a file that it is bound to" },
 	OPERAND("pidfile", 0, "FILE", V_RESTORE, take_pidfile, "write the pid of the root there")
 	OPERAND("trace", 0, "FILE", V_DUMP | V_RESTORE, take_trace,
 	        "write a timeline there, for a trace viewer (ui.perfetto.dev)")

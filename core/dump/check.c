@@ -137,11 +137,13 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 {
 	struct survey s = { 0 };
 	struct blockers b = { 0 };
+	struct namespaces ns = { .n = 0 };
 	int r = needs_check(err);
 
 	host->services = (struct host_services){ .task = serve_task, .found = serve_found,
 		                             .arg = &s };
-	if (r == 0 && (r = tree_look(cmd->pid, &s.tree, err)) == 0 &&
+	if (r == 0 && (r = namespaces_enter_of(&ns, cmd->pid, err)) == 0 &&
+	    (r = tree_look(cmd->pid, &s.tree, err)) == 0 &&
 	    (r = host_run(host, STAGE_OBSERVE, err)) == 0)
 		r = look(cmd, host, &s, &b, err);
 	if (r == 0) {
@@ -164,6 +166,7 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 			       s.objects.n);
 		}
 	}
+	namespaces_close(&ns);
 	host->services = (struct host_services){ 0 };
 	survey_free(&s);
 	blockers_free(&b);

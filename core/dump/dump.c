@@ -29,6 +29,7 @@ struct dump {
 	unsigned ncontents;
 	enum leave leave;
 	uint64_t timeout_ns, frozen_at, stood_ns;
+	struct namespaces namespaces;      /* of the tree, not ours; entered where need be */
 };
 
 /* ---- services for plugins ------------------------------------------------------------- */
@@ -100,7 +101,8 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task,
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
-	return image_create(d->cmd->images_dir, &d->image, err);
+	r = image_create(d->cmd->images_dir, &d->image, err);
+	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
 }
 
 /* One error line for all blockers: the first, and how many more there are. */
@@ -227,6 +229,7 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
 		struct task *t = tree->tasks[i];
 		uint64_t start = trace_start();
+		t->abi.namespaces = d->namespaces.types;
 		r = task_collect(t, err);
 		trace_end(start, t->abi.pid, "task", "collect");
 		trace_task(t->abi.pid, t->comm);
@@ -236,9 +239,7 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 
 static int stage_ask(struct dump *d, struct crcore_error *err)
 {
-	d->questions.tree = &d->survey.tree;
-	d->questions.host = d->host;
-	d->questions.linger = d->paused;
+	d->questions = (struct questions){ &d->survey.tree, d->host, .linger = d->paused };
 	int r = questions_write(&d->questions, err);
 
 	if (r < 0 || (r = wake(d, CRCORE_WAKE_RUN, err)) < 0 ||
@@ -337,6 +338,7 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 	         (unsigned long long)stats.stored, (unsigned long long)stats.ahead,
 	         (unsigned long long)stats.shared, (unsigned long long)stats.zero);
 	r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
+	m.namespaces = d->namespaces.types;
 	if (r == 0)
 		r = image_seal(d->image, &m, err);
 	clear_manifest(&m);

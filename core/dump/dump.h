@@ -11,6 +11,7 @@
 #include "core/host/host.h"
 #include "core/image/image.h"
 #include "core/memory/memory.h"
+#include "core/task/namespaces.h"
 #include "core/task/task.h"
 
 /* All that would keep a tree from being saved, not only the first. */

@@ -7,8 +7,22 @@
 #include "core/dump/dump.h"
 #include "core/util/util.h"
 
+/* One that a restore can join need not be ours, but all tasks must share it: then it is
+ * the first task's that we compare with. */
+static void take_joined(const struct task *root, struct place *p)
+{
+	cleanup_close int fd = openat(root->proc, p->name, O_RDONLY | O_CLOEXEC);
+	uint32_t type = fd < 0 ? 0 : namespace_type(fd);
+
+	if (!namespace_is_joinable(type) || namespace_is_entered(type))
+		return;
+	ssize_t n = readlinkat(root->proc, p->name, p->link, sizeof(p->link) - 1);
+	if (n > 0)
+		p->link[n] = '\0';
+}
+
 /* Our own namespaces, each by its name and what it leads to. */
-static int read_ours(struct places *ours, struct crcore_error *err)
+static int read_ours(const struct task *root, struct places *ours, struct crcore_error *err)
 {
 	int fd = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -21,6 +35,7 @@ static int read_ours(struct places *ours, struct crcore_error *err)
 		    readlinkat(fd, e->d_name, p->link, sizeof(p->link) - 1) < 0)
 			continue;
 		snprintf(p->name, sizeof(p->name), "ns/%.30s", e->d_name);
+		take_joined(root, p);
 		ours->n++;
 	}
 	return 0;
@@ -30,7 +45,7 @@ static int read_ours(struct places *ours, struct crcore_error *err)
 static int check_namespaces(const struct task *t, struct places *ours, struct crcore_error *err)
 {
 	char theirs[sizeof(ours->v[0].link)];
-	int r = ours->n ? 0 : read_ours(ours, err);
+	int r = ours->n ? 0 : read_ours(t, ours, err);
 
 	for (unsigned i = 0; r == 0 && i < ours->n; i++) {
 		const struct place *p = &ours->v[i];

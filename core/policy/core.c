@@ -23,6 +23,8 @@ const struct crcore_option core_options[] = {
 	  "time to freeze the tree, and for its tasks to answer" },
 	{ "restore.detached", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "do not wait for the root task" },
+	{ "restore.join-ns", CRCORE_LIST, "[]", NULL, 0, 0,
+	  "files of namespaces that the restored tree joins" },
 	{ "restore.sibling", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "the root becomes a child of crcore's parent" },
 	{ "restore.stopped", CRCORE_BOOL, "no", NULL, 0, 0,

@@ -7,6 +7,7 @@
  *   dump.shell-job   bool     session or group leader may be outside the tree (no)
  *   dump.timeout     seconds  to freeze the tree and run its programs (10s)
  *   restore.detached bool     do not wait for the root task (no)
+ *   restore.join-ns  list     namespaces, by files, that the tree joins
  *   restore.sibling  bool     the root becomes a child of crcore's parent (no)
  *   restore.stopped  bool     leave the restored tree stopped (no)
  *   restore.pid-wait seconds  for a pid that a zombie still holds (5s)

@@ -90,14 +90,18 @@ static int set_core(struct policy *p, const char *key, const char *text, const c
 		crcore_fail(err, -EINVAL, "there is no option '%s'", key);
 		return flag_fail(err, origin, -EINVAL);
 	}
+	const char *dot = strchr(key, '.');
+	snprintf(section, sizeof(section), "%.*s", (int)(dot - key), key);
+	if (o->type == CRCORE_LIST) {
+		int added = append(p, node_find(p->root, section), dot + 1, text, origin, err);
+		return added < 0 ? added : policy_refresh_core(p, err);
+	}
 	struct node *n = node_scalar(text, origin);
 	int r = n ? policy_parse_value(o, n, &ignored, err) : policy_no_memory(err);
 	if (r < 0) {
 		node_free(n);
 		return r;
 	}
-	const char *dot = strchr(key, '.');
-	snprintf(section, sizeof(section), "%.*s", (int)(dot - key), key);
 	r = node_put(p, node_find(p->root, section), dot + 1, n, err);
 	return r < 0 ? r : policy_refresh_core(p, err);
 }

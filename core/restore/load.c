@@ -3,6 +3,7 @@
  * The load stage: the image, its records, the plugins that it needs, and what
  * they have to say about it. Everything in here is untrusted.
  */
+#include <fcntl.h>
 #include <sys/utsname.h>
 #include "core/restore/restore.h"
 
@@ -163,12 +164,37 @@ static int tasks_for_plugins(struct restore *r, struct crcore_error *err)
 			                                                 : CRCORE_TASK_RUNNING,
 			.nthreads = t->n_threads ? (uint32_t)t->n_threads : 1, .tids = tids,
 			.comm = t->n_threads ? t->threads[0]->comm : t->comm,
+			.namespaces = r->manifest->namespaces,
 		};
 	}
 	return 0;
 }
 
 /* ---- the stage ------------------------------------------------------------------------------- */
+
+/* That it cannot be opened is said when the file is to be made. */
+static void open_pidfile_dir(struct restore *r)
+{
+	cleanup_free char *copy = r->cmd->pidfile ? strdup(r->cmd->pidfile) : NULL;
+	char *slash = copy ? strrchr(copy, '/') : NULL;
+
+	if (slash)
+		slash[slash == copy] = '\0';
+	if (copy)
+		r->pidfile_dir = open(slash ? copy : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* From here on names are those that the tree has for things. */
+static int join(struct restore *r, struct crcore_error *err)
+{
+	if (r->manifest->namespaces & ~r->join->types) {
+		crcore_advise(err, "give it others to join, e.g. --join-ns /proc/PID/ns/mnt for each");
+		return crcore_fail(err, -ENOTSUP, "the tree lived in namespaces of its own (flags %#x), and "
+		                   "those to join (flags %#x) lack some", r->manifest->namespaces,
+		                   r->join->types);
+	}
+	return namespaces_enter(r->join, false, err);
+}
 
 int restore_load(struct restore *r, struct crcore_error *err)
 {
@@ -178,6 +204,7 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	if (ret < 0)
 		return ret;
 	r->manifest = image_manifest(r->image);
+	open_pidfile_dir(r);
 	if ((ret = check_manifest(r->manifest, err)) < 0 ||
 	    (ret = core_records_load(r->image, &r->rec, err)) < 0)
 		return ret;
@@ -187,7 +214,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->rec.nmms; i++)
 		if ((ret = mm_validate(r->rec.mms[i], r->rec.mms, i, r->pages_len, err)) < 0)
 			return ret;
-	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0)
+	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0 ||
+	    (ret = join(r, err)) < 0)
 		return ret;
 	r->host->guard = r->guard;
 	r->host->services = (struct host_services){ .blob = serve_blob, .task = serve_task,
@@ -200,6 +228,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 
 void restore_unload(struct restore *r)
 {
+	if (r->pidfile_dir >= 0)
+		close(r->pidfile_dir);
 	programs_free(r);
 	arena_close(&r->arena);
 	layouts_free(&r->layouts);

@@ -77,10 +77,11 @@ static int build(struct restore *r, struct crcore_error *err)
 	return (int)r->rec.tasks[0]->pid;
 }
 
-static int work(struct worker *w, struct command *cmd, pid_t *guard, struct crcore_error *err)
+static int work(struct worker *w, struct command *cmd, pid_t *guard, const struct namespaces *join,
+                struct crcore_error *err)
 {
 	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan, .pages_fd = -1,
-	                     .guard = guard, .arena.memfd = -1, .main_pgid = getpgid(w->main) };
+	                     .guard = guard, .join = join, .pidfile_dir = -1, .arena.memfd = -1, .main_pgid = getpgid(w->main) };
 
 	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
 	int ret = build(&r, err);
@@ -100,13 +101,14 @@ struct outcome {
 	pid_t *before;    /* children that main had already */
 	unsigned nbefore;
 	pid_t *guard;     /* shared with the worker: its guard (host.h), 0: none */
+	struct namespaces join;
 };
 
 static int main_work(struct worker *w, void *arg, struct crcore_error *err)
 {
 	struct outcome *o = arg;
 
-	return work(w, o->cmd, o->guard, err);
+	return work(w, o->cmd, o->guard, &o->join, err);
 }
 
 static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfds,
@@ -119,7 +121,9 @@ static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfd
 		memcpy(&q, msg, sizeof(q));
 	if (len != sizeof(q) || nfds != 1 + q.npidfds)
 		return crcore_fail(err, -EPROTO, "an unknown request of the worker");
-	int pid = root_clone(&q, fds[0], fds + 1, err);
+	int pid = namespaces_enter(&o->join, true, err); /* the first task inherits them */
+	if (pid == 0)
+		pid = root_clone(&q, fds[0], fds + 1, err);
 	if (pid > 0)
 		o->first = pid;
 	return pid;
@@ -182,6 +186,10 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	if (o.guard == MAP_FAILED)
 		return crcore_fail(err, -errno, "out of memory");
 
+	const struct crcore_value *paths = policy_core(cmd->policy, "restore.join-ns");
+	int opened = namespaces_open(&o.join, paths ? paths->list : NULL, err);
+	if (opened < 0)
+		return opened;
 	if (cmd->plan)
 		return worker_run(main_work, NULL, &o, err);
 	signal(SIGCHLD, SIG_DFL); /* an ignored one would reap the root for us */

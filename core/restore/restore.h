@@ -21,6 +21,7 @@
 #include "core/memory/memory.h"
 #include "core/program/program.h"
 #include "core/restore/births.h"
+#include "core/task/namespaces.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -129,6 +130,8 @@ struct restore {
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
 	pid_t *guard;                /* struct host */
+	const struct namespaces *join; /* what the tree joins */
+	int pidfile_dir;             /* where the pid file goes; from before we joined any */
 	bool paused;                 /* release() has left tasks that do not run */
 };
 

@@ -104,6 +104,10 @@ struct crcore_task {
 	uint32_t nthreads;
 	const pid_t *tids;   /* nthreads of them, tids[0] == pid */
 	const char *comm;
+	/* CLONE_NEW* of its namespaces that are not those in which crcore was started (dump:
+	 * from the freeze on). Hooks but open and close run in its mount and IPC namespaces:
+	 * paths and keys are the task's. At restore: of those it had. */
+	uint32_t namespaces;
 };
 
 enum crcore_task_state { CRCORE_TASK_RUNNING = 1, CRCORE_TASK_STOPPED, CRCORE_TASK_ZOMBIE };

@@ -16,6 +16,13 @@ static int cg_open(const struct crcore_host *host, struct crcore_ctx *ctx, void 
 	cg->freeze = host->option(ctx, "freeze")->s;
 	cg->manage = (enum manage)host->option(ctx, "manage")->i;
 	cg->roots = host->option(ctx, "root")->list;
+	/* Before crcore enters another mount namespace. */
+	int r = mounts_find(cg, err);
+	if (r < 0) {
+		mounts_free(cg);
+		free(cg);
+		return r;
+	}
 	*ret_state = cg;
 	return 0;
 }
