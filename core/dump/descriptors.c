@@ -3,23 +3,31 @@
  * Descriptor tables: every descriptor of every task, and which of them reach
  * one and the same file description (fork, dup, passing). /proc/PID/fdinfo
  * tells most apart; kcmp(2) decides among those that look alike, by sorting.
+ *
+ * Most of the time goes into /proc, so descriptors are listed first and then read
+ * by several threads.
  */
 #include <ctype.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
+
+#define WORTH 200 /* descriptors: what starting a thread takes */
 
 struct descriptor {
 	struct task *task;
+	Crcore__Files *files; /* the table that it is in */
 	Crcore__Fd *rec;
 	int fd;
 	struct stat st;
 	uint32_t flags, mnt_id;
 	int64_t pos;
 	bool locked;
-	char *fdinfo;
+	char *fdinfo, *link;
+	int r;               /* of reading it: 1, 0: it was closed meanwhile, or why not */
 	unsigned group;      /* equal: same description; 0: not told yet */
 };
 
@@ -43,61 +51,40 @@ static void parse_fdinfo(struct descriptor *d)
 }
 
 /* What fits comes at once: then the end need not be asked for. */
-static int read_fdinfo(struct task *t, const char *path, char **ret, struct crcore_error *err)
+static int read_fdinfo(struct descriptor *d, const char *path)
 {
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	char buf[1024];
-	cleanup_close int fd = openat(t->proc, path, O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = openat(d->task->proc, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
 
 	if (n <= 0 || n == (ssize_t)sizeof(buf))
-		return proc_read(t->proc, path, ret, NULL, err);
-	*ret = strndup(buf, (size_t)n);
-	return *ret ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+		return proc_read(d->task->proc, path, &d->fdinfo, NULL, &ignored);
+	d->fdinfo = strndup(buf, (size_t)n);
+	return d->fdinfo ? 0 : -ENOMEM;
 }
 
-/* 1: read, 0: it was closed meanwhile (the tree runs). */
-static int read_descriptor(struct task *t, int fd, struct descriptor *ret, struct crcore_error *err)
+static int read_link(struct descriptor *d, const char *path)
 {
-	struct crcore_error gone = CRCORE_ERROR_INIT;
+	char link[4096];
+	ssize_t n = readlinkat(d->task->proc, path, link, sizeof(link) - 1);
+
+	d->link = strndup(link, n < 0 ? 0 : (size_t)n);
+	return d->link ? 0 : -ENOMEM;
+}
+
+static void read_descriptor(void *arg, size_t i)
+{
+	struct descriptor *d = &((struct table *)arg)->v[i];
 	char path[40];
+	int r;
 
-	*ret = (struct descriptor){ .task = t, .fd = fd };
-	snprintf(path, sizeof(path), "fd/%d", fd);
-	if (fstatat(t->proc, path, &ret->st, 0) < 0)
-		return errno == ENOENT ? 0 : crcore_fail(err, -errno, "cannot look at descriptor %d: %s",
-		                                         fd, strerror(errno));
-	snprintf(path, sizeof(path), "fdinfo/%d", fd);
-	int r = read_fdinfo(t, path, &ret->fdinfo, &gone);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0) {
-		*err = gone;
-		return r;
-	}
-	parse_fdinfo(ret);
-	return 1;
-}
-
-static int add_descriptor(struct table *table, struct task *t, int fd, Crcore__Files *files,
-                          struct crcore_error *err)
-{
-	if (!GROW(table->v, table->n) || !GROW(files->fds, files->n_fds))
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	struct descriptor *d = &table->v[table->n];
-	int r = read_descriptor(t, fd, d, err);
-	if (r <= 0)
-		return r;
-	if (!(d->rec = malloc(sizeof(*d->rec)))) {
-		free(d->fdinfo);
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	}
-	crcore__fd__init(d->rec);
-	d->rec->fd = (uint32_t)fd;
-	d->rec->cloexec = (d->flags & O_CLOEXEC) != 0;
-	d->flags &= ~(uint32_t)O_CLOEXEC;
-	files->fds[files->n_fds++] = d->rec;
-	table->n++;
-	return 0;
+	snprintf(path, sizeof(path), "fd/%d", d->fd);
+	r = fstatat(d->task->proc, path, &d->st, 0) < 0 ? -errno : read_link(d, path);
+	snprintf(path, sizeof(path), "fdinfo/%d", d->fd);
+	if (r == 0 && (r = read_fdinfo(d, path)) == 0)
+		parse_fdinfo(d);
+	d->r = r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
 static int by_number(const void *a, const void *b)
@@ -107,20 +94,65 @@ static int by_number(const void *a, const void *b)
 	return x->fd < y->fd ? -1 : x->fd > y->fd;
 }
 
-static int read_table(struct table *table, struct task *t, Crcore__Files *files,
+static int list_table(struct table *table, struct task *t, Crcore__Files *files,
                       struct crcore_error *err)
 {
-	int fd = openat(t->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int fd = openat(t->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir) {
 		int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
 		return crcore_fail(err, -e, "cannot list descriptors: %s", strerror(e));
 	}
-	for (struct dirent *e; r == 0 && (e = readdir(dir));)
-		if (isdigit((unsigned char)e->d_name[0]))
-			r = add_descriptor(table, t, atoi(e->d_name), files, err);
-	qsort(files->fds, files->n_fds, sizeof(*files->fds), by_number);
+	for (struct dirent *e; (e = readdir(dir));) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		if (!GROW(table->v, table->n))
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		table->v[table->n++] = (struct descriptor){
+			.task = t, .files = files, .fd = atoi(e->d_name) };
+	}
+	return 0;
+}
+
+static int add_record(struct descriptor *d, struct crcore_error *err)
+{
+	if (d->r < 0)
+		return crcore_fail(err, d->r, "cannot look at descriptor %d: %s", d->fd, strerror(-d->r));
+	if (!GROW(d->files->fds, d->files->n_fds) || !(d->rec = malloc(sizeof(*d->rec))))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	crcore__fd__init(d->rec);
+	d->rec->fd = (uint32_t)d->fd;
+	d->rec->cloexec = (d->flags & O_CLOEXEC) != 0;
+	d->flags &= ~(uint32_t)O_CLOEXEC;
+	d->files->fds[d->files->n_fds++] = d->rec;
+	return 0;
+}
+
+static void forget(struct descriptor *d)
+{
+	free(d->fdinfo);
+	free(d->link);
+}
+
+/* Records of those that are there, which are then all that the table has. */
+static int add_records(struct table *table, struct survey *s, struct crcore_error *err)
+{
+	unsigned n = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < table->n; i++) {
+		struct descriptor *d = &table->v[i];
+		if (r == 0 && d->r && (r = add_record(d, err)) < 0)
+			crcore_fail_at(err, d->task->abi.pid, -1, "task %s", d->task->comm);
+		if (r == 0 && d->r)
+			table->v[n++] = *d;
+		else
+			forget(d);
+	}
+	table->n = n;
+	for (unsigned i = 0; i < s->nfiles; i++)
+		qsort(s->files[i]->fds, s->files[i]->n_fds, sizeof(*s->files[i]->fds), by_number);
 	return r;
 }
 
@@ -192,27 +224,20 @@ static int group_descriptors(struct table *table, struct crcore_error *err)
 static struct object *make_object(struct descriptor *d)
 {
 	struct object *o = calloc(1, sizeof(*o));
-	char link[4096];
 
 	if (!o)
 		return NULL;
 	snprintf(o->path, sizeof(o->path), "fd/%d", d->fd);
-	ssize_t n = readlinkat(d->task->proc, o->path, link, sizeof(link) - 1);
-	link[n < 0 ? 0 : n] = '\0';
 	o->task = d->task;
 	o->async = d->flags & O_ASYNC;
-	o->link = strdup(link);
+	o->link = STEAL(d->link);
 	o->fdinfo = STEAL(d->fdinfo);
 	o->abi = (struct crcore_object){
 		.size = sizeof(o->abi), .class_ = CRCORE_DESCRIPTION, .pid = d->task->abi.pid,
-		.fd = d->fd, .local_fd = -1, .flags = d->flags & ~(uint32_t)O_ASYNC, .pos = d->pos, .mnt_id = d->mnt_id,
-		.st = d->st, .link = o->link, .fdinfo = o->fdinfo,
+		.fd = d->fd, .local_fd = -1, .flags = d->flags & ~(uint32_t)O_ASYNC, .pos = d->pos,
+		.mnt_id = d->mnt_id, .st = d->st, .link = o->link, .fdinfo = o->fdinfo,
 	};
-	if (o->link)
-		return o;
-	free(o->fdinfo);
-	free(o);
-	return NULL;
+	return o;
 }
 
 static int make_objects(struct table *table, struct objects *objects, struct crcore_error *err)
@@ -239,20 +264,26 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 int survey_descriptors(struct survey *s, struct crcore_error *err)
 {
 	struct table table = { 0 };
-	int r = 0;
+	cleanup_free bool *listed = calloc(s->nfiles + 1, sizeof(*listed)); /* by id: they are shared */
+	int r = listed ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && i < s->tree.ntasks; i++) {
 		struct task *t = s->tree.tasks[i];
-		Crcore__Files *files = t->rec->files ? s->files[t->rec->files - 1] : NULL;
-		if (files && !files->n_fds)
-			r = read_table(&table, t, files, err);
+		uint32_t id = t->rec->files;
+		if (id && !listed[id])
+			r = list_table(&table, t, s->files[id - 1], err);
+		listed[id] = true;
 		if (r < 0)
 			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	}
+	if (r == 0) {
+		parallel(table.n, WORTH, read_descriptor, &table);
+		r = add_records(&table, s, err);
 	}
 	if (r == 0 && (r = group_descriptors(&table, err)) == 0)
 		r = make_objects(&table, &s->objects, err);
 	for (unsigned i = 0; i < table.n; i++)
-		free(table.v[i].fdinfo);
+		forget(&table.v[i]);
 	free(table.v);
 	return r;
 }

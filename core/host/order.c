@@ -22,8 +22,8 @@ struct sorter {
 };
 
 static const char *const names[NSTAGES] = {
-	"open", "observe", "claim", "pause", "wake", "rest", "ask", "hold", "save", "load", "check", "prepare", "plan",
-	"create", "emit", "settle", "release", "close",
+	"open", "observe", "claim", "pause", "wake", "rest", "ask", "hold", "save", "load",
+	"check", "prepare", "plan", "create", "emit", "settle", "release", "close",
 };
 
 const char *stage_name(enum stage s)

@@ -136,7 +136,8 @@ int check_task(const Crcore__Task *t, struct crcore_error *err)
 	if (!t->pid || t->pid > PID_LIMIT || t->ppid > PID_LIMIT || t->pgid > PID_LIMIT ||
 	    t->sid > PID_LIMIT)
 		return BAD(err, "a process number is out of range");
-	if (t->exit_signal > SIGNALS || t->stop_signal > SIGNALS || t->stop_untold > SIGNALS || t->exit_code > 0xffff)
+	if (t->exit_signal > SIGNALS || t->stop_signal > SIGNALS || t->stop_untold > SIGNALS ||
+	    t->exit_code > 0xffff)
 		return BAD(err, "a signal or exit status is out of range");
 	if (t->oom_score_adj < -1000 || t->oom_score_adj > 1000)
 		return BAD(err, "oom_score_adj is out of range");

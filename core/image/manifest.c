@@ -202,7 +202,8 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 	if (!bulk)
 		return m->length <= IMAGE_SECTION_MAX && !m->blocks.len ? 0 :
 		       damaged(img, "has a file of records that is too long", err);
-	if (m->contents.len || m->length > INT64_MAX || m->blocks.len != bulk_count(m->length) * sizeof(uint64_t) ||
+	if (m->contents.len || m->length > INT64_MAX ||
+	    m->blocks.len != bulk_count(m->length) * sizeof(uint64_t) ||
 	    m->xxh3 != XXH3_64bits(m->blocks.len ? m->blocks.data : (const void *)"", m->blocks.len))
 		return damaged(img, "has wrong checksums for a bulk file", err);
 	f->nblocks = m->blocks.len / sizeof(uint64_t);

@@ -81,7 +81,8 @@ static int work(struct worker *w, struct command *cmd, pid_t *guard, const struc
                 struct crcore_error *err)
 {
 	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan, .pages_fd = -1,
-	                     .guard = guard, .join = join, .pidfile_dir = -1, .arena.memfd = -1, .main_pgid = getpgid(w->main) };
+	                     .guard = guard, .join = join, .pidfile_dir = -1, .arena.memfd = -1,
+	                     .main_pgid = getpgid(w->main) };
 
 	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
 	int ret = build(&r, err);

@@ -161,7 +161,11 @@ bool object_is_made(const struct object_fd *);
 /* What object_fd() gives, and fetch_fd() takes, is a number and in whose table it is:
  * 0 the worker's, else that of a bank. */
 #define HOLDER_SHIFT 24
-static inline int fd_in(unsigned holder, int fd) { return fd < 0 ? fd : (int)(holder << HOLDER_SHIFT) | fd; }
+static inline int fd_in(unsigned holder, int fd)
+{
+	return fd < 0 ? fd : (int)(holder << HOLDER_SHIFT) | fd;
+}
+
 static inline int fd_holder(int in) { return in < 0 ? 0 : in >> HOLDER_SHIFT; }
 static inline int fd_number(int in) { return in < 0 ? in : in & ((1 << HOLDER_SHIFT) - 1); }
 /* banks.c */

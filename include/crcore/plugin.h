@@ -269,7 +269,8 @@ struct crcore_host {
 	 * (SIGKILL of the process that runs the hooks), text is written to the file at
 	 * path; text NULL: the empty directory there is removed. A process of its own
 	 * carries out all wills, the last one first, at the very beginning of that
-	 * death: before tasks that crcore holds are let go. They are void when the tree has been let go (dump) or the command has ended, however: an undo entry is
+	 * death: before tasks that crcore holds are let go. They are void when the tree
+	 * has been let go (dump) or the command has ended, however: an undo entry is
 	 * needed all the same. Make it before the change; keep it idempotent. */
 	int (*will)(struct crcore_ctx *, const char *path, const char *text, struct crcore_error *);
 

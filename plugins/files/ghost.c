@@ -59,7 +59,8 @@ static bool is_valid(const Files__Ghost *rec)
 	uint64_t at = 0;
 
 	if (!rec->id || rec->size > INT64_MAX || rec->atime_ns > 999999999 || rec->mtime_ns > 999999999 ||
-	    (!S_ISREG(rec->mode) && (rec->embedded || !S_ISDIR(rec->mode))) || (rec->memfd && rec->embedded) || (rec->memfd && !S_ISREG(rec->mode)) ||
+	    (!S_ISREG(rec->mode) && (rec->embedded || !S_ISDIR(rec->mode))) ||
+	    (rec->memfd && (rec->embedded || !S_ISREG(rec->mode))) ||
 	    (S_ISDIR(rec->mode) && rec->n_extents) || (!rec->memfd && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || strlen(rec->dir) >= PATH_MAX)
 		return false;

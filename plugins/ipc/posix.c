@@ -41,7 +41,8 @@ bool memory_is(const struct ipc *s, const struct crcore_object *obj)
 	struct statfs fs;
 
 	if (s->posix_leave || strncmp(obj->link, MEMORY_FOLDER "/", sizeof(MEMORY_FOLDER)) != 0 ||
-	    !memory_is_name(obj->link + sizeof(MEMORY_FOLDER)) || !S_ISREG(obj->st.st_mode) || obj->flags & (O_PATH | O_ASYNC) || obj->st.st_nlink > 1 ||
+	    !memory_is_name(obj->link + sizeof(MEMORY_FOLDER)) || !S_ISREG(obj->st.st_mode) ||
+	    obj->flags & (O_PATH | O_ASYNC) || obj->st.st_nlink > 1 ||
 	    (obj->class_ == CRCORE_FILE && obj->use != CRCORE_USE_MAPPING))
 		return false;
 	return stat(MEMORY_FOLDER, &folder) == 0 && folder.st_dev == obj->st.st_dev &&

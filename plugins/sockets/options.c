@@ -110,7 +110,7 @@ int buffer_set(int fd, bool send, uint32_t bytes)
 int options_set(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 {
 	uint32_t lock = rec->buffer_lock;
-	int r;
+	int r = 0;
 
 	if ((r = buffer_set(fd, true, rec->send_buffer)) < 0 ||
 	    (r = buffer_set(fd, false, rec->receive_buffer)) < 0)
@@ -125,6 +125,7 @@ int options_set(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 	if (rec->peek_offset >= 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, sizeof(rec->peek_offset)) < 0)
 		return crcore_fail(err, -errno, "cannot set SO_PEEK_OFF: %s", strerror(errno));
-	r = rec->n_filter || rec->filter_locked ? net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked) : 0;
+	if (rec->n_filter || rec->filter_locked)
+		r = net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked);
 	return r < 0 ? crcore_fail(err, r, "cannot attach its filter: %s", strerror(-r)) : 0;
 }

@@ -14,7 +14,8 @@
 
 static bool same_source(const Sockets__Message *a, const Sockets__Message *b)
 {
-	return !a->n_objects && !b->n_objects && a->has_cred == b->has_cred && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+	return !a->n_objects && !b->n_objects && a->has_cred == b->has_cred && a->pid == b->pid &&
+	       a->uid == b->uid && a->gid == b->gid;
 }
 
 static int keep_message(struct reader *q, const Sockets__Message *m, const struct sockaddr_un *from)

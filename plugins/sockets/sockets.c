@@ -124,7 +124,8 @@ static const struct crcore_option options[] = {
 };
 
 static const struct crcore_field unix_fields[] = {
-	{ 6, CRCORE_PATH, "name" }, { 7, CRCORE_PATH, "dir" }, { 19, CRCORE_PATH, "peer_name" }, { 33, CRCORE_PLAIN, "label" },
+	{ 6, CRCORE_PATH, "name" }, { 7, CRCORE_PATH, "dir" }, { 19, CRCORE_PATH, "peer_name" },
+	{ 33, CRCORE_PLAIN, "label" },
 	{ 20002, CRCORE_PATH, "from" },
 	{ 0 },
 };

@@ -37,7 +37,8 @@
 #include "plugins/net/filter.h"
 #include "sockets.pb-c.h"
 
-enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT, OUTSIDE_INHERIT }; /* option external-unix */
+/* option external-unix */
+enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT, OUTSIDE_INHERIT };
 
 /* A name: what follows sun_family. Not terminated; abstract names begin with 0. */
 struct name {

@@ -41,7 +41,8 @@ static Tcp__State state_of(const struct tcp *t, const struct known *k)
 	return !k->was_connected ? TCP__STATE__REFUSED : k->error ? TCP__STATE__RESET : TCP__STATE__CLOSED;
 }
 
-static void fill_plain(const struct tcp *t, const struct crcore_object *obj, const struct known *k, Tcp__Socket *rec)
+static void fill_plain(const struct tcp *t, const struct crcore_object *obj,
+                       const struct known *k, Tcp__Socket *rec)
 {
 	struct net_buffers b;
 
@@ -64,7 +65,8 @@ static void fill_plain(const struct tcp *t, const struct crcore_object *obj, con
 		rec->user_mss = mss > 0 && mss != 536 ? (uint32_t)mss : 0; /* 536: TCP_MSS_DEFAULT, not set */
 	}
 	rec->error_read = rec->state == TCP__STATE__REFUSED && !k->error;
-	rec->shut_read = rec->state == TCP__STATE__CONNECTED && state_connected(k->state) && k->hung_up && !k->stream.fin_received;
+	rec->shut_read = rec->state == TCP__STATE__CONNECTED && state_connected(k->state) &&
+	                 k->hung_up && !k->stream.fin_received;
 }
 
 static void fill_options(const struct net_value *v, unsigned n, Tcp__Option *o, Tcp__Option **list)

@@ -2,8 +2,9 @@
 /*
  * Restore: what only a task can do. The leader of a session takes its
  * controlling terminal before it has children, who inherit it and get it no
- * other way; once the groups are there one of them becomes the foreground. A job of a shell joins the session of crcore, whose terminal is
- * controlling already; it only becomes the foreground.
+ * other way; once the groups are there one of them becomes the foreground. A job
+ * of a shell joins the session of crcore, whose terminal is controlling already;
+ * it only becomes the foreground.
  */
 #include "ttys.h"
 

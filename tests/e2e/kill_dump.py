@@ -71,7 +71,8 @@ class Kills:
 
     def one(self, i, length):
         image = os.path.join(self.top, f"image-{i}")
-        p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R", env=crtest.NO_LEAK_SEARCH)
+        p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R",
+                              env=crtest.NO_LEAK_SEARCH)
         time.sleep(self.rng.uniform(0, length * 1.1))
         victims = [[p.pid], children(p.pid), [p.pid, *children(p.pid)]][i % 3] or [p.pid]
         for pid in victims:

@@ -232,7 +232,7 @@ def lock(crcore_path, rules):
     rng = random.Random(1)
     for i in range(12):  # kill -9 of crcore, of its worker, of both
         p = c.crcore.start("dump", "-t", c.pid, "-D", os.path.join(c.top, f"killed-{i}"), "-R",
-                           "--tcp-established")
+                           "--tcp-established", env=crtest.NO_LEAK_SEARCH)
         time.sleep(rng.uniform(0, 0.06))
         with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
             worker = [int(x) for x in f.read().split()]
@@ -260,7 +260,8 @@ def killed_restores(c, crcore_path, rules, streams, before, rng):
     between = rules.ruleset()
     done = False
     for i in range(9):
-        p = c.crcore.start("restore", "-D", c.image, "-d", stdout=subprocess.DEVNULL)
+        p = c.crcore.start("restore", "-D", c.image, "-d", stdout=subprocess.DEVNULL,
+                           env=crtest.NO_LEAK_SEARCH)
         time.sleep(rng.uniform(0, 0.05))
         with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
             children = [int(x) for x in f.read().split()]

@@ -61,7 +61,10 @@ class Server:
     def end(self):
         tree = crtest.snapshot.tree(self.pid)  # the master first: it would start other workers
         for pid in tree:
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has ended with its master
         if self.mine:
             self.target.proc.wait()
         for pid in tree:

@@ -430,9 +430,22 @@ static void hang_is_left(void **state)
 	assert_int_equal(host_call(&m->ctx[1], STAGE_SAVE, is_slow, &ms, NULL), 5);
 }
 
+/* The sanitizer's malloc is in the program itself, where nothing tells it from a hook. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define MALLOC_IS_OURS true
+#else
+#define MALLOC_IS_OURS false
+#endif
+
 static void hang_in_malloc_leaves_the_heap_whole(void **state)
 {
 	struct made_up *m = *state;
+
+	if (MALLOC_IS_OURS)
+		skip();
 
 	for (unsigned i = 0; i < 6; i++) {
 		m->ctx[i].time_limit = 20 * MS;
