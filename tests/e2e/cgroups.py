@@ -162,6 +162,11 @@ class Groups:
                 if h not in self.before:
                     os.rmdir(h)
 
+    def change(self):
+        """A setting that the image has otherwise."""
+        if os.path.isdir(os.path.join(groups.TOP, "pids")):
+            Group("pids", "up/a").write("pids.max", 77)
+
     def fails(self, image, what, *args):
         rc, _, err = self.crcore.run("restore", "-D", image, "-d", *args)
         if not rc:
@@ -180,8 +185,9 @@ class Groups:
         self.remove()
         self.fails(image, "in the middle", "--set", "restore.timeout=1us")
         self.fails(image, "at the very end", "--pidfile", os.path.join(self.top, "no", "such"))
-        if "does not exist" not in self.fails(image, "none", "--manage-cgroups=none"):
-            raise Failure("--manage-cgroups=none does not say what is missing")
+        for mode in ("none", "props"):
+            if "does not exist" not in self.fails(image, mode, f"--manage-cgroups={mode}"):
+                raise Failure(f"--manage-cgroups={mode} does not say what is missing")
         self.crcore.restore_detached(image)
         self.expect("members after the restore", self.members(), members)
         self.expect("groups after the restore", self.state(), state)
@@ -192,15 +198,17 @@ class Groups:
         rc, _, err = self.crcore.run("restore", "-D", image, "-d", "--manage-cgroups=strict")
         if not rc or "exists already" not in err:
             raise Failure(f"--manage-cgroups=strict took a group that exists: {rc} {err}")
-        if os.path.isdir(os.path.join(groups.TOP, "pids")):
-            Group("pids", "up/a").write("pids.max", 77)
-        self.crcore.restore_detached(image, "--manage-cgroups=full")
-        self.expect("members after the second restore", self.members(), members)
-        self.expect("groups after the second restore", self.state(), state)
+        for mode in ("full", "props", "soft", "none"):
+            keeps = mode in ("soft", "none")  # what is there, as it is
+            self.change()
+            changed = self.state()
+            self.crcore.restore_detached(image, f"--manage-cgroups={mode}")
+            self.expect(f"members as {mode}", self.members(), members)
+            self.expect(f"groups as {mode}", self.state(), changed if keeps else state)
+            image = os.path.join(self.top, mode)
+            self.crcore.dump(t.pid, image)
+            crtest.wait_gone(t.pid)
         # Elsewhere, and nowhere.
-        image = os.path.join(self.top, "elsewhere")
-        self.crcore.dump(t.pid, image)
-        crtest.wait_gone(t.pid)
         self.remove()
         self.crcore.restore_detached(image, "--cgroup-root", f"/{groups.name()}/else/where")
         moved = {k: [x.replace("/up", "/else/where") for x in v] for k, v in members.items()}
