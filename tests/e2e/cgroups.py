@@ -4,6 +4,7 @@ modes; elsewhere with --cgroup-root; as --manage-cgroups wants it. A restore tha
 beginning or at its very end, leaves no group."""
 import os
 import shutil
+import signal
 
 import jobs
 import crtest
@@ -22,6 +23,8 @@ SETTINGS = {
     "pids": [("pids.max", "123")],
     "devices": [("devices.deny", "a"), ("devices.allow", "c 1:3 rwm"), ("devices.allow", "c 1:5 r")],
     "net_cls": [("net_cls.classid", "65537")],
+    "net_prio": [("net_prio.ifpriomap", "lo 5")],
+    "hugetlb": [("hugetlb.2MB.limit_in_bytes", str(4 << 20))],
     "blkio": [("blkio.throttle.read_bps_device", None)],
     "freezer": [],
 }
@@ -50,7 +53,7 @@ class Groups:
         self.all = []
         self.tested = []
         for name, settings in SETTINGS.items():
-            if os.path.isdir(os.path.join(groups.TOP, name)):
+            if os.path.isdir(groups.top(name)):
                 self.version1(name, settings)
         if os.path.isdir(os.path.join(groups.TOP, V2)):
             self.version2()
@@ -143,7 +146,8 @@ class Groups:
                     "cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpuset.cpus",
                     "cpuset.mems", "cpuset.memory_migrate", "memory.swappiness",
                     "memory.limit_in_bytes", "memory.soft_limit_in_bytes",
-                    "blkio.throttle.read_bps_device"):
+                    "blkio.throttle.read_bps_device", "net_prio.ifpriomap",
+                    "hugetlb.2MB.limit_in_bytes"):
             return True
         return False
 
@@ -237,7 +241,16 @@ def main(crcore, program):
             os.makedirs(os.path.join(groups.TOP, name, groups.name()), exist_ok=True)
         except OSError:
             pass
-    Groups(crcore, program).run()
+    for name in SETTINGS:
+        if not os.path.isdir(os.path.join(groups.TOP, name)) and groups.mount(name):
+            os.mkdir(Group(name).path)
+    try:
+        Groups(crcore, program).run()
+    finally:
+        for pid in (x for x in crtest.pids() if x not in (1, os.getpid())):
+            os.kill(pid, signal.SIGKILL)
+            crtest.wait_gone(pid)
+        groups.unmount()
 
 
 jobs.run(main)

@@ -2,16 +2,51 @@
 """Control groups of a test, version 1 and version 2. All are below one that has the name of
 the test's scratch folder: isolate removes them whatever happens."""
 import os
+import subprocess
 import time
 
 import crtest
 
 V1, V2 = "freezer", "unified"
 TOP = "/sys/fs/cgroup"
+mounted = {}  # hierarchies of version 1 that mount() has made: where
 
 
 def name():
     return os.path.basename(crtest.scratch())
+
+
+def top(hierarchy):
+    return mounted.get(hierarchy) or os.path.join(TOP, hierarchy)
+
+
+def mount(controller):
+    """A hierarchy of a controller that nobody uses, in the test's own mount namespace. Its
+    groups are not isolate's to remove: unmount() must. False: the kernel lacks it."""
+    path = os.path.join(crtest.scratch(), controller)
+    os.mkdir(path)
+    if subprocess.run(["mount", "-t", "cgroup", "-o", controller, "none", path],
+                      stderr=subprocess.DEVNULL, check=False).returncode:
+        os.rmdir(path)
+        return False
+    mounted[controller] = path
+    return True
+
+
+def count(controller):
+    """How many groups its hierarchy has, those among them that are being removed."""
+    with open("/proc/cgroups") as f:
+        return next(int(x.split()[2]) for x in f if x.split()[0] == controller)
+
+
+def unmount():
+    for controller in list(mounted):
+        Group(controller).remove()
+        # With groups left, be it for a moment, the kernel would keep the hierarchy.
+        crtest.wait_for(f"the groups of {controller} to be gone", 20,
+                        lambda: count(controller) == 1)
+        subprocess.run(["umount", mounted[controller]], check=True)
+        os.rmdir(mounted.pop(controller))
 
 
 def need(hierarchy):
@@ -28,7 +63,7 @@ class Group:
         self.hierarchy = hierarchy
         self.inner = "/".join(x for x in ("", name(), path) if x)
         self.inner = "/" + self.inner.lstrip("/")
-        self.path = os.path.join(TOP, hierarchy) + self.inner
+        self.path = top(hierarchy) + self.inner
 
     def make(self):
         os.makedirs(self.path, exist_ok=True)
@@ -71,8 +106,8 @@ class Group:
 
     def still(self):
         """Version 2 calls a group with groups below it frozen before its own tasks are."""
-        for top, _, _ in os.walk(self.path):
-            with open(os.path.join(top, "cgroup.procs")) as f:
+        for path, _, _ in os.walk(self.path):
+            with open(os.path.join(path, "cgroup.procs")) as f:
                 pids = f.read().split()
             for pid in pids:
                 for tid in os.listdir(f"/proc/{pid}/task"):
@@ -87,11 +122,11 @@ class Group:
 
     def remove(self):
         """It and all below it."""
-        for top, _, _ in sorted(os.walk(self.path), reverse=True):
+        for path, _, _ in sorted(os.walk(self.path), reverse=True):
             end = time.monotonic() + 5
             while True:
                 try:
-                    os.rmdir(top)
+                    os.rmdir(path)
                     break
                 except FileNotFoundError:
                     break
@@ -104,9 +139,8 @@ class Group:
 def left():
     """Groups of this test that exist, in any hierarchy."""
     ret = []
-    for h in os.listdir(TOP):
-        path = os.path.join(TOP, h, name())
-        ret += [top for top, _, _ in os.walk(path)]
+    for h in [*os.listdir(TOP), *mounted]:
+        ret += [path for path, _, _ in os.walk(os.path.join(top(h), name()))]
     return sorted(ret)
 
 
