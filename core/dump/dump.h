@@ -7,10 +7,10 @@
 #define CRCORE_DUMP_H
 
 #include <fcntl.h>
-#include "core/cli/cli.h"
 #include "core/host/host.h"
 #include "core/image/image.h"
 #include "core/memory/memory.h"
+#include "core/policy/command.h"
 #include "core/task/namespaces.h"
 #include "core/task/task.h"
 

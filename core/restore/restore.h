@@ -15,10 +15,10 @@
 #ifndef CRCORE_RESTORE_H
 #define CRCORE_RESTORE_H
 
-#include "core/cli/cli.h"
 #include "core/host/host.h"
 #include "core/image/core_records.h"
 #include "core/memory/memory.h"
+#include "core/policy/command.h"
 #include "core/program/program.h"
 #include "core/restore/births.h"
 #include "core/task/namespaces.h"
