@@ -15,7 +15,7 @@
 #include "core/util/parallel.h"
 #include "core/util/util.h"
 
-#define WORTH 200 /* descriptors: what starting a thread takes */
+#define CHUNK 64 /* descriptors that a thread reads before it takes more */
 
 struct descriptor {
 	struct task *task;
@@ -50,41 +50,75 @@ static void parse_fdinfo(struct descriptor *d)
 	d->mnt_id = mnt ? (uint32_t)strtoul(mnt, NULL, 10) : 0;
 }
 
+/* The folders of a task that tell of its descriptors: each path is one step shorter. */
+struct folders { const struct task *task; int fd, info, error; };
+
+static void open_folders(struct folders *f, const struct task *t)
+{
+	if (f->task == t)
+		return;
+	if (f->task) {
+		close(f->fd);
+		close(f->info);
+	}
+	f->task = t;
+	f->fd = t ? openat(t->proc, "fd", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	f->info = t ? openat(t->proc, "fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	f->error = f->fd < 0 || f->info < 0 ? -errno : 0;
+}
+
 /* What fits comes at once: then the end need not be asked for. */
-static int read_fdinfo(struct descriptor *d, const char *path)
+static int read_fdinfo(struct descriptor *d, const struct folders *f, const char *name)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	char buf[1024];
-	cleanup_close int fd = openat(d->task->proc, path, O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = openat(f->info, name, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
 
 	if (n <= 0 || n == (ssize_t)sizeof(buf))
-		return proc_read(d->task->proc, path, &d->fdinfo, NULL, &ignored);
+		return proc_read(f->info, name, &d->fdinfo, NULL, &ignored);
 	d->fdinfo = strndup(buf, (size_t)n);
 	return d->fdinfo ? 0 : -ENOMEM;
 }
 
-static int read_link(struct descriptor *d, const char *path)
+static int read_link(struct descriptor *d, const struct folders *f, const char *name)
 {
 	char link[4096];
-	ssize_t n = readlinkat(d->task->proc, path, link, sizeof(link) - 1);
+	ssize_t n = readlinkat(f->fd, name, link, sizeof(link) - 1);
 
 	d->link = strndup(link, n < 0 ? 0 : (size_t)n);
 	return d->link ? 0 : -ENOMEM;
 }
 
-static void read_descriptor(void *arg, size_t i)
+static int read_descriptor(struct descriptor *d, const struct folders *f)
 {
-	struct descriptor *d = &((struct table *)arg)->v[i];
-	char path[40];
+	char name[16];
 	int r;
 
-	snprintf(path, sizeof(path), "fd/%d", d->fd);
-	r = fstatat(d->task->proc, path, &d->st, 0) < 0 ? -errno : read_link(d, path);
-	snprintf(path, sizeof(path), "fdinfo/%d", d->fd);
-	if (r == 0 && (r = read_fdinfo(d, path)) == 0)
-		parse_fdinfo(d);
-	d->r = r == 0 ? 1 : r == -ENOENT ? 0 : r;
+	if (f->error)
+		return f->error;
+	snprintf(name, sizeof(name), "%d", d->fd);
+	if (fstatat(f->fd, name, &d->st, 0) < 0)
+		return -errno;
+	if ((r = read_link(d, f, name)) < 0 || (r = read_fdinfo(d, f, name)) < 0)
+		return r;
+	parse_fdinfo(d);
+	return 1;
+}
+
+static void read_descriptors(void *arg, size_t from, size_t to)
+{
+	struct table *table = arg;
+	struct folders f = { 0 };
+
+	for (size_t i = from; i < to; i++) {
+		struct descriptor *d = &table->v[i];
+		open_folders(&f, d->task);
+		d->r = read_descriptor(d, &f);
+		if (d->r == -ENOENT)
+			d->r = 0;
+	}
+	open_folders(&f, NULL);
 }
 
 static int by_number(const void *a, const void *b)
@@ -277,7 +311,7 @@ int survey_descriptors(struct survey *s, struct crcore_error *err)
 			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	}
 	if (r == 0) {
-		parallel(table.n, WORTH, read_descriptor, &table);
+		parallel(table.n, CHUNK, read_descriptors, &table);
 		r = add_records(&table, s, err);
 	}
 	if (r == 0 && (r = group_descriptors(&table, err)) == 0)

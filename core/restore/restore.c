@@ -88,6 +88,7 @@ static int work(struct worker *w, struct command *cmd, pid_t *guard, const struc
 	int ret = build(&r, err);
 	if (ret < 0)
 		restore_kill(&r);
+	pact_end(&r);
 	if (r.host)
 		host_undo(r.host, ret >= 0);
 	restore_unload(&r);

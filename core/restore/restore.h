@@ -130,6 +130,7 @@ struct restore {
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
 	pid_t *guard;                /* struct host */
+	struct pact *pact;           /* NULL: none, or not yet */
 	const struct namespaces *join; /* what the tree joins */
 	int pidfile_dir;             /* where the pid file goes; from before we joined any */
 	bool paused;                 /* release() has left tasks that do not run */
@@ -273,6 +274,17 @@ int run_check(struct restore *, uint64_t deadline, uint64_t *look, struct crcore
 /* settle.c */
 int restore_settle(struct restore *, struct crcore_error *);
 int restore_release(struct restore *, struct crcore_error *);
+/* A task that runs once restored, no helper and no zombie. */
+static inline bool is_live(const struct stub *s)
+{
+	return s->rec && !s->r->births.v[s->birth].zombie;
+}
+
+/* pact.c: who ends the tree should we be killed when only some of it has been let go.
+ * pact_keep() decides that it lives on; pact_end() comes in any case. */
+int pact_begin(struct restore *, struct crcore_error *);
+void pact_keep(struct restore *);
+void pact_end(struct restore *);
 /* end.c: kills what was created, whatever state it is in. */
 void restore_kill(struct restore *);
 /* run.c: the error of the first operation that failed; 0: none has. */

@@ -25,11 +25,6 @@
 #define STOP_PATIENCE 1000000000ULL
 #define RESTART_BLOCK 516
 
-static bool is_live(const struct stub *s)
-{
-	return s->rec && !s->r->births.v[s->birth].zombie;
-}
-
 static pid_t tid_of(const struct stub *s, unsigned thread)
 {
 	return (pid_t)s->rec->threads[thread]->tid;
@@ -374,12 +369,13 @@ static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *e
 	return s->rec->state == CRCORE__TASK_STATE__STOPPED ? await_stop(s, thread, err) : 0;
 }
 
-/* What fails here still takes everything back; from unkill() on it is done. */
+/* What fails here still takes everything back; from pact_keep() on it is done. */
 int restore_release(struct restore *r, struct crcore_error *err)
 {
 	int ret = write_pidfile(r, err);
 
-	if (ret == 0 && (ret = host_run(r->host, STAGE_RELEASE, err)) < 0 && r->cmd->pidfile)
+	if (ret == 0 && ((ret = pact_begin(r, err)) < 0 ||
+	                 (ret = host_run(r->host, STAGE_RELEASE, err)) < 0) && r->cmd->pidfile)
 		unlink(r->cmd->pidfile);
 	r->paused = ret != 0;
 	if (ret < 0)
@@ -389,6 +385,7 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (stopped)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
+	pact_keep(r);
 	each_thread(r, detach, err);
 	if (r->paused) /* those stop when they run again */
 		return 0;

@@ -8,23 +8,22 @@
 #include "core/util/util.h"
 
 #define THREADS_MAX 16
-#define CHUNK 32 /* taken at a time */
+#define CHUNKS_PER_THREAD 3 /* at least: starting one takes that long */
 
 struct job {
-	size_t n;
+	size_t n, chunk;
 	atomic_size_t next;
-	void (*fn)(void *arg, size_t i);
+	void (*fn)(void *arg, size_t from, size_t to);
 	void *arg;
 };
 
 static void *work(void *arg)
 {
 	struct job *j = arg;
-	size_t i;
+	size_t from;
 
-	while ((i = atomic_fetch_add(&j->next, CHUNK)) < j->n)
-		for (size_t end = i + CHUNK < j->n ? i + CHUNK : j->n; i < end; i++)
-			j->fn(j->arg, i);
+	while ((from = atomic_fetch_add(&j->next, j->chunk)) < j->n)
+		j->fn(j->arg, from, j->n - from < j->chunk ? j->n : from + j->chunk);
 	return NULL;
 }
 
@@ -37,11 +36,11 @@ static unsigned count_threads(size_t worth)
 	return worth < n ? (unsigned)worth : n;
 }
 
-void parallel(size_t n, size_t worth, void (*fn)(void *arg, size_t i), void *arg)
+void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg)
 {
-	struct job j = { .n = n, .fn = fn, .arg = arg };
+	struct job j = { .n = n, .chunk = chunk, .fn = fn, .arg = arg };
 	pthread_t threads[THREADS_MAX];
-	unsigned want = count_threads(n / worth), started = 0;
+	unsigned want = count_threads(n / chunk / CHUNKS_PER_THREAD), started = 0;
 	sigset_t all, old;
 
 	atomic_init(&j.next, 0);

@@ -6,10 +6,11 @@
 #include <stddef.h>
 
 /*
- * Calls fn(arg, i) for each i below n, in any order and at the same time; returns
- * when all are done. worth: how many make another thread worth its while, > 0. fn
- * keeps its result in what arg points to, and touches nothing that another call may.
- * The threads take no signals. Cannot fail: without threads it takes longer.
+ * Calls fn(arg, from, to) for ranges of at most chunk that make up [0, n), in any order
+ * and at the same time; returns when all are done. chunk (> 0): so many that some of
+ * them make another thread worth its while. fn keeps its result in what arg points to,
+ * and touches nothing that another call may. The threads take no signals. Cannot fail:
+ * without threads it takes longer.
  */
-void parallel(size_t n, size_t worth, void (*fn)(void *arg, size_t i), void *arg);
+void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg);
 #endif
