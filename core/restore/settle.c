@@ -374,13 +374,18 @@ int restore_release(struct restore *r, struct crcore_error *err)
 {
 	int ret = write_pidfile(r, err);
 
-	if (ret == 0 && ((ret = pact_begin(r, err)) < 0 ||
-	                 (ret = host_run(r->host, STAGE_RELEASE, err)) < 0) && r->cmd->pidfile)
+	if (ret == 0 && (ret = host_run(r->host, STAGE_RELEASE, err)) < 0 && r->cmd->pidfile)
 		unlink(r->cmd->pidfile);
 	r->paused = ret != 0;
 	if (ret < 0)
 		return ret;
 	objects_close(r); /* or the tree would not see its own ends close */
+	/* After that: the guard would hold them, until it runs. */
+	if ((ret = pact_begin(r, err)) < 0) {
+		if (r->cmd->pidfile)
+			unlink(r->cmd->pidfile);
+		return ret;
+	}
 	const bool stopped = policy_core(r->cmd->policy, "restore.stopped")->b;
 	if (stopped)
 		each_thread(r, stay_stopped, err);
