@@ -394,9 +394,6 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	each_thread(r, detach, err);
 	if (r->paused) /* those stop when they run again */
 		return 0;
-	if (stopped)
-		each_thread(r, await_stop, err);
-	else
-		each_thread(r, await_stopped, err);
+	each_thread(r, stopped ? await_stop : await_stopped, err);
 	return 0;
 }
