@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cgroup-freezer.pb-c.h"
+#include "plugins/util.h"
 
 enum manage { MANAGE_SOFT, MANAGE_NONE, MANAGE_PROPS, MANAGE_FULL, MANAGE_STRICT, MANAGE_IGNORE };
 
@@ -159,20 +160,4 @@ int group_set(struct rgroup *, bool early, struct crcore_error *);
 int groups_settle(struct cg *, struct crcore_error *);
 int groups_release(struct cg *, struct crcore_error *);
 int groups_wake(struct cg *, struct crcore_error *);
-
-/* Room for one more element: capacities are powers of two, at least 16. */
-#define GROW(v, n) ({ \
-	bool ok_ = true; \
-	if (((n) & ((n) - 1)) == 0 && ((n) >= 16 || (n) == 0)) { \
-		void *t_ = realloc((v), ((n) ? 2 * (size_t)(n) : 16) * sizeof(*(v))); \
-		if (t_) (v) = t_; else ok_ = false; \
-	} \
-	ok_; })
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
-#define cleanup_dir __attribute__((cleanup(cleanup_dir_)))
 #endif

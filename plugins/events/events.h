@@ -32,6 +32,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "events.pb-c.h"
+#include "plugins/util.h"
 
 struct made;
 struct events;
@@ -133,9 +134,4 @@ struct epoll_params {
 #define IMM(v) { .value = (uint64_t)(v) }
 #define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
 #define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
 #endif

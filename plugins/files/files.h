@@ -29,6 +29,7 @@
 #include <unistd.h>
 #include <sys/vfs.h>
 #include "files.pb-c.h"
+#include "plugins/util.h"
 
 /* In f_flags of what O_TMPFILE opened; O_TMPFILE itself contains O_DIRECTORY. */
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
@@ -204,8 +205,4 @@ void ghost_free(struct ghost *);
 int files_reopen(int fd, int flags);  /* another description of the same file, or -errno */
 void files_parent(char *path);       /* cuts the last component off, "/" stays */
 unsigned files_mount_id(int dirfd, const char *path, int flags); /* 0: unknown */
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
 #endif

@@ -33,6 +33,7 @@
 #include <sys/shm.h>
 #include <unistd.h>
 #include "ipc.pb-c.h"
+#include "plugins/util.h"
 
 #ifndef MSG_COPY
 #define MSG_COPY 040000
@@ -264,22 +265,10 @@ void item_remove(struct item *);
 /* fn as that process if that can be; the pid is only for the record. */
 int ipc_run_as(struct ipc *, pid_t, int (*fn)(void *), void *arg, struct crcore_error *);
 
-/* Room for one more element: see GROW of the C files. */
-#define GROW(v, n) ({ \
-	bool ok_ = true; \
-	if (((n) & ((n) - 1)) == 0) { \
-		void *t_ = realloc((v), ((n) ? 2 * (size_t)(n) : 1) * sizeof(*(v))); \
-		if (t_) (v) = t_; else ok_ = false; \
-	} \
-	ok_; })
 #define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
 #define IMM(x) { .value = (uint64_t)(x) }
 #define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
 #define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 
 static inline int no_memory(struct crcore_error *err) { return crcore_fail(err, -ENOMEM, "out of memory"); }
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
 #endif

@@ -21,7 +21,7 @@ static int netlink_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
                         struct crcore_error *err)
 {
 	struct netlink *n = calloc(1, sizeof(*n));
-	cleanup_fd int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	cleanup_close int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (!n)
 		return crcore_fail(err, -ENOMEM, "out of memory");

@@ -22,6 +22,7 @@
 #include "plugins/net/filter.h"
 #include "plugins/net/options.h"
 #include "netlink.pb-c.h"
+#include "plugins/util.h"
 
 #define GROUPS_MAX 4096
 
@@ -44,9 +45,4 @@ int netlink_save_object(void *state, const struct crcore_object *, struct crcore
 int netlink_load_record(void *state, const char *section, uint32_t version, const void *msg,
                         size_t len, struct crcore_error *);
 int netlink_create(void *state, uint32_t id, struct crcore_error *);
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 #endif

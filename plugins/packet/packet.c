@@ -21,7 +21,7 @@ static int packet_open(const struct crcore_host *host, struct crcore_ctx *ctx, v
                        struct crcore_error *err)
 {
 	struct packet *p = calloc(1, sizeof(*p));
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (!p)
 		return crcore_fail(err, -ENOMEM, "out of memory");

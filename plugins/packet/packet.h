@@ -24,6 +24,7 @@
 #include "plugins/net/filter.h"
 #include "plugins/net/options.h"
 #include "packet.pb-c.h"
+#include "plugins/util.h"
 
 #define MEMBERS_MAX 1024
 #define ADDRESS_MAX 32 /* MAX_ADDR_LEN of the kernel */
@@ -65,9 +66,4 @@ int packet_load_record(void *state, const char *section, uint32_t version, const
                        size_t len, struct crcore_error *);
 int packet_check(void *state, struct crcore_error *);
 int packet_create(void *state, uint32_t id, struct crcore_error *);
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 #endif

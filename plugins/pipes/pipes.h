@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "pipes.pb-c.h"
+#include "plugins/util.h"
 
 enum external { EXTERNAL_REFUSE, EXTERNAL_CLOSED, EXTERNAL_INHERIT }; /* option external */
 
@@ -94,7 +95,4 @@ int fifo_check(const Pipes__Pipe *, struct crcore_error *);
 /* Opens it for both ways: m->hold. */
 int fifo_make(struct pipes *, struct made *, struct crcore_error *);
 int fifo_open(struct made *, uint32_t flags, struct crcore_error *);
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
 #endif

@@ -136,7 +136,7 @@ static int make_listener(struct sockets *s, struct made *l, struct crcore_error 
 /* The one that listened for m is gone: another takes its name for a moment. */
 static int connect_alone(struct made *m, struct crcore_error *err)
 {
-	cleanup_fd int l = socket(AF_UNIX, (int)m->rec->type | SOCK_CLOEXEC, 0);
+	cleanup_close int l = socket(AF_UNIX, (int)m->rec->type | SOCK_CLOEXEC, 0);
 	int r;
 
 	if (l < 0)
@@ -228,7 +228,7 @@ int connect_all(struct sockets *s, struct crcore_error *err)
 static int connect_to_nobody(struct made *m, struct crcore_error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	cleanup_fd int other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cleanup_close int other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(addr);
 	int fd = m->fd >= 0 ? m->fd : m->keep;
 

@@ -87,7 +87,7 @@ static int send_datagram(struct sockets *s, struct made *m, unsigned i, off_t at
 	const Sockets__Message *msg = m->rec->queue[i];
 	const struct made *sender = find_sender(s, &msg->from);
 	struct name to = { .len = (uint8_t)m->rec->name.len };
-	cleanup_fd int own = sender ? -1 : stand_in(s, msg, err);
+	cleanup_close int own = sender ? -1 : stand_in(s, msg, err);
 	int fd = sender ? fd_of(sender) : own, r;
 
 	if (fd < 0)

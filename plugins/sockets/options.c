@@ -51,7 +51,7 @@ static int add(Sockets__Unix *rec, int number, const void *value, size_t len)
 /* What a new socket of the type has. */
 static int ask_usual(struct usual *u, uint32_t type)
 {
-	cleanup_fd int fresh = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
+	cleanup_close int fresh = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
 
 	if (fresh < 0)
 		return -errno;

@@ -48,7 +48,7 @@ static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX]
 static int fill_file(int fd, const struct name *n, char dir[PATH_MAX], Sockets__Unix *rec,
                      struct crcore_error *err)
 {
-	cleanup_fd int file = ioctl(fd, SIOCUNIXFILE, 0);
+	cleanup_close int file = ioctl(fd, SIOCUNIXFILE, 0);
 	char proc[40], link[PATH_MAX];
 	struct stat there, named;
 	ssize_t len;

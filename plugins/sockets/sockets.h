@@ -36,6 +36,7 @@
 #include <unistd.h>
 #include "plugins/net/filter.h"
 #include "sockets.pb-c.h"
+#include "plugins/util.h"
 
 /* option external-unix */
 enum outside { OUTSIDE_REFUSE, OUTSIDE_CLOSE, OUTSIDE_RECONNECT, OUTSIDE_INHERIT };
@@ -253,9 +254,4 @@ int connect_datagrams(struct sockets *, struct crcore_error *);
 
 /* finish.c */
 int finish_all(struct sockets *, struct crcore_error *);
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 #endif

@@ -197,7 +197,7 @@ int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 /* A connect that failed: nobody listens there. */
 int ends_refused(struct tcp *t, struct made *m, struct crcore_error *err)
 {
-	cleanup_fd int other = socket((int)m->rec->family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	cleanup_close int other = socket((int)m->rec->family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
 	struct timespec pause = { 0, 100000 };
 	struct sockaddr_storage to;
 	struct end nobody;

@@ -295,7 +295,7 @@ static int each(struct tcp *t, int blob,
 		              (state_connected(k->state) && k->verdict == CLOSE);
 		if (!k->obj || k->unaccepted || (!kept && !(closed && closed_too)))
 			continue;
-		cleanup_fd int fd = known_open(t, k, err);
+		cleanup_close int fd = known_open(t, k, err);
 		r = fd < 0 ? fd : fn(t, k, fd, blob, err);
 	}
 	return r;

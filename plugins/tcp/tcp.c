@@ -52,7 +52,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
                     struct crcore_error *err)
 {
 	struct tcp *t = calloc(1, sizeof(*t));
-	cleanup_fd int own = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	cleanup_close int own = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
 	int r;
 
 	if (!t)

@@ -36,6 +36,7 @@
 #include <unistd.h>
 #include "plugins/net/options.h"
 #include "tcp.pb-c.h"
+#include "plugins/util.h"
 
 /* Options of level TCP that the C library's headers may lack. */
 #define T_MAXSEG 2
@@ -178,10 +179,6 @@ struct tcp {
 };
 
 static inline void close_fd(int *fd) { if (*fd >= 0) close(*fd); *fd = -1; }
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 
 static inline int set_int(int fd, int level, int option, int value)
 {

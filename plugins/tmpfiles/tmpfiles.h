@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "tmpfiles.pb-c.h"
+#include "plugins/util.h"
 
 enum exists { EXISTS_REFUSE, EXISTS_KEEP, EXISTS_REPLACE }; /* option exists */
 
@@ -113,22 +114,6 @@ int exists_check(struct tmpfiles *, struct member *, struct crcore_error *);
 int tmpfiles_prepare(void *state, struct crcore_error *);
 /* -- dress.c -- */
 int dress(int fd, struct archive_entry *, mode_t type, struct crcore_error *);
-
-/* Room for one more element: capacities are powers of two, at least 16. */
-#define GROW(v, n) ({ \
-	bool ok_ = true; \
-	if (((n) & ((n) - 1)) == 0 && ((n) >= 16 || (n) == 0)) { \
-		void *t_ = realloc((v), ((n) ? 2 * (size_t)(n) : 16) * sizeof(*(v))); \
-		if (t_) (v) = t_; else ok_ = false; \
-	} \
-	ok_; })
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
-#define cleanup_dir __attribute__((cleanup(cleanup_dir_)))
 
 static inline void cleanup_archive_read_(struct archive **a) { if (*a) archive_read_free(*a); }
 static inline void cleanup_archive_write_(struct archive **a) { if (*a) archive_write_free(*a); }

@@ -30,6 +30,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "ttys.pb-c.h"
+#include "plugins/util.h"
 
 #define CONTROLLING_DEV makedev(TTYAUX_MAJOR, 0)
 #define CONSOLE_DEV makedev(TTYAUX_MAJOR, 1)
@@ -120,9 +121,4 @@ int ttys_own_terminal(void); /* which of 0, 1, 2 is a terminal; -1: none */
 /* -- emit.c */
 int ttys_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,
               struct crcore_error *);
-
-static inline void cleanup_close_(const int *fd) { if (*fd >= 0) close(*fd); }
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-#define cleanup_close __attribute__((cleanup(cleanup_close_)))
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
 #endif

@@ -153,7 +153,7 @@ static const char *address_text(const ProtobufCBinaryData *a, char text[TEXT])
 /* Whether it could be bound now: a socket of the same sort tries it. */
 static int check_address(const Udp__Socket *rec, struct crcore_error *err)
 {
-	cleanup_fd int fd = -1;
+	cleanup_close int fd = -1;
 	char text[TEXT];
 	int one = 1, r = 0;
 

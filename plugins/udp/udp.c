@@ -28,7 +28,7 @@ static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
                     struct crcore_error *err)
 {
 	struct udp *u = calloc(1, sizeof(*u));
-	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (!u)
 		return crcore_fail(err, -ENOMEM, "out of memory");

@@ -30,6 +30,7 @@
 #include "plugins/net/filter.h"
 #include "plugins/net/options.h"
 #include "udp.pb-c.h"
+#include "plugins/util.h"
 
 enum queued { QUEUED_KEEP, QUEUED_DROP, QUEUED_REFUSE };
 enum corked { CORKED_REFUSE, CORKED_DROP };
@@ -111,9 +112,4 @@ int udp_create(void *state, uint32_t id, struct crcore_error *);
 
 /* inject.c */
 int inject_queue(struct udp *, const struct made *, struct crcore_error *);
-
-static inline void cleanup_free_(void *p) { free(*(void **)p); }
-static inline void cleanup_fd_(int *fd) { if (*fd >= 0) close(*fd); }
-#define cleanup_free __attribute__((cleanup(cleanup_free_)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_)))
 #endif
