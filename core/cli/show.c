@@ -40,32 +40,32 @@ struct section_count show_count_section(const struct show *s, const char *prefix
 	return c;
 }
 
-static int check_memory(const struct show *s, uint64_t pages_len, struct crcore_error *err)
+static int check_memory(const struct show *s, struct crcore_error *err)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < s->records.nmms && r == 0; i++)
-		r = mm_validate(s->records.mms[i], s->records.mms, i, pages_len, err);
+		r = mm_validate(s->records.mms[i], s->records.mms, i,
+		                pages_length(s->pages), err);
 	return r;
 }
 
 static int load(struct show *s, struct crcore_error *err)
 {
-	uint64_t pages_len = 0;
 	int r = image_open(s->dir, false, &s->img, err);
 
 	if (r == 0)
 		r = core_records_load(s->img, &s->records, err);
-	if (r < 0)
-		return r;
-	s->pages = image_bulk_read(s->img, "pages-1.bin", &pages_len, NULL);
-	r = check_memory(s, s->pages < 0 ? 0 : pages_len, err);
+	if (r == 0)
+		r = pages_open(s->img, &s->pages, err);
+	if (r == 0)
+		r = check_memory(s, err);
 	return r < 0 ? r : show_count_memory(s, err);
 }
 
 int show_image(const char *dir, bool json, FILE *f, struct crcore_error *err)
 {
-	struct show s = { .dir = dir, .pages = -1 };
+	struct show s = { .dir = dir };
 	int r = load(&s, err);
 
 	if (r == 0 && json)
@@ -75,6 +75,7 @@ int show_image(const char *dir, bool json, FILE *f, struct crcore_error *err)
 	if (r == 0 && (fflush(f) || ferror(f)))
 		r = crcore_fail(err, -EIO, "cannot write the output");
 	free(s.memory);
+	pages_close(s.pages);
 	core_records_free(&s.records);
 	image_close(s.img);
 	return r;

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include "core/image/core_records.h"
+#include "core/image/pages.h"
 
 struct memory_count {         /* of one address space, in bytes */
 	uint64_t mapped;
@@ -21,7 +22,7 @@ struct show {
 	struct image *img;
 	struct core_records records;
 	struct memory_count *memory;  /* parallel to records.mms */
-	int pages;                    /* pages-1.bin, -1: none */
+	struct pages *pages;
 };
 
 /* -- show.c -- */

@@ -92,8 +92,7 @@ static size_t read_piece(const struct show *s, const Crcore__Mm *m, uint64_t add
 			return len;
 		}
 		if (r->source == CRCORE__SOURCE__PAGES)
-			return s->pages >= 0 && pread(s->pages, buf, len, (off_t)(r->offset + at)) ==
-			       (ssize_t)len ? len : 0;
+			return pages_read(s->pages, r->offset + at, buf, len, NULL) == 0 ? len : 0;
 		addr = r->offset + at;
 		m = core_mm(&s->records, r->mm);
 	}

@@ -131,7 +131,7 @@ int check_memory(const Crcore__Manifest *m, const struct core_records *c, struct
 	int r = 0;
 
 	for (size_t i = 0; i < m->n_files; i++)
-		if (!strcmp(m->files[i]->name, "pages-1.bin"))
+		if (!strcmp(m->files[i]->name, PAGE_FILE))
 			pages = m->files[i]->length;
 	for (unsigned i = 0; i < c->nmms && r == 0; i++)
 		r = check_mm(c, c->mms[i], err);

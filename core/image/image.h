@@ -32,6 +32,7 @@ int image_put_message(struct image *, const char *prefix, const char *section,
  *    reads the file back to checksum it, which costs another pass over it.
  */
 #define IMAGE_BLOCK (1u << 20)
+#define PAGE_FILE "pages-1.bin" /* that of memory */
 int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_append(struct image *, int fd, const void *buf, size_t len, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,

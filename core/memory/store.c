@@ -224,7 +224,7 @@ static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crco
 
 int store_late(struct store *s, struct crcore_error *err)
 {
-	int fd = image_bulk(s->image, "pages-1.bin", err), r = fd < 0 ? fd : 0;
+	int fd = image_bulk(s->image, PAGE_FILE, err), r = fd < 0 ? fd : 0;
 
 	for (size_t i = 0; r == 0 && i < s->nlate; i++)
 		r = image_bulk_block(s->image, fd, s->late[i].block, s->late[i].bytes,
@@ -298,7 +298,7 @@ int store_run(struct store *s, struct crcore_error *err)
 	/* where all of it is written later, the file is made then, too */
 	q.fd = -1;
 	if ((!s->later || s->pages > LATE_PAGES) &&
-	    (q.fd = image_bulk(s->image, "pages-1.bin", err)) < 0)
+	    (q.fd = image_bulk(s->image, PAGE_FILE, err)) < 0)
 		return q.fd;
 	r = run_copiers(&q, v, n, err);
 	progress(NULL, 0, 0);

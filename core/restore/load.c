@@ -208,11 +208,10 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	if ((ret = check_manifest(r->manifest, err)) < 0 ||
 	    (ret = core_records_load(r->image, &r->rec, err)) < 0)
 		return ret;
-	r->pages_fd = image_bulk_read(r->image, "pages-1.bin", &r->pages_len, err);
-	if (r->pages_fd < 0)
-		return r->pages_fd;
+	if ((ret = pages_open(r->image, &r->pages, err)) < 0)
+		return ret;
 	for (unsigned i = 0; i < r->rec.nmms; i++)
-		if ((ret = mm_validate(r->rec.mms[i], r->rec.mms, i, r->pages_len, err)) < 0)
+		if ((ret = mm_validate(r->rec.mms[i], r->rec.mms, i, pages_length(r->pages), err)) < 0)
 			return ret;
 	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0 ||
 	    (ret = join(r, err)) < 0)
@@ -245,5 +244,6 @@ void restore_unload(struct restore *r)
 	free(r->tids);
 	own_free(r->own);
 	core_records_free(&r->rec);
+	pages_close(r->pages);
 	image_close(r->image);
 }

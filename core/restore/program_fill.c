@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading pages into their place. Fills whose bytes lie one behind the other
- * in the page file go into one preadv(), whatever mappings they are in: so many
+ * in a page file go into one preadv(), whatever mappings they are in: so many
  * small mappings cost little. A call reads at most 1 GiB (the kernel: 2 GiB
  * less a page) in at most 1024 pieces.
  *
@@ -20,28 +20,48 @@
 #define LOADERS_MAX 8
 
 struct batch {
+	struct restore *r;
 	prog *p;
-	uint32_t fd;          /* operation that fetched the page file */
+	struct fetched { int fd; uint32_t op; } *files; /* page files that the task has by now */
+	unsigned nfiles;
+	uint32_t file;        /* operation that fetched the one to read */
 	struct iovec v[PIECES_MAX];
 	unsigned n;
 	uint64_t offset, len; /* in the file */
 };
 
+/* The operation that fetched a page file, the same for all of a batch's reads of it. */
+static bool fetch(struct batch *b, int fd, uint32_t *ret_op)
+{
+	unsigned i = b->nfiles;
+
+	while (i && b->files[i - 1].fd != fd)
+		i--;
+	if (!i) {
+		if (!GROW(b->files, b->nfiles))
+			return false;
+		b->files[b->nfiles++] = (struct fetched){ fd, fetch_fd(b->r, b->p, "fetch page file", fd) };
+		i = b->nfiles;
+	}
+	*ret_op = b->files[i - 1].op;
+	return true;
+}
+
 static void flush(struct batch *b)
 {
 	if (b->n)
-		CALL(b->p, "read pages", SYS_preadv, EXPECT_EQUAL, (int64_t)b->len, RESULT(b->fd),
+		CALL(b->p, "read pages", SYS_preadv, EXPECT_EQUAL, (int64_t)b->len, RESULT(b->file),
 		     DATA(prog_data(b->p, b->v, b->n * sizeof(*b->v))), IMM(b->n), IMM(b->offset),
 		     IMM(0));
 	b->n = 0;
 	b->len = 0;
 }
 
-static void add(struct batch *b, uint64_t addr, uint64_t len, uint64_t offset)
+static void add(struct batch *b, uint64_t addr, uint64_t len, uint32_t file, uint64_t offset)
 {
 	struct iovec *last = b->n ? &b->v[b->n - 1] : NULL;
 
-	if (b->n && (offset != b->offset + b->len || b->len == CALL_MAX))
+	if (b->n && (file != b->file || offset != b->offset + b->len || b->len == CALL_MAX))
 		flush(b);
 	if (b->n && (uint64_t)(uintptr_t)last->iov_base + last->iov_len == addr) {
 		last->iov_len += len;
@@ -50,31 +70,51 @@ static void add(struct batch *b, uint64_t addr, uint64_t len, uint64_t offset)
 			flush(b);
 		b->v[b->n++] = (struct iovec){ (void *)(uintptr_t)addr, len };
 	}
-	if (!b->len)
+	if (!b->len) {
+		b->file = file;
 		b->offset = offset;
+	}
 	b->len += len;
 }
 
-/* The part [from, to) of all bytes, counted over the fills. */
-static void read_part(struct restore *r, prog *p, const struct layout_fill *f, unsigned n,
-                      uint64_t from, uint64_t to)
+/* One fill, or a part of it, cut where calls and page files end. */
+static bool add_fill(struct batch *b, uint64_t addr, uint64_t len, uint64_t offset)
 {
-	struct batch b = { .p = p, .fd = fetch_fd(r, p, "fetch page file", r->pages_fd) };
-	uint64_t at = 0;
+	while (len) {
+		uint64_t at, piece, room = CALL_MAX - (b->len % CALL_MAX);
+		uint32_t file;
+		if (!fetch(b, pages_plain(b->r->pages, offset, &at, &piece), &file))
+			return false;
+		piece = piece < room ? piece : room;
+		piece = piece < len ? piece : len;
+		add(b, addr, piece, file, at);
+		addr += piece;
+		offset += piece;
+		len -= piece;
+	}
+	return true;
+}
 
-	for (unsigned i = 0; i < n && at < to; at += f[i].pages * PAGE, i++) {
+/* The part [from, to) of all bytes, counted over the fills. */
+static int read_part(struct restore *r, prog *p, const struct layout_fill *f, unsigned n,
+                     uint64_t from, uint64_t to, struct crcore_error *err)
+{
+	struct batch b = { .r = r, .p = p };
+	uint64_t at = 0;
+	bool ok = true;
+
+	for (unsigned i = 0; ok && i < n && at < to; at += f[i].pages * PAGE, i++) {
 		uint64_t skip = from > at ? from - at : 0, end = to - at;
 		if (end > f[i].pages * PAGE)
 			end = f[i].pages * PAGE;
-		while (skip < end) {
-			uint64_t room = CALL_MAX - (b.len % CALL_MAX);
-			uint64_t len = end - skip < room ? end - skip : room;
-			add(&b, f[i].addr + skip, len, f[i].file_offset + skip);
-			skip += len;
-		}
+		if (skip < end)
+			ok = add_fill(&b, f[i].addr + skip, end - skip, f[i].file_offset + skip);
 	}
 	flush(&b);
-	close_fd(p, b.fd);
+	for (unsigned i = 0; i < b.nfiles; i++)
+		close_fd(p, b.files[i].op);
+	free(b.files);
+	return ok ? 0 : births_no_memory(err);
 }
 
 /* A thread that reads one part, tells it by a word, and exits. */
@@ -94,10 +134,11 @@ static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint6
 	if (!p)
 		return births_no_memory(err);
 	s->loaders[s->nloaders++] = p;
-	read_part(r, p, f, n, from, to);
+	int ret = read_part(r, p, f, n, from, to, err);
 	OP(p, "report to leader", OP_POST, EXPECT_ANY, 0, IMM(word), IMM(1));
 	CALL(p, "exit thread", SYS_exit, EXPECT_ANY, 0, IMM(0));
-	int ret = arena_place(&r->arena, p, &at, err);
+	if (ret == 0)
+		ret = arena_place(&r->arena, p, &at, err);
 	OP(s->p, "clone loader", OP_SPAWN, EXPECT_EQUAL, tid,
 	   DATA(prog_data(s->p, &args, sizeof(args))), IMM(sizeof(args)), IMM(at));
 	return ret;
@@ -130,7 +171,8 @@ int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct 
 		word = arena_word(&s->r->arena);
 	for (unsigned k = 1; k < parts && ret == 0; k++)
 		ret = loader(s, f, n, k * size, k + 1 == parts ? total : (k + 1) * size, word, err);
-	read_part(s->r, s->p, f, n, 0, parts > 1 ? size : total);
+	if (ret == 0)
+		ret = read_part(s->r, s->p, f, n, 0, parts > 1 ? size : total, err);
 	if (parts > 1)
 		OP(s->p, "wait for loaders", OP_WAIT, EXPECT_ANY, 0, IMM(word), IMM(parts - 1));
 	return ret;

@@ -80,7 +80,7 @@ static int build(struct restore *r, struct crcore_error *err)
 static int work(struct worker *w, struct command *cmd, pid_t *guard, const struct namespaces *join,
                 struct crcore_error *err)
 {
-	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan, .pages_fd = -1,
+	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan,
 	                     .guard = guard, .join = join, .pidfile_dir = -1, .arena.memfd = -1,
 	                     .main_pgid = getpgid(w->main) };
 

@@ -17,6 +17,7 @@
 
 #include "core/host/host.h"
 #include "core/image/core_records.h"
+#include "core/image/pages.h"
 #include "core/memory/memory.h"
 #include "core/policy/command.h"
 #include "core/program/program.h"
@@ -108,8 +109,7 @@ struct restore {
 	struct owner *owners;
 	unsigned nowners;
 	struct segment_fd *segments; /* by id */
-	int pages_fd;
-	uint64_t pages_len;
+	struct pages *pages;
 	struct special specials[SPECIALS_MAX];
 	unsigned nspecials;
 	struct own *own;             /* what stubs start with (own.c) */

@@ -35,22 +35,6 @@ struct part {
 	pthread_t thread;
 };
 
-static int read_bytes(struct part *p, uint64_t at, uint64_t len, uint64_t offset)
-{
-	while (len) {
-		size_t part = len < (1u << 30) ? len : 1u << 30;
-		ssize_t n = pread(p->r->pages_fd, p->to + at, part, (off_t)offset);
-		if (n <= 0)
-			return crcore_fail(&p->err, n ? -errno : -EBADMSG,
-			                   "segment %u: cannot read its pages: %s", p->seg->id,
-			                   n ? strerror(errno) : "the page file ends");
-		len -= (uint64_t)n;
-		at += (uint64_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
 static void *read_part(void *arg)
 {
 	struct part *p = arg;
@@ -63,7 +47,8 @@ static void *read_part(void *arg)
 		uint64_t len = run->pages * PAGE;
 		uint64_t skip = p->from > at ? p->from - at : 0, stop = p->end - at < len ? p->end - at : len;
 		if (skip < stop)
-			p->ret = read_bytes(p, run->addr + skip, stop - skip, run->offset + skip);
+			p->ret = pages_read(p->r->pages, run->offset + skip,
+			                    p->to + run->addr + skip, stop - skip, &p->err);
 		at += len;
 	}
 	return NULL;

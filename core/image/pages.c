@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The page files of an image as one row of bytes (pages.h). */
+#include "core/image/image_priv.h"
+#include "core/image/pages.h"
+
+/* Bytes [start, end) of the pages. */
+struct page_file {
+	uint64_t start, end;
+	int fd;                      /* the image's */
+	const struct image *image;   /* whose, for messages */
+};
+
+struct pages {
+	struct page_file *v;         /* ascending, without gaps */
+	unsigned n;
+	uint64_t length;
+};
+
+static int no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+static int add_file(struct pages *p, struct image *img, struct crcore_error *err)
+{
+	const struct image_file *f = image_file_find(img, PAGE_FILE);
+
+	if (!f || !f->length)
+		return 0;
+	if (!GROW(p->v, p->n))
+		return no_memory(err);
+	p->v[p->n++] = (struct page_file){ p->length, p->length + f->length, f->fd, img };
+	p->length += f->length;
+	return 0;
+}
+
+int pages_open(struct image *img, struct pages **ret, struct crcore_error *err)
+{
+	struct pages *p = calloc(1, sizeof(*p));
+	int r = p ? add_file(p, img, err) : no_memory(err);
+
+	if (r < 0)
+		pages_close(p);
+	else
+		*ret = p;
+	return r;
+}
+
+uint64_t pages_length(const struct pages *p)
+{
+	return p->length;
+}
+
+/* The file that holds the byte at offset, which is one of the pages. */
+static const struct page_file *find(const struct pages *p, uint64_t offset)
+{
+	unsigned low = 0, high = p->n - 1;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+		if (offset < p->v[mid].end)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return &p->v[low];
+}
+
+int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct crcore_error *err)
+{
+	if (offset > p->length || len > p->length - offset)
+		return crcore_fail(err, -EBADMSG, "pages that the image does not have");
+	for (char *to = buf; len;) {
+		const struct page_file *f = find(p, offset);
+		size_t n = len < f->end - offset ? len : (size_t)(f->end - offset);
+		int r = pread_all(f->fd, to, n, offset - f->start);
+		if (r < 0)
+			return image_fail(f->image, PAGE_FILE, r, "cannot read the file", err);
+		to += n;
+		offset += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len)
+{
+	*ret_len = 0;
+	if (offset >= p->length)
+		return -1;
+	const struct page_file *f = find(p, offset);
+	*ret_at = offset - f->start;
+	*ret_len = f->end - offset;
+	return f->fd;
+}
+
+void pages_close(struct pages *p)
+{
+	if (p)
+		free(p->v);
+	free(p);
+}

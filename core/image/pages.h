@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pages of an open image. Runs say where their bytes are by an offset that counts
+ * through all page files of the image, one behind the other. Whoever needs bytes asks
+ * here and never opens a page file: what lies where is known to nobody else.
+ */
+#ifndef CRCORE_PAGES_H
+#define CRCORE_PAGES_H
+
+#include "core/image/image.h"
+
+struct pages;
+
+/* Borrows from the image, which must stay open. One without a page file has no bytes. */
+int pages_open(struct image *, struct pages **ret, struct crcore_error *);
+uint64_t pages_length(const struct pages *);
+/* Reads len bytes from offset on; by any thread. */
+int pages_read(struct pages *, uint64_t offset, void *buf, size_t len, struct crcore_error *);
+/* The plain file that holds the byte at offset: its descriptor (borrowed), *ret_at: where in
+ * it, *ret_len: how many bytes from there on are one piece of it. -1: there is none, but
+ * *ret_len bytes that only pages_read() gives, or (0) none at all. */
+int pages_plain(const struct pages *, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len);
+void pages_close(struct pages *); /* NULL is fine */
+#endif
