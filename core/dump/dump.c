@@ -87,21 +87,21 @@ static const struct crcore_task *serve_task(void *arg, uint32_t index)
 
 static int stage_load(struct dump *d, struct crcore_error *err)
 {
-	int64_t leave = policy_core(d->cmd->policy, "dump.leave")->i;
+	struct policy *p = d->cmd->policy;
+	int64_t leave = policy_core(p, "dump.leave")->i;
 	int r;
 
 	d->leave = leave == 1 ? LEAVE_RUNNING : leave == 2 ? LEAVE_STOPPED : LEAVE_KILLED;
-	d->timeout_ns = (uint64_t)policy_core(d->cmd->policy, "dump.timeout")->i;
-	if ((r = needs_check(err)) < 0 || (r = host_load(d->cmd->policy, &d->host, err)) < 0)
+	d->timeout_ns = (uint64_t)policy_core(p, "dump.timeout")->i;
+	if ((r = needs_check(err)) < 0 || (r = host_load(p, &d->host, err)) < 0)
 		return r;
 	d->host->services = (struct host_services){
-		.leave = d->leave == LEAVE_KILLED    ? CRCORE_LEAVE_KILLED
-		         : d->leave == LEAVE_RUNNING ? CRCORE_LEAVE_RUNNING
-		                                     : CRCORE_LEAVE_STOPPED,
+		.leave = d->leave == LEAVE_KILLED ? CRCORE_LEAVE_KILLED :
+		         d->leave == LEAVE_RUNNING ? CRCORE_LEAVE_RUNNING : CRCORE_LEAVE_STOPPED,
 		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task,
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
-	r = image_create(d->cmd->images_dir, &d->image, err);
+	r = image_create(d->cmd->images_dir, policy_core(p, "dump.sync")->b, &d->image, err);
 	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
 }
 

@@ -77,9 +77,8 @@ int survey_found(struct survey *, int fd, struct crcore_error *);
 /* Appends an object (takes it over); -ENOMEM. */
 int objects_add(struct objects *, struct object *, struct crcore_error *);
 
-/* survey.c: everything above for a tree that tree_look or tree_freeze filled. */
-int survey_take(struct survey *, struct host *, struct blockers *, struct crcore_error *);
-/* The same, with what the command allows: --shell-job. */
+/* survey.c: everything above for a tree that tree_look or tree_freeze filled, and whether the
+ * command allows its session (--shell-job). */
 int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
                 struct crcore_error *);
 /* The same of a tree that runs. -EAGAIN if it changed under the look (survey_changed), so

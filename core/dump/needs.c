@@ -7,22 +7,11 @@
 #include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <sched.h>
-#include <sys/capability.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "core/dump/dump.h"
+#include "core/util/capability.h"
 #include "core/util/util.h"
-
-static bool has_capability(cap_value_t c)
-{
-	cap_t caps = cap_get_proc();
-	cap_flag_value_t v = CAP_CLEAR;
-
-	if (caps)
-		cap_get_flag(caps, c, CAP_EFFECTIVE, &v);
-	cap_free(caps);
-	return v == CAP_SET;
-}
 
 static int try_kcmp(void)
 {

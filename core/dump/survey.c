@@ -43,8 +43,8 @@ static int check_places(struct survey *s, struct host *host, struct blockers *bl
 	return 0;
 }
 
-int survey_take(struct survey *s, struct host *host, struct blockers *blockers,
-                struct crcore_error *err)
+static int survey_take(struct survey *s, struct host *host, struct blockers *blockers,
+                       struct crcore_error *err)
 {
 	int r;
 

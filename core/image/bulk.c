@@ -77,13 +77,6 @@ static int put_block(struct image_file *f, uint64_t n, uint64_t sum)
 	return 0;
 }
 
-static int use_as(struct image_file *f, enum bulk_mode mode)
-{
-	if (f->mode == BULK_PLAIN)
-		f->mode = mode;
-	return f->mode == mode ? 0 : -EINVAL;
-}
-
 static int bulk_failed(struct image *img, struct image_file *f, int r, struct crcore_error *err)
 {
 	crcore_fail(err, r, "cannot write: %s", strerror(-r));
@@ -92,53 +85,6 @@ static int bulk_failed(struct image *img, struct image_file *f, int r, struct cr
 	else if (r == -EFBIG)
 		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
 	return f ? image_fail(img, f->name, r, "", err) : r;
-}
-
-/* Hashes the next bytes of an appended file. */
-static int hash_more(struct image_file *f, const unsigned char *p, size_t len)
-{
-	while (len) {
-		size_t in_block = f->hashed % IMAGE_BLOCK;
-		size_t n = len < IMAGE_BLOCK - in_block ? len : IMAGE_BLOCK - in_block;
-		int r = 0;
-
-		if (n == IMAGE_BLOCK) {
-			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(p, n));
-		} else {
-			if (!f->state && !(f->state = XXH3_createState()))
-				return -ENOMEM;
-			if (!in_block)
-				XXH3_64bits_reset(f->state);
-			XXH3_64bits_update(f->state, p, n);
-			if (in_block + n == IMAGE_BLOCK)
-				r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits_digest(f->state));
-		}
-		if (r < 0)
-			return r;
-		f->hashed += n;
-		p += n;
-		len -= n;
-	}
-	return 0;
-}
-
-int image_bulk_append(struct image *img, int fd, const void *buf, size_t len,
-                      struct crcore_error *err)
-{
-	struct image_file *f = find_fd(img, fd);
-	int r = f ? use_as(f, BULK_APPEND) : -EBADF;
-
-	/* In pieces, so that what is hashed is still in the cache when it is copied. */
-	for (const unsigned char *p = buf; r == 0 && len;) {
-		size_t n = len < IMAGE_BLOCK ? len : IMAGE_BLOCK;
-		uint64_t at = f->hashed;
-		r = hash_more(f, p, n);
-		if (r == 0)
-			r = pwrite_all(fd, p, n, at);
-		p += n;
-		len -= n;
-	}
-	return r < 0 ? bulk_failed(img, f, r, err) : 0;
 }
 
 int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
@@ -151,8 +97,6 @@ int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf,
 	uint64_t sum = XXH3_64bits(buf, len);
 	int r = pwrite_all(fd, buf, len, block * IMAGE_BLOCK);
 	pthread_mutex_lock(&img->lock);
-	if (r == 0)
-		r = use_as(f, BULK_BLOCKS);
 	if (r == 0)
 		r = put_block(f, block, sum);
 	if (r == 0)
@@ -188,10 +132,8 @@ int bulk_finish(struct image *img, struct image_file *f, struct crcore_error *er
 
 	if (r == 0) {
 		f->length = (uint64_t)st.st_size;
-		if (f->hashed != f->length || f->mode == BULK_PLAIN)
+		if (f->hashed != f->length)
 			r = read_back(f);
-		else if (f->mode == BULK_APPEND && f->hashed % IMAGE_BLOCK)
-			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits_digest(f->state));
 	}
 	if (r == 0)
 		return 0;

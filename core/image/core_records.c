@@ -135,11 +135,6 @@ static void *find(const struct core_records *c, enum record_sort sort, uint32_t 
 	return e ? e->record : NULL;
 }
 
-Crcore__Task *core_task(const struct core_records *c, uint32_t pid)
-{
-	return find(c, SORT_TASK, pid);
-}
-
 unsigned core_task_index(const struct core_records *c, uint32_t pid)
 {
 	const struct index_entry *e = core_index_find(c->index, SORT_TASK, pid);

@@ -43,7 +43,6 @@ int core_records_load(struct image *, struct core_records *ret, struct crcore_er
 void core_records_free(struct core_records *); /* an empty (zeroed) one is fine */
 
 /* Lookup, O(log n); NULL if there is none. */
-Crcore__Task *core_task(const struct core_records *, uint32_t pid);
 /* Its place in tasks; ntasks if there is none. */
 unsigned core_task_index(const struct core_records *, uint32_t pid);
 Crcore__Mm *core_mm(const struct core_records *, uint32_t id);

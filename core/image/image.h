@@ -13,8 +13,11 @@ struct image; /* one open image folder, writing or reading */
 
 /* -- writing -- */
 /* Creates dir if need be (its parent must exist); refuses one that holds a
- * complete image or files that are not crcore's. Takes a lock in it (flock). */
-int image_create(const char *dir, struct image **ret, struct crcore_error *);
+ * complete image or files that are not crcore's. Takes a lock in it (flock).
+ * sync: seal forces every file and the folder to disk, before and after the manifest
+ * appears. Without it the image is complete for every reader at once too, and what a
+ * power cut damages is refused by its checksums. */
+int image_create(const char *dir, bool sync, struct image **ret, struct crcore_error *);
 /* Appends one length-delimited record to "<prefix>.<section>.img". A section that
  * stays short is kept in the manifest and is no file of its own. */
 int image_put(struct image *, const char *prefix, const char *section, const void *msg, size_t len,
@@ -24,8 +27,7 @@ int image_put_message(struct image *, const char *prefix, const char *section,
 /*
  * A bulk file by name, e.g. "pages-1.bin": raw bytes, checksummed per IMAGE_BLOCK.
  * Returns a descriptor (owned by the image). The same name again gives the same
- * descriptor. Fill a file in one of three ways:
- *  - image_bulk_append(): hashes while the bytes are in the cache. One thread a file.
+ * descriptor. Fill a file in one of two ways:
  *  - image_bulk_block(): whole blocks, by any thread, in any order, each once; the
  *    last block of the file may be short.
  *  - write to the descriptor by other means (splice, a plugin's blob): seal then
@@ -34,13 +36,8 @@ int image_put_message(struct image *, const char *prefix, const char *section,
 #define IMAGE_BLOCK (1u << 20)
 #define PAGE_FILE "pages-1.bin" /* that of memory */
 int image_bulk(struct image *, const char *name, struct crcore_error *);
-int image_bulk_append(struct image *, int fd, const void *buf, size_t len, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
-/* By default nothing is forced to disk: the image is complete for every reader
- * at once, and what a power cut damages is refused by its checksums. true: seal
- * syncs every file and the folder before and after the manifest appears. */
-void image_set_sync(struct image *, bool);
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
  * format, files and checksum is filled by the caller. */
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);

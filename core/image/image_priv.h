@@ -20,7 +20,6 @@
 #define MANIFEST_TMP "manifest.tmp"       /* there from the first moment: marks what is unfinished */
 
 enum file_kind { FILE_RECORDS, FILE_BULK };
-enum bulk_mode { BULK_PLAIN, BULK_APPEND, BULK_BLOCKS };
 
 struct image_file {
 	char name[IMAGE_NAME_MAX];
@@ -32,13 +31,12 @@ struct image_file {
 	/* Records. Writing: what is not flushed yet. Reading: the whole file. */
 	unsigned char *buf;
 	size_t used, room;
-	XXH3_state_t *state;      /* of what was flushed (records) or of the current block (bulk) */
+	XXH3_state_t *state;      /* records: of what was flushed */
 
 	/* Bulk: hashes of the blocks. */
-	enum bulk_mode mode;
 	uint64_t *blocks;
 	uint64_t nblocks, room_blocks;
-	uint64_t hashed;          /* bytes that blocks and state stand for */
+	uint64_t hashed;          /* bytes that blocks stand for */
 };
 
 struct image {

@@ -12,7 +12,7 @@
 #define BUFFER_MIN 4096u
 #define BUFFER_FLUSH (256u << 10)
 
-int image_create(const char *dir, struct image **ret, struct crcore_error *err)
+int image_create(const char *dir, bool sync, struct image **ret, struct crcore_error *err)
 {
 	struct image *img = calloc(1, sizeof(*img));
 	int r;
@@ -25,6 +25,7 @@ int image_create(const char *dir, struct image **ret, struct crcore_error *err)
 	}
 	img->dir = img->parent = img->marker = -1;
 	img->writing = true;
+	img->sync = sync;
 	pthread_mutex_init(&img->lock, NULL);
 	r = folder_make(img, dir, err);
 	if (r < 0) {
@@ -33,11 +34,6 @@ int image_create(const char *dir, struct image **ret, struct crcore_error *err)
 	}
 	*ret = img;
 	return 0;
-}
-
-void image_set_sync(struct image *img, bool sync)
-{
-	img->sync = sync;
 }
 
 static int write_failed(struct image *img, struct image_file *f, int r, struct crcore_error *err)

@@ -117,9 +117,6 @@ void lineage_relocate(struct planner *, struct lineage *);
 struct span node_extent(const struct planner *, const struct node *);
 /* want.c: from the leaves up, what each mm must be born with. */
 int layout_wants(struct planner *, struct crcore_error *);
-/* Joins ranges of lineages: where two lineages want one address, a wins, and the
- * other is marked in_the_way. */
-bool extents_join(struct planner *, const struct spans *a, const struct spans *b, struct spans *ret);
 /* order.c: the order of the moments of one place, within what is allowed. */
 int layout_order(struct place *, const struct state *born, struct crcore_error *);
 /* stage.c: from the root down, the steps. */

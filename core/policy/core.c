@@ -19,6 +19,8 @@ const struct crcore_option core_options[] = {
 	  "what becomes of the tree once it is saved" },
 	{ "dump.shell-job", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "the session or group leader of the root may be outside the tree" },
+	{ "dump.sync", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "force the image to disk before the dump is done" },
 	{ "dump.timeout", CRCORE_SECONDS, "10s", NULL, SECOND / 1000, DAY,
 	  "time to freeze the tree, and for its tasks to answer" },
 	{ "restore.detached", CRCORE_BOOL, "no", NULL, 0, 0,

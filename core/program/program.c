@@ -106,22 +106,6 @@ uint32_t prog_op(prog *p, const char *label, uint16_t code, const struct crcore_
 	return append(p, label, code, 0, args, expect, want);
 }
 
-void prog_patch_arg(prog *p, uint32_t op, unsigned arg, struct crcore_arg value)
-{
-	if (op < p->nops && arg < 6 && arg_valid(p, &value))
-		p->ops[op].arg[arg] = value;
-	else
-		broken(p, -EINVAL);
-}
-
-void prog_patch_data(prog *p, uint32_t ref, size_t offset, const void *bytes, size_t len)
-{
-	if (ref < p->nrefs && offset <= p->refs[ref].len && len <= p->refs[ref].len - offset)
-		memcpy(p->data + p->refs[ref].offset + offset, bytes, len);
-	else
-		broken(p, -EINVAL);
-}
-
 void prog_pointer(prog *p, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t to_offset)
 {
 	if (p->broken)

@@ -36,11 +36,6 @@ uint32_t prog_op(prog *, const char *label, uint16_t code, const struct crcore_a
 #define OP(p, label, code, expect, want, ...) \
 	prog_op(p, label, code, (const struct crcore_arg[6]){ __VA_ARGS__ }, expect, want)
 
-/* Changes what was appended, before prog_place(): an argument, or bytes of data
- * (e.g. the address of another program, known only when all are written). */
-void prog_patch_arg(prog *, uint32_t op, unsigned arg, struct crcore_arg value);
-void prog_patch_data(prog *, uint32_t ref, size_t offset, const void *bytes, size_t len);
-
 uint32_t prog_nops(const prog *);
 /* Takes back the last operations, so that n are left; nothing may refer to them. */
 void prog_cut(prog *, uint32_t n);

@@ -4,21 +4,10 @@
  * missing is refused here, by name, before anything exists.
  */
 #include <sched.h>
-#include <sys/capability.h>
 #include <sys/resource.h>
 #include "core/restore/restore.h"
 #include "core/task/machine.h"
-
-bool has_capability(uint32_t capability)
-{
-	cap_t caps = cap_get_proc();
-	cap_flag_value_t v = CAP_CLEAR;
-
-	if (caps)
-		cap_get_flag(caps, (cap_value_t)capability, CAP_EFFECTIVE, &v);
-	cap_free(caps);
-	return v == CAP_SET;
-}
+#include "core/util/capability.h"
 
 static int lacks(uint32_t cap, const char *what_for, struct crcore_error *err)
 {
@@ -34,7 +23,7 @@ static int lacks(uint32_t cap, const char *what_for, struct crcore_error *err)
 
 static int need(uint32_t cap, const char *what_for, struct crcore_error *err)
 {
-	return has_capability(cap) ? 0 : lacks(cap, what_for, err);
+	return has_capability((cap_value_t)cap) ? 0 : lacks(cap, what_for, err);
 }
 
 /* ---- vvar and vdso -------------------------------------------------------------------- */

@@ -144,7 +144,6 @@ int restore_plan(struct restore *, struct crcore_error *); /* plan.c */
 /* machine.c: capabilities, limits, processor, vdso, kernel features. */
 int machine_check(struct restore *, struct crcore_error *);
 int specials_find(struct restore *, struct crcore_error *);
-bool has_capability(uint32_t cap);
 
 /* pids.c */
 int pids_check(struct restore *, struct crcore_error *);

@@ -76,7 +76,7 @@ static bool is_ours(int proc, const char *name)
 	return a < 0 || b < 0 || (a == b && !memcmp(theirs, ours, (size_t)a));
 }
 
-int namespaces_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
+static int namespaces_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
 {
 	cleanup_close int proc = proc_open(pid, err);
 	int list = proc < 0 ? -1 : openat(proc, "ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;

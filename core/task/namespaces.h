@@ -15,8 +15,6 @@ struct namespaces { /* begins empty */
 	uint32_t types; /* CLONE_NEW* of all */
 };
 
-/* Those of a task that are not ours and can be joined. */
-int namespaces_of(struct namespaces *, pid_t, struct crcore_error *);
 /* Those that the paths of files lead to. */
 int namespaces_open(struct namespaces *, const char *const *paths, struct crcore_error *);
 /* Finds those of a task, and enters those in which paths and objects are named. */

@@ -128,7 +128,7 @@ int regs_read(struct thread *t, struct crcore_error *err)
 	return 0;
 }
 
-int xstate_read(pid_t tid, void **ret, size_t *ret_len, struct crcore_error *err)
+static int save_xstate(pid_t tid, ProtobufCBinaryData *ret, struct crcore_error *err)
 {
 	static const size_t max = 64 << 10; /* AMX needs 11 KiB */
 	struct iovec iov = { malloc(max), max };
@@ -142,8 +142,8 @@ int xstate_read(pid_t tid, void **ret, size_t *ret_len, struct crcore_error *err
 		                   strerror(e));
 	}
 	void *fit = realloc(iov.iov_base, iov.iov_len);
-	*ret = fit ? fit : iov.iov_base;
-	*ret_len = iov.iov_len;
+	ret->data = fit ? fit : iov.iov_base;
+	ret->len = iov.iov_len;
 	return 0;
 }
 
@@ -268,14 +268,12 @@ int thread_save_state(struct thread *t, struct crcore_error *err)
 	arch_regs regs = t->regs;
 	struct rseq_configuration c;
 	Crcore__Thread *rec = t->rec;
-	void *xstate;
 	int r;
 
 	if ((r = save_regs(t, &regs, err)) < 0 ||
 	    (r = save_bytes(&rec->regs, &regs, sizeof(regs), err)) < 0 ||
-	    (r = xstate_read(t->tid, &xstate, &rec->xstate.len, err)) < 0)
+	    (r = save_xstate(t->tid, &rec->xstate, err)) < 0)
 		return r;
-	rec->xstate.data = xstate;
 	rec->sigmask = t->sigmask;
 	if (rseq_configuration(t->tid, &c)) {
 		rec->rseq = c.pointer;

@@ -141,7 +141,6 @@ int life_init(struct region *, struct crcore_error *);
 
 /* -- regs.c: registers, FPU state, restarts ------------------------------- */
 int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */
-int xstate_read(pid_t tid, void **ret, size_t *ret_len, struct crcore_error *);
 /* Fills rec->regs, rec->resume from what the thread was doing (errno restarts,
  * rseq critical sections), rec->xstate, rec->sigmask, pending signals. */
 int thread_save_state(struct thread *, struct crcore_error *);

@@ -35,11 +35,6 @@ static void on_cancel(int signo)
 		cancelled = 1;
 }
 
-bool worker_cancelled(void)
-{
-	return cancelled;
-}
-
 int worker_check(struct crcore_error *err)
 {
 	return cancelled ? crcore_fail(err, -ECANCELED, "interrupted; everything was taken back") : 0;

@@ -30,10 +30,8 @@ int worker_run(int (*work)(struct worker *, void *arg, struct crcore_error *),
 int worker_request(struct worker *, const void *msg, size_t len, const int *fds, int nfds,
                    struct crcore_error *);
 
-/* True once main is gone or the user wants to stop: loops that take time and
- * stages look at it. */
-bool worker_cancelled(void);
-/* -ECANCELED with an error if so, else 0. */
+/* -ECANCELED with an error once main is gone or the user wants to stop, else 0: loops that
+ * take time and stages look at it. */
 int worker_check(struct crcore_error *);
 
 #define WORKER_MAX_FDS 8

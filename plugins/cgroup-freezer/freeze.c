@@ -11,12 +11,13 @@
 #define PATIENCE 1000      /* ms, for a group to be frozen */
 #define FIRST_LOOK 20      /* us */
 
-const char *frost_file(const struct hierarchy *h)
+/* The file and the text by which a group's state is set. */
+static const char *frost_file(const struct hierarchy *h)
 {
 	return h->v2 ? "cgroup.freeze" : "freezer.state";
 }
 
-const char *frost_text(const struct hierarchy *h, bool frozen)
+static const char *frost_text(const struct hierarchy *h, bool frozen)
 {
 	if (h->v2)
 		return frozen ? "1" : "0";

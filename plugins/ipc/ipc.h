@@ -193,7 +193,6 @@ int msg_save(struct ipc *, struct crcore_error *);
 int msg_make(struct ipc *, struct msg *, struct crcore_error *);
 
 /* queue.c */
-int ipc_find_fd(pid_t, const struct stat *); /* a number that leads to the file, or -1 */
 bool queue_is(const struct crcore_object *);
 int queue_claim(struct ipc *, const struct crcore_object *, struct crcore_error *);
 int queue_review(struct ipc *, const struct crcore_object *, struct crcore_error *);

@@ -61,7 +61,8 @@ int queue_claim(struct ipc *s, const struct crcore_object *obj, struct crcore_er
 	return CRCORE_CLAIM_EXACT;
 }
 
-int ipc_find_fd(pid_t pid, const struct stat *st)
+/* A number that leads to the file, or -1. */
+static int find_fd(pid_t pid, const struct stat *st)
 {
 	char path[40];
 	struct stat there;
@@ -81,7 +82,7 @@ int ipc_find_fd(pid_t pid, const struct stat *st)
 
 static bool has_open(void *arg, pid_t pid)
 {
-	return ipc_find_fd(pid, arg) >= 0;
+	return find_fd(pid, arg) >= 0;
 }
 
 pid_t queue_opened_by(const struct ipc *s, const struct stat *st)
@@ -285,7 +286,7 @@ static int fill_notify(struct ipc *s, int fd, const struct stat *st, Ipc__Queue 
 	rec->notify_pid = (uint32_t)status.pid;
 	rec->notify = (uint32_t)status.notify;
 	rec->signo = (uint32_t)status.signo;
-	int number = ipc_find_fd(status.pid, st);
+	int number = find_fd(status.pid, st);
 	if (number < 0 || !ipc_task(s, status.pid)) {
 		crcore_advise(err, "dump a tree that contains process %d", status.pid);
 		return crcore_fail(err, -ENOTSUP, "process %d is to be told of a message, which cannot be kept",

@@ -67,7 +67,7 @@ static void leave_repair(struct tcp *t)
 }
 
 /* If a hook was left in the middle. */
-void read_undo(void *state) { leave_repair(state); }
+static void read_undo(void *state) { leave_repair(state); }
 
 static int enter_repair(struct tcp *t, int fd)
 {

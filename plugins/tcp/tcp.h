@@ -236,7 +236,6 @@ int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 
 /* read.c */
 int read_all(struct tcp *, struct crcore_error *);
-void read_undo(void *state);
 
 /* ahead.c */
 int ahead_start(struct tcp *, struct crcore_error *);

@@ -50,7 +50,7 @@ static void taking_free(struct taking *k)
 	tdestroy(k->links, free);
 }
 
-int tmpfiles_observe(void *state, struct crcore_error *err)
+static int tmpfiles_observe(void *state, struct crcore_error *err)
 {
 	struct tmpfiles *t = state;
 	struct taking k = { .t = t, .blob = -1, .err = err };
@@ -112,7 +112,7 @@ static int put_record(struct taking *k)
 	                              k->err);
 }
 
-int tmpfiles_save(void *state, struct crcore_error *err)
+static int tmpfiles_save(void *state, struct crcore_error *err)
 {
 	struct tmpfiles *t = state;
 	struct taking k = { .t = t, .blob = -1, .err = err };

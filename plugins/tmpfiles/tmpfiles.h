@@ -96,8 +96,6 @@ int match_all(struct taking *);
 int held_find(struct taking *);
 /* -- save.c -- */
 int take_path(struct taking *, const char *path);
-int tmpfiles_save(void *state, struct crcore_error *);
-int tmpfiles_observe(void *state, struct crcore_error *);
 /* -- extents.c -- */
 struct extents { struct extent { uint64_t offset, length; } *v; unsigned n; uint64_t bytes; };
 int extents_find(int fd, uint64_t size, struct extents *);

@@ -13,7 +13,7 @@
 
 /* -- /proc ---------------------------------------------------------------------- */
 
-bool ttys_in_tree(const struct ttys *t, pid_t pid)
+static bool ttys_in_tree(const struct ttys *t, pid_t pid)
 {
 	const struct crcore_task *task;
 

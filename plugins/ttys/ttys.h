@@ -88,7 +88,6 @@ int ttys_review(void *state, const struct crcore_object *, struct crcore_error *
  * the image is 1 + its index. */
 struct known *ttys_known(const struct ttys *, const struct crcore_object *);
 struct known *ttys_find(const struct ttys *, dev_t dev, bool hung_up);
-bool ttys_in_tree(const struct ttys *, pid_t pid);
 /* Controlling terminal and foreground group of a task, from /proc. 0: none. */
 bool ttys_of_task(pid_t pid, dev_t *ret_dev, pid_t *ret_foreground);
 

@@ -36,7 +36,7 @@ struct extra { /* what came with one datagram */
 
 /* -- the state of the socket meanwhile --------------------------------------------------- */
 
-void queue_unpeek(void *arg)
+static void queue_unpeek(void *arg)
 {
 	struct peeking *p = arg;
 

@@ -98,7 +98,6 @@ int groups_join(int fd, const Udp__Socket *, struct crcore_error *);
 /* queue.c */
 int queue_save(struct udp *, int fd, Udp__Socket *, struct crcore_error *);
 void queue_free(Udp__Socket *);
-void queue_unpeek(void *arg); /* undo entry; struct peeking */
 
 /* load.c */
 int udp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,

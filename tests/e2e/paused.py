@@ -10,7 +10,7 @@ import jobs
 import crtest
 import groups
 from crtest import Failure
-from groups import V1, V2, Group
+from groups import V1, Group
 
 
 class Paused:
@@ -153,18 +153,11 @@ class Paused:
 
 
 def main(crcore, program):
-    ran = 0
-    for hierarchy in (V1, V2):
-        try:
-            groups.need(hierarchy)
-        except crtest.Skip as e:
-            print(f"skipped: {e}", flush=True)
-            continue
-        for what in ("own", "parent", "nested", "spread", "spread", "own"):
-            Paused(crcore, program, hierarchy, what).run(anew=ran % 2)
-            ran += 1
-    if not ran:
-        raise crtest.Skip("no freezer at all")
+    def paused(hierarchy):
+        for i, what in enumerate(("own", "parent", "nested", "spread", "spread", "own")):
+            Paused(crcore, program, hierarchy, what).run(anew=i % 2)
+
+    groups.each(paused)
 
 
 jobs.run(main)

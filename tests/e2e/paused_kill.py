@@ -15,7 +15,7 @@ import jobs
 import crtest
 import groups
 from crtest import Failure
-from groups import V1, V2, Group
+from groups import V1, Group
 
 KILLS = int(os.environ.get("CRCORE_TEST_KILLS", "8" if jobs.SHORT else "16"))
 
@@ -112,17 +112,7 @@ class Kills:
 
 
 def main(crcore, program):
-    ran = 0
-    for hierarchy in (V1, V2):
-        try:
-            groups.need(hierarchy)
-        except crtest.Skip as e:
-            print(f"skipped: {e}", flush=True)
-            continue
-        Kills(crcore, program, hierarchy).run()
-        ran += 1
-    if not ran:
-        raise crtest.Skip("no freezer at all")
+    groups.each(lambda hierarchy: Kills(crcore, program, hierarchy).run())
 
 
 jobs.run(main)

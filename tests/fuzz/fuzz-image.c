@@ -121,7 +121,7 @@ static void walk(const struct core_records *c)
 			continue;
 		if (t->threads[0]->tid != t->pid || !t->threads[t->n_threads - 1]->creds)
 			abort();
-		if (i && !core_task(c, t->ppid))
+		if (i && core_task_index(c, t->ppid) == c->ntasks)
 			abort();
 		if (core_object(c, core_mm(c, t->mm)->exe)->class_ != CRCORE_FILE)
 			abort();

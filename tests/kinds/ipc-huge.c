@@ -6,24 +6,6 @@
 
 enum { MIB = 1 << 20 };
 
-static long page_kib(const void *p)
-{
-	FILE *f = fopen("/proc/self/smaps", "r");
-	unsigned long start, end, at = 0;
-	char line[512];
-	long n = -1;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			at = (unsigned long)p >= start && (unsigned long)p < end;
-		else if (at && sscanf(line, "KernelPageSize: %ld", &n) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
-	return n;
-}
-
 int main(int argc, char **argv)
 {
 	struct shmid_ds ds;
@@ -38,7 +20,7 @@ int main(int argc, char **argv)
 	if (p) {
 		p[5] = 5;
 		p[3 * MIB] = 6;
-		CHECK_EQ(page_kib(p), 2048);
+		CHECK_EQ(kind_smaps(p, "KernelPageSize"), 2048);
 		kind_busy(); /* which of them are in its page table is not kept */
 	}
 	kind_ready();
@@ -46,7 +28,7 @@ int main(int argc, char **argv)
 	CHECK_EQ(ds.shm_perm.mode & 02000, 02000); /* SHM_LOCKED */
 	if (p) {
 		CHECK(p[5] == 5 && p[3 * MIB] == 6 && !p[6]);
-		CHECK_EQ(page_kib(p), 2048);
+		CHECK_EQ(kind_smaps(p, "KernelPageSize"), 2048);
 		CHECK(!shmctl(huge, IPC_STAT, &ds) && ds.shm_segsz == 4 * MIB - 5000 && ds.shm_nattch == 1);
 		CHECK(!shmdt(p) && !shmctl(huge, IPC_RMID, NULL));
 	}

@@ -210,3 +210,22 @@ const char *kind_status(pid_t pid, const char *key)
 	}
 	kind_fail("no %s in %s", key, path);
 }
+
+long kind_smaps(const void *p, const char *key)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	unsigned long start, end, at = 0;
+	size_t len = strlen(key);
+	char line[512];
+	long n = -1;
+
+	while (n < 0 && f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			at = (unsigned long)p >= start && (unsigned long)p < end;
+		else if (at && !strncmp(line, key, len) && line[len] == ':')
+			n = atol(line + len + 1);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}

@@ -104,5 +104,7 @@ char kind_state(pid_t pid, pid_t tid);
 void kind_until_state(pid_t pid, pid_t tid, char state);
 /* The text after "Key:\t" in /proc/PID/status, one line; pid 0: self. */
 const char *kind_status(pid_t pid, const char *key);
+/* The number after "Key:" in the entry of /proc/self/smaps that p is in; -1 if there is none. */
+long kind_smaps(const void *p, const char *key);
 
 #endif

@@ -6,25 +6,6 @@
 
 enum { MIB = 1 << 20 };
 
-/* KiB of huge pages in the mapping that has p. */
-static long huge(const void *p)
-{
-	FILE *f = fopen("/proc/self/smaps", "r");
-	unsigned long start, end, at = 0;
-	char line[512];
-	long n = -1;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			at = (unsigned long)p >= start && (unsigned long)p < end;
-		else if (at && sscanf(line, "AnonHugePages: %ld", &n) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
-	return n;
-}
-
 static unsigned char *reserved(int flags)
 {
 	unsigned char *v = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS | MAP_HUGETLB,
@@ -49,13 +30,13 @@ int main(int argc, char **argv)
 		kind_skip("no transparent huge pages");
 	for (long i = 0; i < 16 * MIB; i += 4096)
 		memcpy(v + i, &i, sizeof(i));
-	before = huge(v);
+	before = kind_smaps(v, "AnonHugePages");
 	own = reserved(MAP_PRIVATE);
 	shared = reserved(MAP_SHARED);
 	kind_ready();
 	for (long i = 0; i < 16 * MIB; i += 4096)
 		CHECK(*(long *)(void *)(v + i) == i);
-	CHECK(huge(v) >= before);
+	CHECK(kind_smaps(v, "AnonHugePages") >= before);
 	CHECK_EQ(v[20 * MIB], 0);
 	CHECK(!own || (own[2 * MIB + 5] == 6 && own[0] == 0));
 	CHECK(!shared || (shared[2 * MIB + 5] == 6 && shared[0] == 0));

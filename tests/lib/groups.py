@@ -58,6 +58,21 @@ def need(hierarchy):
         raise crtest.Skip(f"no control groups in {TOP}/{hierarchy}: {e.strerror}") from None
 
 
+def each(run):
+    """Calls run with each freezer that is there. Skips the test if there is none."""
+    ran = 0
+    for hierarchy in (V1, V2):
+        try:
+            need(hierarchy)
+        except crtest.Skip as e:
+            print(f"skipped: {e}", flush=True)
+            continue
+        run(hierarchy)
+        ran += 1
+    if not ran:
+        raise crtest.Skip("no freezer at all")
+
+
 class Group:
     def __init__(self, hierarchy, path=""):
         self.hierarchy = hierarchy

@@ -280,7 +280,7 @@ static int put_pages(struct image *img, struct crcore_error *err)
 	cleanup_free unsigned char *pages = sample_pages(&len);
 	int fd = image_bulk(img, "pages-1.bin", err);
 
-	return fd < 0 ? fd : image_bulk_append(img, fd, pages, len, err);
+	return fd < 0 ? fd : image_bulk_block(img, fd, 0, pages, len, err);
 }
 
 /* Sections that are too long for the manifest. */
@@ -302,7 +302,7 @@ int sample_write(const char *dir, const struct core_records *c, struct crcore_er
 {
 	struct image *img;
 	Crcore__Manifest m;
-	int r = image_create(dir, &img, err);
+	int r = image_create(dir, false, &img, err);
 
 	if (r < 0)
 		return r;

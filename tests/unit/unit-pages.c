@@ -43,15 +43,16 @@ static void put_image(const char *dir, unsigned n, char first)
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct image *img;
 	Crcore__Manifest m;
-	char page[PAGE];
+	char pages[4 * PAGE];
 
-	assert_int_equal(image_create(dir, &img, &err), 0);
+	assert_true(n <= 4);
+	assert_int_equal(image_create(dir, false, &img, &err), 0);
 	int fd = image_bulk(img, PAGE_FILE, &err);
 	assert_true(fd >= 0);
-	for (unsigned i = 0; i < n; i++) {
-		memset(page, first + (int)i, sizeof(page));
-		assert_int_equal(image_bulk_append(img, fd, page, sizeof(page), &err), 0);
-	}
+	for (unsigned i = 0; i < n; i++)
+		memset(pages + i * PAGE, first + (int)i, PAGE);
+	if (n)
+		assert_int_equal(image_bulk_block(img, fd, 0, pages, n * PAGE, &err), 0);
 	sample_manifest(&m);
 	assert_int_equal(image_seal(img, &m, &err), 0);
 	image_close(img);

@@ -113,24 +113,6 @@ static void test_invalid(void **state)
 	prog_free(NULL);
 }
 
-static void test_patch(void **state)
-{
-	prog *p = prog_new();
-	uint32_t d = prog_data(p, NULL, 16), o = CALL(p, "x", SYS_close, EXPECT_OK, 0, IMM(1));
-	uint64_t v = 0x1234567890;
-
-	prog_patch_arg(p, o, 0, IMM(7));
-	prog_patch_data(p, d, 8, &v, 8);
-	void *local = place(p);
-	assert_int_equal(op_at(local, 0)->arg[0], 7);
-	assert_memory_equal((const char *)prog_answer(p, d) + 8, &v, 8);
-	free(local);
-	prog_patch_data(p, d, 9, &v, 8);
-	struct crcore_error err = CRCORE_ERROR_INIT;
-	assert_int_equal(prog_place(p, &err, REMOTE, &err), -EINVAL);
-	prog_free(p);
-}
-
 static void test_many(void **state)
 {
 	prog *p = prog_new();
@@ -180,7 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_place), cmocka_unit_test(test_results),
-		cmocka_unit_test(test_invalid), cmocka_unit_test(test_patch),
+		cmocka_unit_test(test_invalid),
 		cmocka_unit_test(test_many), cmocka_unit_test(test_names), cmocka_unit_test(test_print),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
