@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of socket options, and reading and setting by it. See options.h. */
 #include "plugins/net/options.h"
+#include "plugins/util.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -186,7 +187,6 @@ static const struct known {
 	{ NETLINK, 12, NET_EARLY, "NETLINK_GET_STRICT_CHK" },
 };
 #define KNOWN (sizeof(known) / sizeof(*known))
-_Static_assert(KNOWN <= NET_OPTIONS_MAX, "NET_OPTIONS_MAX");
 
 struct net_sort {
 	struct net_sort *next;
@@ -302,13 +302,9 @@ int net_options_read(struct net_usual *u, int fd, int family, int type, int prot
 		if (!s->has[i] || !get(fd, &known[i], &v) ||
 		    (v.len == new->len && !memcmp(v.data, new->data, v.len)))
 			continue;
-		if ((n & (n - 1)) == 0) {
-			void *more = realloc(list, (n ? 2 * n : 1) * sizeof(*list));
-			if (!more) {
-				free(list);
-				return -ENOMEM;
-			}
-			list = more;
+		if (!GROW(list, n)) {
+			free(list);
+			return -ENOMEM;
 		}
 		list[n++] = v;
 	}
@@ -334,11 +330,6 @@ static uint32_t word(int fd, int option)
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? 0 : value;
-}
-
-int net_option_set(int fd, int level, int number, const void *value, uint32_t len)
-{
-	return setsockopt(fd, level, number, value, len) < 0 ? -errno : 0;
 }
 
 void net_buffers_read(int fd, struct net_buffers *ret)

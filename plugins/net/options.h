@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 
 #define NET_VALUE_MAX 128
-#define NET_OPTIONS_MAX 160
 
 enum net_when {
 	NET_EARLY = 1, /* on a new socket, before it has a name or a connection */
@@ -44,7 +43,6 @@ int net_options_read(struct net_usual *, int fd, int family, int type, int proto
 unsigned net_option_when(int level, int number);
 /* "TCP_NODELAY", or "option 1 of level 6". For people: one static buffer of the caller. */
 const char *net_option_name(int level, int number, char buf[40]);
-int net_option_set(int fd, int level, int number, const void *value, uint32_t len);
 
 /* Buffers, as getsockopt tells them (twice what was asked for), and SO_BUF_LOCK. */
 struct net_buffers {

@@ -20,11 +20,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "plugins/net/filter.h"
-#include "plugins/net/options.h"
+#include "plugins/net/record.h"
 #include "netlink.pb-c.h"
 #include "plugins/util.h"
 
 #define GROUPS_MAX 4096
+
+/* Restore: one socket. */
+struct made {
+	Netlink__Socket *rec;
+};
+NET_MADE(struct made, Netlink__Socket);
 
 struct netlink {
 	const struct crcore_host *host;
@@ -33,7 +39,7 @@ struct netlink {
 	uint64_t netns;        /* cookie of ours; 0: cannot be told */
 	struct net_usual usual;
 
-	Netlink__Socket **made;
+	struct made **made;      /* by id once checked */
 	unsigned nmade;
 };
 
@@ -42,7 +48,9 @@ int netlink_check_socket(const struct netlink *, int fd, struct crcore_error *);
 int netlink_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 
 /* restore.c */
+void made_free(struct made *);
 int netlink_load_record(void *state, const char *section, uint32_t version, const void *msg,
                         size_t len, struct crcore_error *);
+int netlink_check(void *state, struct crcore_error *);
 int netlink_create(void *state, uint32_t id, struct crcore_error *);
 #endif

@@ -13,37 +13,29 @@ static bool sane(const Netlink__Socket *rec)
 	return true;
 }
 
+void made_free(struct made *m)
+{
+	netlink__socket__free_unpacked(m->rec, NULL);
+	free(m);
+}
+
 int netlink_load_record(void *state, const char *section, uint32_t version, const void *msg,
                         size_t len, struct crcore_error *err)
 {
 	struct netlink *n = state;
-	Netlink__Socket **more = realloc(n->made, (n->nmade + 1) * sizeof(*more));
+	struct made *m = net_load(&n->made, &n->nmade, sizeof(*m), &netlink__socket__descriptor, msg, len, err);
 
-	if (!more)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	n->made = more;
-	more[n->nmade] = netlink__socket__unpack(NULL, len, msg);
-	if (!more[n->nmade])
-		return crcore_fail(err, -EBADMSG, "a record of section %s is damaged", section);
-	if (!sane(more[n->nmade++]))
-		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
-		                   more[n->nmade - 1]->id);
-	return 0;
+	if (!m)
+		return err->code;
+	return sane(m->rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
+	                                      m->rec->id);
 }
 
-static int set_options(int fd, const Netlink__Socket *rec, unsigned when, struct crcore_error *err)
+int netlink_check(void *state, struct crcore_error *err)
 {
-	for (size_t i = 0; i < rec->n_options; i++) {
-		const Netlink__Option *o = rec->options[i];
-		char name[40];
-		int r = 0;
-		if (net_option_when((int)o->level, (int)o->number) & when)
-			r = net_option_set(fd, (int)o->level, (int)o->number, o->value.data, (uint32_t)o->value.len);
-		if (r < 0)
-			return crcore_fail(err, r, "cannot set %s: %s",
-			                   net_option_name((int)o->level, (int)o->number, name), strerror(-r));
-	}
-	return 0;
+	struct netlink *n = state;
+
+	return net_sort(n->made, n->nmade, err);
 }
 
 static int bind_it(int fd, const Netlink__Socket *rec, struct crcore_error *err)
@@ -73,9 +65,8 @@ static int finish(int fd, const Netlink__Socket *rec, struct crcore_error *err)
 
 	if (!r)
 		r = net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked);
-	if (!r && (fchown(fd, rec->uid, rec->gid) < 0 || fchmod(fd, rec->mode & 07777) < 0 ||
-	           fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0))
-		r = -errno;
+	if (!r)
+		r = net_owner_set(fd, rec->uid, rec->gid, rec->mode, rec->flags);
 	return r < 0 ? crcore_fail(err, r, "cannot give it its filter, buffers and owner: %s",
 	                           strerror(-r)) : 0;
 }
@@ -87,11 +78,11 @@ static int make(const Netlink__Socket *rec, struct crcore_error *err)
 	if (fd < 0)
 		return crcore_fail(err, -errno, "cannot make a netlink socket of protocol %u: %s", rec->protocol,
 		                   strerror(errno));
-	r = set_options(fd, rec, NET_EARLY, err);
+	r = net_options_set(fd, rec->options, rec->n_options, NET_EARLY, err);
 	if (!r)
 		r = bind_it(fd, rec, err);
 	if (!r)
-		r = set_options(fd, rec, NET_LATE, err);
+		r = net_options_set(fd, rec->options, rec->n_options, NET_LATE, err);
 	if (!r)
 		r = finish(fd, rec, err);
 	if (!r)
@@ -103,9 +94,7 @@ static int make(const Netlink__Socket *rec, struct crcore_error *err)
 int netlink_create(void *state, uint32_t id, struct crcore_error *err)
 {
 	const struct netlink *n = state;
+	const struct made *m = net_find(n->made, n->nmade, id);
 
-	for (unsigned i = 0; i < n->nmade; i++)
-		if (n->made[i]->id == id)
-			return make(n->made[i], err);
-	return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+	return m ? make(m->rec, err) : net_not_found(id, err);
 }

@@ -123,34 +123,6 @@ static void fill_plain(const struct crcore_object *obj, Netlink__Socket *rec)
 	rec->buffer_lock = buffers.lock;
 }
 
-static int put(struct netlink *n, Netlink__Socket *rec, struct net_value *values, unsigned nvalues,
-               struct crcore_error *err)
-{
-	cleanup_free Netlink__Option *all = calloc(nvalues + 1, sizeof(*all));
-	cleanup_free Netlink__Option **list = calloc(nvalues + 1, sizeof(*list));
-	cleanup_free uint8_t *bytes = NULL;
-	size_t len;
-
-	if (!all || !list)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < nvalues; i++) {
-		list[i] = &all[i];
-		netlink__option__init(list[i]);
-		list[i]->level = (uint32_t)values[i].level;
-		list[i]->number = (uint32_t)values[i].number;
-		list[i]->value.len = values[i].len;
-		list[i]->value.data = (uint8_t *)values[i].data;
-	}
-	rec->options = list;
-	rec->n_options = nvalues;
-	len = netlink__socket__get_packed_size(rec);
-	bytes = malloc(len);
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	netlink__socket__pack(rec, bytes);
-	return n->host->put_record(n->ctx, "socket", bytes, len, err);
-}
-
 int netlink_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct netlink *n = state;
@@ -171,8 +143,12 @@ int netlink_save_object(void *state, const struct crcore_object *obj, struct crc
 		r = net_filter_read(fd, &filter, &rec.n_filter, &locked, err);
 	rec.filter = filter;
 	rec.filter_locked = locked;
+	rec.options = r < 0 ? NULL : net_options_list(values, nvalues);
+	rec.n_options = nvalues;
 	if (!r)
-		r = put(n, &rec, values, nvalues, err);
+		r = rec.options ? net_put(n->host, n->ctx, "socket", &rec.base, err)
+		                : crcore_fail(err, -ENOMEM, "out of memory");
+	free(rec.options);
 	free(rec.groups);
 	free(values);
 	free(filter);

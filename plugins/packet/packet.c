@@ -2,33 +2,21 @@
 /* The plugin "packet": options, sections and what it claims. See packet.h, packet.md. */
 #include "packet.h"
 #include "plugins/net/claim.h"
+#include "plugins/net/netns.h"
 
 #include <linux/capability.h>
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
-
-static uint64_t netns_of(int fd)
-{
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
-}
 
 static int packet_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                        struct crcore_error *err)
 {
 	struct packet *p = calloc(1, sizeof(*p));
-	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (!p)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	p->host = host;
 	p->ctx = ctx;
 	p->drop = host->option(ctx, "queued")->i == 1;
-	p->netns = fd < 0 ? 0 : netns_of(fd);
+	p->netns = netns_own();
 	*ret_state = p;
 	return 0;
 }
@@ -38,7 +26,7 @@ static void packet_close(void *state)
 	struct packet *p = state;
 
 	for (unsigned i = 0; i < p->nmade; i++)
-		packet__socket__free_unpacked(p->made[i], NULL);
+		made_free(p->made[i]);
 	free(p->made);
 	diag_free(p);
 	net_usual_free(&p->usual);
@@ -53,11 +41,9 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	if (net_family(obj) != AF_PACKET)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	if (netns_of(obj->local_fd) != p->netns) {
-		crcore_advise(err, "run crcore in the network namespace of the task");
-		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
-	}
-	r = net_filter_check(obj->local_fd, err);
+	r = netns_check(obj->local_fd, p->netns, err);
+	if (!r)
+		r = net_filter_check(obj->local_fd, err);
 	if (!r)
 		r = packet_check_socket(p, obj->local_fd, err);
 	return r < 0 ? r : CRCORE_CLAIM_EXACT;

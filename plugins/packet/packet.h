@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "plugins/net/filter.h"
-#include "plugins/net/options.h"
+#include "plugins/net/record.h"
 #include "packet.pb-c.h"
 #include "plugins/util.h"
 
@@ -38,6 +38,12 @@ struct diag {
 	unsigned nmembers;
 };
 
+/* Restore: one socket. */
+struct made {
+	Packet__Socket *rec;
+};
+NET_MADE(struct made, Packet__Socket);
+
 struct packet {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
@@ -47,7 +53,7 @@ struct packet {
 	struct diag *diags;
 	unsigned ndiags;
 
-	Packet__Socket **made;
+	struct made **made;      /* by id once checked */
 	unsigned nmade;
 };
 
@@ -62,6 +68,7 @@ int packet_save_object(void *state, const struct crcore_object *, struct crcore_
 int packet_check_socket(const struct packet *, int fd, struct crcore_error *);
 
 /* restore.c */
+void made_free(struct made *);
 int packet_load_record(void *state, const char *section, uint32_t version, const void *msg,
                        size_t len, struct crcore_error *);
 int packet_check(void *state, struct crcore_error *);

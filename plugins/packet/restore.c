@@ -21,22 +21,22 @@ static bool sane(const Packet__Socket *rec)
 	return true;
 }
 
+void made_free(struct made *m)
+{
+	packet__socket__free_unpacked(m->rec, NULL);
+	free(m);
+}
+
 int packet_load_record(void *state, const char *section, uint32_t version, const void *msg,
-                       size_t len, struct crcore_error *err)
+                        size_t len, struct crcore_error *err)
 {
 	struct packet *p = state;
-	Packet__Socket **more = realloc(p->made, (p->nmade + 1) * sizeof(*more));
+	struct made *m = net_load(&p->made, &p->nmade, sizeof(*m), &packet__socket__descriptor, msg, len, err);
 
-	if (!more)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	p->made = more;
-	more[p->nmade] = packet__socket__unpack(NULL, len, msg);
-	if (!more[p->nmade])
-		return crcore_fail(err, -EBADMSG, "a record of section %s is damaged", section);
-	if (!sane(more[p->nmade++]))
-		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
-		                   more[p->nmade - 1]->id);
-	return 0;
+	if (!m)
+		return err->code;
+	return sane(m->rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
+	                                      m->rec->id);
 }
 
 static int check_interface(const char *name, struct crcore_error *err)
@@ -49,30 +49,16 @@ static int check_interface(const char *name, struct crcore_error *err)
 
 int packet_check(void *state, struct crcore_error *err)
 {
-	const struct packet *p = state;
-	int r = 0;
+	struct packet *p = state;
+	int r = net_sort(p->made, p->nmade, err);
 
 	for (unsigned i = 0; !r && i < p->nmade; i++) {
-		r = check_interface(p->made[i]->interface, err);
-		for (size_t k = 0; !r && k < p->made[i]->n_members; k++)
-			r = check_interface(p->made[i]->members[k]->interface, err);
+		const Packet__Socket *rec = p->made[i]->rec;
+		r = check_interface(rec->interface, err);
+		for (size_t k = 0; !r && k < rec->n_members; k++)
+			r = check_interface(rec->members[k]->interface, err);
 	}
 	return r;
-}
-
-static int set_options(int fd, const Packet__Socket *rec, unsigned when, struct crcore_error *err)
-{
-	for (size_t i = 0; i < rec->n_options; i++) {
-		const Packet__Option *o = rec->options[i];
-		char name[40];
-		int r = 0;
-		if (net_option_when((int)o->level, (int)o->number) & when)
-			r = net_option_set(fd, (int)o->level, (int)o->number, o->value.data, (uint32_t)o->value.len);
-		if (r < 0)
-			return crcore_fail(err, r, "cannot set %s: %s",
-			                   net_option_name((int)o->level, (int)o->number, name), strerror(-r));
-	}
-	return 0;
 }
 
 static int join(int fd, const Packet__Member *m)
@@ -123,14 +109,13 @@ static int make(const Packet__Socket *rec, struct crcore_error *err)
 
 	if (fd < 0)
 		return crcore_fail(err, -errno, "cannot make a packet socket: %s", strerror(errno));
-	r = set_options(fd, rec, NET_EARLY, err);
+	r = net_options_set(fd, rec->options, rec->n_options, NET_EARLY, err);
 	if (!r)
 		r = attach(fd, rec, err);
 	if (!r)
-		r = set_options(fd, rec, NET_LATE, err);
-	if (!r && (fchown(fd, rec->uid, rec->gid) < 0 || fchmod(fd, rec->mode & 07777) < 0 ||
-	           fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0))
-		r = crcore_fail(err, -errno, "cannot give it its owner: %s", strerror(errno));
+		r = net_options_set(fd, rec->options, rec->n_options, NET_LATE, err);
+	if (!r && (r = net_owner_set(fd, rec->uid, rec->gid, rec->mode, rec->flags)) < 0)
+		crcore_fail(err, r, "cannot give it its owner: %s", strerror(-r));
 	if (!r)
 		return fd;
 	close(fd);
@@ -140,9 +125,7 @@ static int make(const Packet__Socket *rec, struct crcore_error *err)
 int packet_create(void *state, uint32_t id, struct crcore_error *err)
 {
 	const struct packet *p = state;
+	const struct made *m = net_find(p->made, p->nmade, id);
 
-	for (unsigned i = 0; i < p->nmade; i++)
-		if (p->made[i]->id == id)
-			return make(p->made[i], err);
-	return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+	return m ? make(m->rec, err) : net_not_found(id, err);
 }

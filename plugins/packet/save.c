@@ -103,40 +103,13 @@ static int fill_plain(const struct crcore_object *obj, Packet__Socket *rec, char
 	return 0;
 }
 
-static int put(struct packet *p, Packet__Socket *rec, struct net_value *values, unsigned nvalues,
-               struct crcore_error *err)
-{
-	cleanup_free Packet__Option *all = calloc(nvalues + 1, sizeof(*all));
-	cleanup_free Packet__Option **list = calloc(nvalues + 1, sizeof(*list));
-	cleanup_free uint8_t *bytes = NULL;
-	size_t len;
-
-	if (!all || !list)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < nvalues; i++) {
-		list[i] = &all[i];
-		packet__option__init(list[i]);
-		list[i]->level = (uint32_t)values[i].level;
-		list[i]->number = (uint32_t)values[i].number;
-		list[i]->value.len = values[i].len;
-		list[i]->value.data = (uint8_t *)values[i].data;
-	}
-	rec->options = list;
-	rec->n_options = nvalues;
-	len = packet__socket__get_packed_size(rec);
-	bytes = malloc(len);
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	packet__socket__pack(rec, bytes);
-	return p->host->put_record(p->ctx, "socket", bytes, len, err);
-}
-
 static int save(struct packet *p, const struct crcore_object *obj, const struct diag *d,
                 Packet__Socket *rec, struct crcore_error *err)
 {
 	cleanup_free char (*names)[IF_NAMESIZE] = calloc(d->nmembers + 1, sizeof(*names));
 	cleanup_free Packet__Member **members = calloc(d->nmembers + 1, sizeof(*members));
 	cleanup_free struct net_value *values = NULL;
+	cleanup_free Net__Option **options = NULL;
 	cleanup_free uint64_t *filter = NULL;
 	bool locked = false;
 	unsigned n = 0;
@@ -154,8 +127,11 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 		r = net_filter_read(obj->local_fd, &filter, &rec->n_filter, &locked, err);
 	rec->filter = filter;
 	rec->filter_locked = locked;
+	rec->options = options = r < 0 ? NULL : net_options_list(values, n);
+	rec->n_options = n;
 	if (!r)
-		r = put(p, rec, values, n, err);
+		r = options ? net_put(p->host, p->ctx, "socket", &rec->base, err)
+		            : crcore_fail(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < rec->n_members; i++)
 		free(members[i]);
 	return r;

@@ -5,19 +5,9 @@
  * what was shut down.
  */
 #include "sockets.h"
+#include "plugins/net/diag.h"
 
-#include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
-#include <netlink/netlink.h>
-#include <netlink/msg.h>
-#include <netlink/attr.h>
-
-#define RECEIVE_BUFFER (1 << 20)
-
-struct taking {
-	struct graph *g;
-	bool failed;
-};
 
 static int copy_waiting(struct diag *d, const struct nlattr *a)
 {
@@ -59,25 +49,16 @@ static int fill(struct diag *d, const struct unix_diag_msg *m, struct nlattr **a
 
 static int on_message(struct nl_msg *msg, void *arg)
 {
-	struct taking *t = arg;
-	struct graph *g = t->g;
+	struct graph *g = arg;
 	struct nlmsghdr *h = nlmsg_hdr(msg);
 	struct nlattr *a[UNIX_DIAG_MAX + 1];
 
 	if (nlmsg_parse(h, sizeof(struct unix_diag_msg), a, UNIX_DIAG_MAX, NULL) < 0)
 		return NL_SKIP;
-	if ((g->n & (g->n - 1)) == 0) {
-		void *more = realloc(g->v, (g->n ? 2 * (size_t)g->n : 1) * sizeof(*g->v));
-		if (!more) {
-			t->failed = true;
-			return NL_STOP;
-		}
-		g->v = more;
-	}
-	if (fill(&g->v[g->n++], nlmsg_data(h), a) < 0)
-		t->failed = true;
+	if (!GROW(g->v, g->n) || fill(&g->v[g->n++], nlmsg_data(h), a) < 0)
+		return -NLE_NOMEM;
 	g->waiting |= g->v[g->n - 1].nwaiting > 0;
-	return t->failed ? NL_STOP : NL_OK;
+	return NL_OK;
 }
 
 static int by_inode(const void *a, const void *b)
@@ -87,45 +68,21 @@ static int by_inode(const void *a, const void *b)
 	return (x->ino > y->ino) - (x->ino < y->ino);
 }
 
-static int ask(struct nl_sock *sk, struct taking *t)
+int graph_take(struct graph *g, struct crcore_error *err)
 {
-	struct unix_diag_req req = {
+	const struct unix_diag_req req = {
 		.sdiag_family = AF_UNIX,
 		.udiag_states = UINT32_MAX,
 		.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS |
 		              UDIAG_SHOW_RQLEN,
 	};
-	int r = nl_connect(sk, NETLINK_SOCK_DIAG);
-
-	if (r < 0)
-		return r;
-	nl_socket_set_buffer_size(sk, RECEIVE_BUFFER, 0); /* a wish */
-	r = nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_message, t);
-	if (!r)
-		r = nl_send_simple(sk, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req));
-	return r < 0 ? r : nl_recvmsgs_default(sk);
-}
-
-int graph_take(struct graph *g, struct crcore_error *err)
-{
-	struct taking t = { .g = g };
-	struct nl_sock *sk = nl_socket_alloc();
 	int r;
 
 	graph_free(g);
-	if (!sk)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	r = ask(sk, &t);
-	nl_socket_free(sk);
-	if (t.failed)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	if (r < 0) {
-		crcore_advise(err, "the kernel needs CONFIG_UNIX_DIAG (module unix_diag)");
-		return crcore_fail(err, -EIO, "sock_diag does not list the UNIX sockets: %s", nl_geterror(r));
-	}
-	if (g->n)
+	r = net_diag(&req, sizeof(req), on_message, g, "UNIX", "CONFIG_UNIX_DIAG (module unix_diag)", err);
+	if (!r && g->n)
 		qsort(g->v, g->n, sizeof(*g->v), by_inode);
-	return 0;
+	return r;
 }
 
 void graph_free(struct graph *g)

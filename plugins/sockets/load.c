@@ -10,8 +10,7 @@ void made_free(struct made *m)
 	close_fd(&m->fd);
 	close_fd(&m->keep);
 	close_fd(&m->other);
-	if (m->rec)
-		sockets__unix__free_unpacked(m->rec, NULL);
+	sockets__unix__free_unpacked(m->rec, NULL);
 	free(m);
 }
 
@@ -65,44 +64,19 @@ int sockets_load_record(void *state, const char *section, uint32_t version, cons
                         size_t len, struct crcore_error *err)
 {
 	struct sockets *s = state;
-	struct made *m;
-	void *more;
+	struct made *m = net_load(&s->made, &s->nmade, sizeof(*m), &sockets__unix__descriptor, msg, len, err);
 
-	if (strcmp(section, "unix") != 0)
-		return crcore_fail(err, -EBADMSG, "there is no section %s", section);
-	m = calloc(1, sizeof(*m));
-	more = realloc(s->made, (s->nmade + 1) * sizeof(*s->made));
-	if (more)
-		s->made = more;
-	if (!m || !more) {
-		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	}
+	if (!m)
+		return err->code;
 	m->fd = m->keep = m->other = -1;
 	m->s = s;
-	s->made[s->nmade++] = m;
-	m->rec = sockets__unix__unpack(NULL, len, msg);
-	if (!m->rec)
-		return crcore_fail(err, -EBADMSG, "a record of section unix is damaged");
-	if (!sane(m->rec))
-		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense", m->rec->id);
-	return 0;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct made *x = *(struct made *const *)a, *y = *(struct made *const *)b;
-
-	return (x->rec->id > y->rec->id) - (x->rec->id < y->rec->id);
+	return sane(m->rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
+	                                      m->rec->id);
 }
 
 struct made *sockets_made(const struct sockets *s, uint32_t id)
 {
-	Sockets__Unix rec = { .id = id };
-	struct made key = { .rec = &rec }, *k = &key, **hit;
-
-	hit = s->nmade ? bsearch(&k, s->made, s->nmade, sizeof(*s->made), by_id) : NULL;
-	return hit ? *hit : NULL;
+	return net_find(s->made, s->nmade, id);
 }
 
 static bool fits(const struct made *m)
@@ -144,19 +118,14 @@ int sockets_check(void *state, struct crcore_error *err)
 {
 	struct sockets *s = state;
 	bool files = false;
-	int r = 0;
+	int r = net_sort(s->made, s->nmade, err);
 
-	if (!s->nmade)
-		return 0;
-	qsort(s->made, s->nmade, sizeof(*s->made), by_id);
-	for (unsigned i = 0; i < s->nmade; i++) {
+	for (unsigned i = 0; !r && i < s->nmade; i++) {
 		const Sockets__Unix *rec = s->made[i]->rec;
 		s->made[i]->peer = rec->peer ? sockets_made(s, rec->peer) : NULL;
 		files |= rec->name.len && rec->name.data[0];
-		if (i && s->made[i - 1]->rec->id == rec->id)
-			return crcore_fail(err, -EBADMSG, "two records are of socket %u", rec->id);
 	}
-	if (files)
+	if (!r && files)
 		r = graph_take(&s->graph, err);
 	for (unsigned i = 0; !r && i < s->nmade; i++) {
 		if (!fits(s->made[i]))

@@ -8,71 +8,17 @@
  */
 #include "sockets.h"
 
-#include <dirent.h>
-
-static int by_value(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static int add(struct later *l, uint32_t ino)
-{
-	if ((l->n & (l->n - 1)) == 0) {
-		void *more = realloc(l->held, (l->n ? 2 * (size_t)l->n : 1) * sizeof(*l->held));
-		if (!more)
-			return -ENOMEM;
-		l->held = more;
-	}
-	l->held[l->n++] = ino;
-	return 0;
-}
-
-static int add_task(struct later *l, pid_t pid)
-{
-	char path[40], link[40];
-	struct dirent *e;
-	unsigned ino;
-	int r = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	d = opendir(path);
-	while (!r && d && (e = readdir(d))) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
-		if (n < 0)
-			continue;
-		link[n] = '\0';
-		if (sscanf(link, "socket:[%u]", &ino) == 1)
-			r = add(l, ino);
-	}
-	if (d)
-		closedir(d);
-	return r;
-}
-
 static int look_again(struct sockets *s, struct crcore_error *err)
 {
-	const struct crcore_task *task;
-	int r = 0;
+	int r;
 
-	if (s->later.taken)
+	if (s->later.held.taken)
 		return 0;
-	for (uint32_t i = 0; !r && (task = s->host->task(s->ctx, i)); i++)
-		r = add_task(&s->later, task->pid);
-	if (r < 0)
-		return crcore_fail(err, r, "out of memory");
-	if (s->later.n)
-		qsort(s->later.held, s->later.n, sizeof(*s->later.held), by_value);
-	s->later.taken = true;
-	return graph_take(&s->later.graph, err);
+	r = net_held_take(&s->later.held, s->host, s->ctx, err);
+	return r < 0 ? r : graph_take(&s->later.graph, err);
 }
 
-static bool held(const struct sockets *s, uint32_t ino)
-{
-	return s->later.n && bsearch(&ino, s->later.held, s->later.n, sizeof(ino), by_value);
-}
+static bool held(const struct sockets *s, uint32_t ino) { return net_held_has(&s->later.held, ino); }
 
 static int again(struct crcore_error *err)
 {
@@ -108,6 +54,5 @@ int race_own(struct sockets *s, uint32_t ino, struct crcore_error *err)
 void race_forget(struct later *l)
 {
 	graph_free(&l->graph);
-	free(l->held);
-	*l = (struct later){ 0 };
+	net_held_free(&l->held);
 }

@@ -11,17 +11,6 @@
 #endif
 #define DELETED " (deleted)"
 
-static int put(struct sockets *s, const Sockets__Unix *rec, struct crcore_error *err)
-{
-	size_t len = sockets__unix__get_packed_size(rec);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	sockets__unix__pack(rec, bytes);
-	return s->host->put_record(s->ctx, "unix", bytes, len, err);
-}
-
 /* Where the file of a socket is: for a relative name, what comes before it. */
 static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX], Sockets__Unix *rec,
                       struct crcore_error *err)
@@ -164,7 +153,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	if (!r && k->state != SOCKETS__STATE__LISTENING && k->state != SOCKETS__STATE__INHERIT)
 		r = queue_save(s, obj, &rec, err);
 	if (!r)
-		r = put(s, &rec, err);
+		r = net_put(s->host, s->ctx, "unix", &rec.base, err);
 	queue_free(&rec);
 	options_free(&rec);
 	free(filter);

@@ -35,6 +35,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "plugins/net/filter.h"
+#include "plugins/net/held.h"
+#include "plugins/net/record.h"
 #include "sockets.pb-c.h"
 #include "plugins/util.h"
 
@@ -90,12 +92,11 @@ struct made {
 	bool moved;       /* what was there before is now called aside */
 	char aside[PATH_MAX], path[PATH_MAX];
 };
+NET_MADE(struct made, Sockets__Unix);
 
 /* Dump: a second look, before a refusal. */
 struct later {
-	bool taken;
-	uint32_t *held; /* inodes that the tree holds, sorted */
-	unsigned n;
+	struct net_held held;
 	struct graph graph;
 };
 

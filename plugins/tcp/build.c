@@ -8,8 +8,6 @@
 #include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
 
-#include <sys/stat.h>
-
 static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
 {
 	char text[END_TEXT];
@@ -21,19 +19,11 @@ static int fail(const struct made *m, int r, const char *what, struct crcore_err
 
 static int set_options(const struct made *m, unsigned when, struct crcore_error *err)
 {
-	char name[40];
+	int r = net_options_set(m->fd, m->rec->options, m->rec->n_options, when, err);
 
-	for (size_t i = 0; i < m->rec->n_options; i++) {
-		const Tcp__Option *o = m->rec->options[i];
-		int r;
-		if (!(net_option_when(o->level, o->number) & when))
-			continue;
-		r = net_option_set(m->fd, o->level, o->number, o->value.data, (uint32_t)o->value.len);
-		if (r < 0)
-			return crcore_fail(err, r, "cannot set %s of socket %u: %s",
-			                   net_option_name(o->level, o->number, name), m->rec->id, strerror(-r));
-	}
-	return 0;
+	if (r < 0)
+		crcore_fail_at(err, -1, -1, "socket %u", m->rec->id);
+	return r;
 }
 
 int made_socket(struct tcp *t, struct made *m, struct crcore_error *err)
@@ -90,7 +80,6 @@ static int finish(struct made *m, struct crcore_error *err)
 {
 	const Tcp__Socket *rec = m->rec;
 	const struct net_buffers b = { rec->send_buffer, rec->receive_buffer, rec->buffer_lock };
-	struct stat st;
 	int r;
 
 	if (rec->shut_read && shutdown(m->fd, SHUT_RD) < 0)
@@ -103,13 +92,8 @@ static int finish(struct made *m, struct crcore_error *err)
 	r = net_buffers_set(m->fd, &b);
 	if (r < 0)
 		return fail(m, r, "cannot be given its buffers", err);
-	if (fstat(m->fd, &st) < 0 ||
-	    ((st.st_uid != rec->uid || st.st_gid != rec->gid) && fchown(m->fd, rec->uid, rec->gid) < 0) ||
-	    (st.st_mode != rec->mode && fchmod(m->fd, rec->mode & 07777) < 0))
-		return fail(m, -errno, "cannot be given its owner", err);
-	if (fcntl(m->fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0)
-		return fail(m, -errno, "cannot be given its flags", err);
-	return 0;
+	r = net_owner_set(m->fd, rec->uid, rec->gid, rec->mode, rec->flags);
+	return r < 0 ? fail(m, r, "cannot be given its owner", err) : 0;
 }
 
 /* For release: only there the kernel gets the connections. */
@@ -173,11 +157,11 @@ static int make(struct tcp *t, struct made *m, struct crcore_error *err)
 int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	struct made *m = tcp_made(t, id);
+	struct made *m = net_find(t->made, t->nmade, id);
 	int r = 0, fd;
 
 	if (!m)
-		return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+		return net_not_found(id, err);
 	for (unsigned i = 0; !t->built && !r && i < t->nmade; i++) {
 		struct made *first = t->made[i];
 		if (first->rec->state == TCP__STATE__LISTENING ||
@@ -204,11 +188,8 @@ static int let_go(struct tcp *t, struct made *m, struct crcore_error *err)
 
 	if (m->repair && !r)
 		r = set_repair(m->fd, REPAIR_OFF);
-	for (size_t i = 0; m->repair && !r && i < m->rec->n_options; i++) {
-		const Tcp__Option *o = m->rec->options[i];
-		if (o->level == SOL_SOCKET && o->number == SO_REUSEADDR)
-			r = net_option_set(m->fd, o->level, o->number, o->value.data, (uint32_t)o->value.len);
-	}
+	if (m->repair && !r)
+		r = net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET, SO_REUSEADDR);
 	if (r < 0)
 		return fail(m, r, "cannot leave repair mode", err);
 	if (m->rec->state == TCP__STATE__CONNECTING)

@@ -148,11 +148,8 @@ static int only_ours(const struct made *m, bool on, struct crcore_error *err)
 	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6, option = v4 ? IP_MINTTL : MINHOPCOUNT;
 	int r = set_int(m->fd, level, option, on ? 255 : 0);
 
-	for (size_t i = 0; !r && !on && i < m->rec->n_options; i++) {
-		const Tcp__Option *o = m->rec->options[i];
-		if (o->level == level && o->number == option)
-			r = net_option_set(m->fd, level, option, o->value.data, (uint32_t)o->value.len);
-	}
+	if (!r && !on)
+		r = net_option_again(m->fd, m->rec->options, m->rec->n_options, level, option);
 	return r < 0 ? fail(m, r, "cannot be kept from listening", err) : 0;
 }
 

@@ -46,7 +46,7 @@ static bool sane(const Tcp__Socket *rec)
 		return false;
 	for (size_t i = 0; i < rec->n_options; i++)
 		if (rec->options[i]->value.len > NET_VALUE_MAX ||
-		    !net_option_when(rec->options[i]->level, rec->options[i]->number))
+		    !net_option_when((int)rec->options[i]->level, (int)rec->options[i]->number))
 			return false;
 	if (q && (q->blob > INT64_MAX || q->receive_blob > INT64_MAX || q->sent > MAX_QUEUE ||
 	          q->unsent > MAX_QUEUE || q->received > MAX_QUEUE))
@@ -73,21 +73,11 @@ static bool sane(const Tcp__Socket *rec)
 
 static int load_socket(struct tcp *t, const void *msg, size_t len, struct crcore_error *err)
 {
-	struct made *m = calloc(1, sizeof(*m)), **more;
+	struct made *m = net_load(&t->made, &t->nmade, sizeof(*m), &tcp__socket__descriptor, msg, len, err);
 
-	more = (t->nmade & (t->nmade - 1)) ? t->made
-	       : realloc(t->made, (t->nmade ? 2 * (size_t)t->nmade : 1) * sizeof(*t->made));
-	if (more)
-		t->made = more;
-	if (!m || !more) {
-		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	}
+	if (!m)
+		return err->code;
 	m->fd = -1;
-	t->made[t->nmade++] = m;
-	m->rec = tcp__socket__unpack(NULL, len, msg);
-	if (!m->rec)
-		return crcore_fail(err, -EBADMSG, "a record of section socket is damaged");
 	if (!sane(m->rec) || !load_end(m->rec->local, m->rec->family, &m->local) ||
 	    !load_end(m->rec->remote, m->rec->family, &m->remote))
 		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense", m->rec->id);
@@ -120,22 +110,6 @@ int tcp_load_record(void *state, const char *section, uint32_t version, const vo
 }
 
 /* -- together ---------------------------------------------------------------------------- */
-
-static int by_id(const void *a, const void *b)
-{
-	const struct made *x = *(struct made *const *)a, *y = *(struct made *const *)b;
-
-	return (x->rec->id > y->rec->id) - (x->rec->id < y->rec->id);
-}
-
-struct made *tcp_made(const struct tcp *t, uint32_t id)
-{
-	Tcp__Socket rec = { .id = id };
-	struct made key = { .rec = &rec }, *k = &key, **hit;
-
-	hit = t->nmade ? bsearch(&k, t->made, t->nmade, sizeof(*t->made), by_id) : NULL;
-	return hit ? *hit : NULL;
-}
 
 static int check_queues(struct tcp *t, const struct made *m, struct crcore_error *err)
 {
@@ -211,16 +185,10 @@ static int apply_policy(struct tcp *t, struct made *m, struct crcore_error *err)
 int tcp_check(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	int r = 0;
+	int r = net_sort(t->made, t->nmade, err);
 
-	if (t->nmade)
-		qsort(t->made, t->nmade, sizeof(*t->made), by_id);
-	for (unsigned i = 0; i < t->nmade; i++) {
-		struct made *m = t->made[i];
-		m->peer = m->rec->peer ? tcp_made(t, m->rec->peer) : NULL;
-		if (i && t->made[i - 1]->rec->id == m->rec->id)
-			return crcore_fail(err, -EBADMSG, "two records are of socket %u", m->rec->id);
-	}
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		t->made[i]->peer = net_find(t->made, t->nmade, t->made[i]->rec->peer);
 	for (unsigned i = 0; !r && i < t->nmade; i++) {
 		r = apply_policy(t, t->made[i], err);
 		if (!r)

@@ -3,17 +3,6 @@
 #include "plugins/net/filter.h"
 #include "plugins/tcp/tcp.h"
 
-static int put(struct tcp *t, const Tcp__Socket *rec, struct crcore_error *err)
-{
-	size_t len = tcp__socket__get_packed_size(rec);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	tcp__socket__pack(rec, bytes);
-	return t->host->put_record(t->ctx, "socket", bytes, len, err);
-}
-
 static Tcp__Address *address(const struct end *e, Tcp__Address *ret)
 {
 	tcp__address__init(ret);
@@ -69,37 +58,24 @@ static void fill_plain(const struct tcp *t, const struct crcore_object *obj,
 	                 k->hung_up && !k->stream.fin_received;
 }
 
-static void fill_options(const struct net_value *v, unsigned n, Tcp__Option *o, Tcp__Option **list)
-{
-	for (unsigned i = 0; i < n; i++) {
-		tcp__option__init(&o[i]);
-		o[i].level = v[i].level;
-		o[i].number = v[i].number;
-		o[i].value.data = (uint8_t *)(uintptr_t)v[i].data;
-		o[i].value.len = v[i].len;
-		list[i] = &o[i];
-	}
-}
-
 static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
                 struct crcore_error *err)
 {
-	Tcp__Option options[NET_OPTIONS_MAX], *list[NET_OPTIONS_MAX];
+	cleanup_free Net__Option **options = NULL;
 	cleanup_free uint64_t *filter = NULL;
 	bool locked = false;
 	Tcp__Socket rec = TCP__SOCKET__INIT;
 	Tcp__Address local, remote;
-	unsigned n;
 	int r = k->asked ? 0 : net_options_read(&t->usual, obj->local_fd, k->local.family, SOCK_STREAM,
 	                                        IPPROTO_TCP, &k->values, &k->nvalues);
 
 	if (r < 0)
 		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
 	fill_plain(t, obj, k, &rec);
-	n = k->nvalues;
-	fill_options(k->values, n, options, list);
-	rec.options = list;
-	rec.n_options = n;
+	rec.options = options = net_options_list(k->values, k->nvalues);
+	rec.n_options = k->nvalues;
+	if (!options)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	rec.local = address(&k->local, &local);
 	rec.remote = address(&k->remote, &remote);
 	if (rec.state == TCP__STATE__CONNECTED) {
@@ -113,7 +89,7 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	rec.filter = filter;
 	rec.filter_locked = locked;
 	rec.queues = k->read && rec.state != TCP__STATE__REFUSED ? &k->queues : NULL;
-	return put(t, &rec, err);
+	return net_put(t->host, t->ctx, "socket", &rec.base, err);
 }
 
 int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)

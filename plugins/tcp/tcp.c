@@ -2,15 +2,12 @@
 /* The plugin "tcp": options, sections and what it claims. See tcp.h, tcp.md. */
 #include "plugins/net/claim.h"
 #include "plugins/net/filter.h"
+#include "plugins/net/netns.h"
 #include "plugins/tcp/tcp.h"
 
 #include <linux/capability.h>
 #include <linux/tcp.h>
 #include <poll.h>
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 static void tcp_close(void *state)
 {
@@ -40,14 +37,6 @@ static void tcp_close(void *state)
 	free(t);
 }
 
-static uint64_t netns_of(int fd)
-{
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
-}
-
 static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                     struct crcore_error *err)
 {
@@ -60,7 +49,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->host = host;
 	t->ctx = ctx;
 	t->busy_fd = t->raw[0] = t->raw[1] = -1;
-	t->netns = own < 0 ? 0 : netns_of(own);
+	t->netns = netns_own();
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
@@ -80,11 +69,10 @@ static int check_plain(const struct tcp *t, const struct crcore_object *obj, str
 {
 	char ulp[16] = "";
 	socklen_t len = sizeof(ulp);
+	int r = netns_check(obj->local_fd, t->netns, err);
 
-	if (netns_of(obj->local_fd) != t->netns) {
-		crcore_advise(err, "run crcore in the network namespace of the task");
-		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
-	}
+	if (r < 0)
+		return r;
 	if (obj->flags & O_ASYNC) {
 		crcore_advise(err, "switch O_ASYNC off before the dump");
 		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved yet");
@@ -134,12 +122,8 @@ static int remember(struct tcp *t, const struct crcore_object *obj, struct crcor
 		t->nknown = 0;
 		t->reviewed = false;
 	}
-	if ((t->nknown & (t->nknown - 1)) == 0) {
-		void *more = realloc(t->known, (t->nknown ? 2 * (size_t)t->nknown : 1) * sizeof(*t->known));
-		if (!more)
-			return crcore_fail(err, -ENOMEM, "out of memory");
-		t->known = more;
-	}
+	if (!GROW(t->known, t->nknown))
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	t->known[t->nknown] = (struct known){ 0 };
 	int r = look(&t->known[t->nknown], obj, err);
 	t->nknown += !r;

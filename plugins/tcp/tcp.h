@@ -34,7 +34,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "plugins/net/options.h"
+#include "plugins/net/held.h"
+#include "plugins/net/record.h"
 #include "tcp.pb-c.h"
 #include "plugins/util.h"
 
@@ -103,9 +104,7 @@ struct graph {
 	struct other *v;   /* sorted by both ends */
 	unsigned n;
 	bool taken;
-	uint32_t *held;    /* inodes of sockets that the tree holds by now, sorted */
-	unsigned nheld;
-	bool asked;
+	struct net_held held;
 };
 
 /* Restore: one socket. */
@@ -119,6 +118,8 @@ struct made {
 	uint32_t una;            /* first byte of the send queue */
 	uint32_t skip;           /* bytes of the send queue that the peer has already */
 };
+
+NET_MADE(struct made, Tcp__Socket);
 
 /* A rule of an option: a pattern and what it says. */
 struct rule {
@@ -275,7 +276,6 @@ int tcp_load_record(void *state, const char *section, uint32_t version, const vo
                     struct crcore_error *);
 int tcp_check(void *state, struct crcore_error *);
 int tcp_prepare(void *state, struct crcore_error *);
-struct made *tcp_made(const struct tcp *, uint32_t id);
 void made_free(struct made *);
 
 /* build.c */

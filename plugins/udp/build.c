@@ -15,36 +15,25 @@
 
 /* -- options -------------------------------------------------------------------------------- */
 
-static bool is(const Udp__Option *o, uint32_t level, uint32_t number)
+static bool is(const Net__Option *o, uint32_t level, uint32_t number)
 {
 	return o->level == level && o->number == number;
 }
 
 /* A device that it is bound to would keep datagrams of the loopback device out. */
-static bool to_defer(const Udp__Socket *rec, const Udp__Option *o)
+static bool to_defer(const Udp__Socket *rec, const Net__Option *o)
 {
 	return rec->n_queue && is(o, SOL_SOCKET, BINDTODEVICE);
-}
-
-static int set_option(int fd, const Udp__Option *o, struct crcore_error *err)
-{
-	char name[40];
-	int r = net_option_set(fd, (int)o->level, (int)o->number, o->value.data, (uint32_t)o->value.len);
-
-	if (r == -ENODEV && is(o, SOL_SOCKET, BINDTODEVICE))
-		crcore_advise(err, "set up the interface %.*s", (int)o->value.len, (char *)o->value.data);
-	return r < 0 ? crcore_fail(err, r, "cannot set %s: %s",
-	                           net_option_name((int)o->level, (int)o->number, name), strerror(-r)) : 0;
 }
 
 static int set_options(int fd, const Udp__Socket *rec, unsigned when, struct crcore_error *err)
 {
 	for (size_t i = 0; i < rec->n_options; i++) {
-		const Udp__Option *o = rec->options[i];
+		const Net__Option *o = rec->options[i];
 		bool now = net_option_when((int)o->level, (int)o->number) & when;
 		int r = 0;
 		if (to_defer(rec, o) ? when == NET_LATE : now)
-			r = set_option(fd, o, err);
+			r = net_option_apply(fd, o, err);
 		if (r < 0)
 			return r;
 	}
@@ -217,11 +206,11 @@ static int build(struct udp *u, struct crcore_error *err)
 int udp_create(void *state, uint32_t id, struct crcore_error *err)
 {
 	struct udp *u = state;
-	struct made *m = udp_made(u, id);
+	struct made *m = net_find(u->made, u->nmade, id);
 	int fd, r;
 
 	if (!m)
-		return crcore_fail(err, -EBADMSG, "there is no record of object %u", id);
+		return net_not_found(id, err);
 	if (!u->built) {
 		u->built = true;
 		r = build(u, err);

@@ -12,8 +12,7 @@ void made_free(struct made *m)
 {
 	if (m->fd >= 0)
 		close(m->fd);
-	if (m->rec)
-		udp__socket__free_unpacked(m->rec, NULL);
+	udp__socket__free_unpacked(m->rec, NULL);
 	free(m);
 }
 
@@ -77,43 +76,13 @@ int udp_load_record(void *state, const char *section, uint32_t version, const vo
                     struct crcore_error *err)
 {
 	struct udp *u = state;
-	struct made *m;
-	void *more;
+	struct made *m = net_load(&u->made, &u->nmade, sizeof(*m), &udp__socket__descriptor, msg, len, err);
 
-	if (strcmp(section, "socket") != 0)
-		return crcore_fail(err, -EBADMSG, "there is no section %s", section);
-	m = calloc(1, sizeof(*m));
-	more = realloc(u->made, (u->nmade + 1) * sizeof(*u->made));
-	if (more)
-		u->made = more;
-	if (!m || !more) {
-		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	}
+	if (!m)
+		return err->code;
 	m->fd = -1;
-	u->made[u->nmade++] = m;
-	m->rec = udp__socket__unpack(NULL, len, msg);
-	if (!m->rec)
-		return crcore_fail(err, -EBADMSG, "a record of section socket is damaged");
-	if (!sane(m->rec))
-		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense", m->rec->id);
-	return 0;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct made *x = *(struct made *const *)a, *y = *(struct made *const *)b;
-
-	return (x->rec->id > y->rec->id) - (x->rec->id < y->rec->id);
-}
-
-struct made *udp_made(const struct udp *u, uint32_t id)
-{
-	Udp__Socket rec = { .id = id };
-	struct made key = { .rec = &rec }, *k = &key, **hit;
-
-	hit = u->nmade ? bsearch(&k, u->made, u->nmade, sizeof(*u->made), by_id) : NULL;
-	return hit ? *hit : NULL;
+	return sane(m->rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense",
+	                                      m->rec->id);
 }
 
 static int check_queue(struct udp *u, const struct made *m, struct crcore_error *err)
@@ -160,11 +129,8 @@ static int check_address(const Udp__Socket *rec, struct crcore_error *err)
 	if (!rec->bound.len || rec->type != SOCK_DGRAM || !udp_is_datagram(rec->protocol))
 		return 0;
 	fd = socket((int)rec->family, SOCK_DGRAM | SOCK_CLOEXEC, (int)rec->protocol);
-	for (size_t i = 0; fd >= 0 && !r && i < rec->n_options; i++) {
-		const Udp__Option *o = rec->options[i];
-		if (net_option_when((int)o->level, (int)o->number) & NET_EARLY)
-			net_option_set(fd, (int)o->level, (int)o->number, o->value.data, (uint32_t)o->value.len);
-	}
+	if (fd >= 0)
+		net_options_set(fd, rec->options, rec->n_options, NET_EARLY, NULL);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, (struct sockaddr *)(void *)rec->bound.data, (socklen_t)rec->bound.len) < 0)
 		r = -errno;
@@ -191,13 +157,9 @@ static int check_groups(const Udp__Socket *rec, struct crcore_error *err)
 int udp_check(void *state, struct crcore_error *err)
 {
 	struct udp *u = state;
-	int r = 0;
+	int r = net_sort(u->made, u->nmade, err);
 
-	if (u->nmade)
-		qsort(u->made, u->nmade, sizeof(*u->made), by_id);
 	for (unsigned i = 0; !r && i < u->nmade; i++) {
-		if (i && u->made[i - 1]->rec->id == u->made[i]->rec->id)
-			return crcore_fail(err, -EBADMSG, "two records are of socket %u", u->made[i]->rec->id);
 		r = check_queue(u, u->made[i], err);
 		if (!r)
 			r = check_address(u->made[i]->rec, err);

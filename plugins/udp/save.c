@@ -10,17 +10,6 @@
 
 #define DRAIN_TRIES 50 /* of a millisecond, for what a device has not sent yet */
 
-static int put(struct udp *u, const Udp__Socket *rec, struct crcore_error *err)
-{
-	size_t len = udp__socket__get_packed_size(rec);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	udp__socket__pack(rec, bytes);
-	return u->host->put_record(u->ctx, "socket", bytes, len, err);
-}
-
 static uint32_t value_of(int fd, int option)
 {
 	uint32_t value = 0;
@@ -146,7 +135,6 @@ static void fill_plain(const struct crcore_object *obj, Udp__Socket *rec)
 struct borrowed {
 	union address bound, peer;
 	struct net_value *values;
-	Udp__Option *options;
 	uint64_t *filter;
 };
 
@@ -160,18 +148,9 @@ static int fill_options(struct udp *u, int fd, Udp__Socket *rec, struct borrowed
 
 	if (r < 0)
 		return crcore_fail(err, r, "cannot read its options: %s", strerror(-r));
-	b->options = calloc(n + 1, sizeof(*b->options));
-	rec->options = calloc(n + 1, sizeof(*rec->options));
-	if (!b->options || !rec->options)
+	rec->options = net_options_list(b->values, n);
+	if (!rec->options)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < n; i++) {
-		rec->options[i] = &b->options[i];
-		udp__option__init(rec->options[i]);
-		rec->options[i]->level = (uint32_t)b->values[i].level;
-		rec->options[i]->number = (uint32_t)b->values[i].number;
-		rec->options[i]->value.len = b->values[i].len;
-		rec->options[i]->value.data = (uint8_t *)b->values[i].data;
-	}
 	rec->n_options = n;
 	net_buffers_read(fd, &buffers);
 	rec->send_buffer = buffers.send;
@@ -210,11 +189,10 @@ int udp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	if (!r)
 		r = queue_save(u, fd, &rec, err);
 	if (!r)
-		r = put(u, &rec, err);
+		r = net_put(u->host, u->ctx, "socket", &rec.base, err);
 	queue_free(&rec);
 	groups_free(&rec);
 	free(rec.options);
-	free(b.options);
 	free(b.values);
 	free(b.filter);
 	if (r < 0)

@@ -2,12 +2,9 @@
 /* The plugin "udp": options, sections and what it claims. See udp.h, udp.md. */
 #include "udp.h"
 #include "plugins/net/claim.h"
+#include "plugins/net/netns.h"
 
 #include <linux/capability.h>
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 const char *udp_name(uint32_t type, uint32_t protocol)
 {
@@ -16,19 +13,10 @@ const char *udp_name(uint32_t type, uint32_t protocol)
 	return protocol == IPPROTO_UDP ? "UDP" : protocol == IPPROTO_UDPLITE ? "UDP-Lite" : "ping";
 }
 
-static uint64_t netns_of(int fd)
-{
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
-}
-
 static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                     struct crcore_error *err)
 {
 	struct udp *u = calloc(1, sizeof(*u));
-	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (!u)
 		return crcore_fail(err, -ENOMEM, "out of memory");
@@ -36,7 +24,7 @@ static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	u->ctx = ctx;
 	u->queued = (enum queued)host->option(ctx, "queued")->i;
 	u->corked = (enum corked)host->option(ctx, "corked")->i;
-	u->netns = fd < 0 ? 0 : netns_of(fd);
+	u->netns = netns_own();
 	u->peeking.fd = u->raw4 = u->raw6 = -1;
 	*ret_state = u;
 	return 0;
@@ -90,14 +78,10 @@ static int udp_claim(void *state, const struct crcore_object *obj, struct crcore
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	if (netns_of(obj->local_fd) != u->netns) {
-		crcore_advise(err, "run crcore in the network namespace of the task");
-		return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
-	}
-	r = net_filter_check(obj->local_fd, err);
-	if (r < 0)
-		return r;
-	return CRCORE_CLAIM_EXACT;
+	r = netns_check(obj->local_fd, u->netns, err);
+	if (!r)
+		r = net_filter_check(obj->local_fd, err);
+	return r < 0 ? r : CRCORE_CLAIM_EXACT;
 }
 
 static const char *const queued_words[] = { "keep", "drop", "refuse", NULL };

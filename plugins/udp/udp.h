@@ -28,7 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "plugins/net/filter.h"
-#include "plugins/net/options.h"
+#include "plugins/net/record.h"
 #include "udp.pb-c.h"
 #include "plugins/util.h"
 
@@ -46,6 +46,7 @@ struct made {
 	Udp__Socket *rec;
 	int fd;          /* until an object takes it, -1 */
 };
+NET_MADE(struct made, Udp__Socket);
 
 /* Dump: what is set on a socket while its queue is looked at. */
 #define PEEKING_MAX 8
@@ -103,7 +104,6 @@ void queue_free(Udp__Socket *);
 int udp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
                     struct crcore_error *);
 int udp_check(void *state, struct crcore_error *);
-struct made *udp_made(const struct udp *, uint32_t id);
 void made_free(struct made *);
 
 /* build.c */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Network namespaces, by the cookies that the kernel gives them. See netns.h. */
+#include "plugins/net/netns.h"
+#include "plugins/util.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+uint64_t netns_own(void)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? 0 : netns_of(fd);
+}
+
+int netns_check(int fd, uint64_t own, struct crcore_error *err)
+{
+	if (netns_of(fd) == own)
+		return 0;
+	crcore_advise(err, "run crcore in the network namespace of the task");
+	return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which network namespace a socket is in. */
+#ifndef CRCORE_PLUGIN_NET_NETNS_H
+#define CRCORE_PLUGIN_NET_NETNS_H
+
+#include <crcore/plugin.h>
+
+/* A number that no other namespace has, as long as the machine runs. 0: cannot be told. */
+uint64_t netns_of(int fd);
+uint64_t netns_own(void);
+
+/* 0, or a refusal: the socket is in another one than own. */
+int netns_check(int fd, uint64_t own, struct crcore_error *);
+#endif
