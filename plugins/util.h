@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small things that every plugin of this folder wants: variables that clean up after
- * themselves, and lists that grow. A plugin elsewhere writes its own or copies them.
+ * themselves, lists that grow, writing to the end. A plugin elsewhere writes its own or copies them.
  */
 #ifndef PLUGINS_UTIL_H
 #define PLUGINS_UTIL_H
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,5 +27,18 @@ static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
 		if (t_) (v) = t_; else ok_ = false; \
 	} \
 	ok_; })
+
+/* To a file, to the end. Negative errno. */
+static inline int write_all(int fd, const void *buf, size_t len)
+{
+	for (const char *at = buf; len;) {
+		ssize_t n = write(fd, at, len);
+		if (n < 0)
+			return -errno;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
 
 #endif

@@ -50,18 +50,6 @@ static int add_chunk(Pipes__Pipe *rec, uint32_t length, bool packet)
 	return 0;
 }
 
-static int write_all(int fd, const char *buf, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, buf, len);
-		if (n < 0)
-			return -errno;
-		buf += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Reads what is in our own pipe, total bytes, into the image. */
 static int drain(struct pipes *p, Pipes__Pipe *rec, size_t total, struct crcore_error *err)
 {

@@ -48,18 +48,6 @@ static int keep_message(struct reader *q, const Sockets__Message *m, const struc
 	return 0;
 }
 
-static int write_all(int fd, const char *buf, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, buf, len);
-		if (n < 0)
-			return -errno;
-		buf += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int queue_flush(struct sockets *s, struct crcore_error *err)
 {
 	int blob = s->nout ? s->host->blob(s->ctx, "unix", err) : -1, r;

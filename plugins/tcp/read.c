@@ -43,18 +43,6 @@ static int make_room(struct room *room, size_t len)
 	return -ENOMEM;
 }
 
-static int write_all(int fd, const char *buf, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, buf, len);
-		if (n < 0)
-			return -errno;
-		buf += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* -- repair mode ------------------------------------------------------------------- */
 
 static void leave_repair(struct tcp *t)
