@@ -127,12 +127,12 @@ static int check_segment(const Crcore__Segment *s, uint64_t pages, struct crcore
 
 int check_memory(const Crcore__Manifest *m, const struct core_records *c, struct crcore_error *err)
 {
-	uint64_t pages = 0;
+	uint64_t pages = image_pages_before(m);
 	int r = 0;
 
 	for (size_t i = 0; i < m->n_files; i++)
 		if (!strcmp(m->files[i]->name, PAGE_FILE))
-			pages = m->files[i]->length;
+			pages += m->files[i]->length;
 	for (unsigned i = 0; i < c->nmms && r == 0; i++)
 		r = check_mm(c, c->mms[i], err);
 	for (unsigned i = 0; i < c->nsegments && r == 0; i++)

@@ -35,6 +35,7 @@ int image_put_message(struct image *, const char *prefix, const char *section,
  */
 #define IMAGE_BLOCK (1u << 20)
 #define PAGE_FILE "pages-1.bin" /* that of memory */
+#define TRACKING_SECRET 16      /* bytes */
 int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
@@ -48,9 +49,12 @@ void image_close(struct image *);
 /* Opens; checks the manifest, the length of every file and the checksums of the
  * records. verify: those of the bulk files too, as image_verify(). Takes a shared lock. */
 int image_open(const char *dir, bool verify, struct image **ret, struct crcore_error *);
-/* Checksums all bulk files with a few threads. May run beside other calls that read
- * (restore: while the tree is being built; nothing may run before it succeeded). */
+/* Checksums all bulk files, and the pages of ancestors, with a few threads. May run beside
+ * other calls that read, once pages_open() has opened those (restore: while the tree is being
+ * built; nothing may run before it succeeded). */
 int image_verify(struct image *, struct crcore_error *);
+/* Bytes of pages that its ancestors have. */
+uint64_t image_pages_before(const Crcore__Manifest *);
 const Crcore__Manifest *image_manifest(const struct image *);
 /* Calls fn for each record of a section (none if the file is not there). */
 int image_each(struct image *, const char *prefix, const char *section,

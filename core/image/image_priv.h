@@ -46,6 +46,7 @@ struct image {
 	int marker;               /* writing: manifest.tmp; -1: not made yet */
 	int parent;               /* folder of the folder; -1 if we did not make it */
 	char *base;               /* its name there */
+	struct image *older;      /* reading: the one that it was made on; NULL: none, or not opened */
 	mode_t old_mode;          /* of a folder that we tightened; 0: we did not */
 	struct image_file **files;
 	unsigned nfiles;
@@ -53,6 +54,14 @@ struct image {
 	pthread_mutex_t lock;     /* guards files and blocks for image_bulk_block() */
 	Crcore__Manifest *manifest;
 };
+
+/* -- read.c -- */
+/* Empty; dir may be NULL. NULL: out of memory. */
+struct image *image_new(const char *dir);
+
+/* -- chain.c -- */
+/* Opens the ancestors, if that was not done: manifests checked, page files open. */
+int chain_open(struct image *, struct crcore_error *);
 
 /* -- folder.c -- */
 /* A name that may stand in a manifest: no path, nothing hidden, .img or .bin. */

@@ -237,6 +237,19 @@ static int check_plugins(struct image *img, const Crcore__Manifest *m, struct cr
 	return 0;
 }
 
+static int check_chain(struct image *img, const Crcore__Manifest *m, struct crcore_error *err)
+{
+	const Crcore__Parent *p = m->parent;
+	const Crcore__Tracking *t = m->tracking;
+
+	if (p && (!p->path[0] || p->pages > INT64_MAX || p->pages % PAGE))
+		return damaged(img, "names a parent that cannot be one", err);
+	if (t && (!t->pid || t->pid > INT32_MAX || t->table > INT32_MAX ||
+	          t->secret.len != TRACKING_SECRET))
+		return damaged(img, "names a process that cannot be one", err);
+	return 0;
+}
+
 #define PLUGINS_MAX 256
 #define FILES_MAX 4096
 
@@ -255,6 +268,8 @@ int manifest_parse(struct image *img, const unsigned char *bytes, size_t len,
 	if (m->n_plugins > PLUGINS_MAX || m->n_files > FILES_MAX)
 		return damaged(img, "has too many entries", err);
 	r = check_plugins(img, m, err);
+	if (r == 0)
+		r = check_chain(img, m, err);
 	for (size_t i = 0; i < m->n_files && r == 0; i++)
 		r = add_file(img, m->files[i], err);
 	return r;

@@ -34,10 +34,32 @@ static int add_file(struct pages *p, struct image *img, struct crcore_error *err
 	return 0;
 }
 
+/* The oldest first. */
+static int add_files(struct pages *p, struct image *img, struct crcore_error *err)
+{
+	struct image **v = NULL;
+	unsigned n = 0;
+	int r = 0;
+
+	for (struct image *i = img; i && r == 0; i = i->older) {
+		if (GROW(v, n))
+			v[n++] = i;
+		else
+			r = no_memory(err);
+	}
+	while (n && r == 0)
+		r = add_file(p, v[--n], err);
+	free(v);
+	return r;
+}
+
 int pages_open(struct image *img, struct pages **ret, struct crcore_error *err)
 {
 	struct pages *p = calloc(1, sizeof(*p));
-	int r = p ? add_file(p, img, err) : no_memory(err);
+	int r = p ? chain_open(img, err) : no_memory(err);
+
+	if (r == 0)
+		r = add_files(p, img, err);
 
 	if (r < 0)
 		pages_close(p);

@@ -23,19 +23,26 @@ static int load_records(struct image *img, struct image_file *f, struct crcore_e
 	return 0;
 }
 
-int image_open(const char *dir, bool verify, struct image **ret, struct crcore_error *err)
+struct image *image_new(const char *dir)
 {
 	struct image *img = calloc(1, sizeof(*img));
-	int r;
 
-	if (img)
-		img->path = strdup(dir);
-	if (!img || !img->path) {
+	if (!img || (dir && !(img->path = strdup(dir)))) {
 		free(img);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return NULL;
 	}
 	img->dir = img->parent = img->marker = -1;
 	pthread_mutex_init(&img->lock, NULL);
+	return img;
+}
+
+int image_open(const char *dir, bool verify, struct image **ret, struct crcore_error *err)
+{
+	struct image *img = image_new(dir);
+	int r;
+
+	if (!img)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	r = folder_open(img, dir, err);
 	if (r == 0)
 		r = manifest_read(img, err);

@@ -84,10 +84,15 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 
 int image_verify(struct image *img, struct crcore_error *err)
 {
-	int r = 0;
+	int r = chain_open(img, err);
 
 	for (unsigned i = 0; i < img->nfiles && r == 0; i++)
 		if (img->files[i]->kind == FILE_BULK)
 			r = verify_file(img, img->files[i], err);
+	for (struct image *p = img->older; p && r == 0; p = p->older) {
+		const struct image_file *f = image_file_find(p, PAGE_FILE);
+		if (f)
+			r = verify_file(p, f, err);
+	}
 	return r;
 }

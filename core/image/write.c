@@ -14,19 +14,13 @@
 
 int image_create(const char *dir, bool sync, struct image **ret, struct crcore_error *err)
 {
-	struct image *img = calloc(1, sizeof(*img));
+	struct image *img = image_new(dir);
 	int r;
 
-	if (img)
-		img->path = strdup(dir);
-	if (!img || !img->path) {
-		free(img);
+	if (!img)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	}
-	img->dir = img->parent = img->marker = -1;
 	img->writing = true;
 	img->sync = sync;
-	pthread_mutex_init(&img->lock, NULL);
 	r = folder_make(img, dir, err);
 	if (r < 0) {
 		image_close(img);
@@ -189,10 +183,8 @@ int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 	return 0;
 }
 
-void image_close(struct image *img)
+static void close_one(struct image *img)
 {
-	if (!img)
-		return;
 	if (img->writing && !img->sealed)
 		folder_unmake(img);
 	for (unsigned i = 0; i < img->nfiles; i++)
@@ -210,4 +202,13 @@ void image_close(struct image *img)
 	free(img->path);
 	free(img->base);
 	free(img);
+}
+
+void image_close(struct image *img)
+{
+	while (img) {
+		struct image *older = img->older;
+		close_one(img);
+		img = older;
+	}
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pages of an image: the same bytes by offset and through the plain file. */
+/*
+ * The pages of an image: the same bytes by offset and through the plain file, those of its
+ * ancestors first; and what is refused of ancestors.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include "core/image/pages.h"
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
@@ -37,8 +42,8 @@ static void drop_image(const char *dir)
 	assert_int_equal(rmdir(dir), 0);
 }
 
-/* An image with n pages that are full of the letters from first on. */
-static void put_image(const char *dir, unsigned n, char first)
+/* An image with n pages that are full of the letters from first on. Returns its checksum. */
+static uint64_t put_child(const char *dir, unsigned n, char first, Crcore__Parent *parent)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct image *img;
@@ -54,8 +59,16 @@ static void put_image(const char *dir, unsigned n, char first)
 	if (n)
 		assert_int_equal(image_bulk_block(img, fd, 0, pages, n * PAGE, &err), 0);
 	sample_manifest(&m);
+	m.parent = parent;
+	m.created = (uint64_t)first;
 	assert_int_equal(image_seal(img, &m, &err), 0);
 	image_close(img);
+	return m.checksum;
+}
+
+static uint64_t put_image(const char *dir, unsigned n, char first)
+{
+	return put_child(dir, n, first, NULL);
 }
 
 static void test_plain(void **state)
@@ -111,10 +124,143 @@ static void test_none(void **state)
 	drop_image(dir);
 }
 
+/* ---- ancestors ---- */
+
+static Crcore__Parent parent_of(const char *path, uint64_t checksum, uint64_t npages)
+{
+	Crcore__Parent p = CRCORE__PARENT__INIT;
+
+	p.path = (char *)path;
+	p.checksum = checksum;
+	p.pages = npages * PAGE;
+	return p;
+}
+
+/* Three generations: "ab", none of its own, "cde". */
+static void put_chain(char dirs[3][64])
+{
+	path_of(dirs[0], "one");
+	path_of(dirs[1], "two");
+	path_of(dirs[2], "three");
+	Crcore__Parent p = parent_of("../one", put_image(dirs[0], 2, 'a'), 2);
+	p = parent_of(dirs[1], put_child(dirs[1], 0, 'x', &p), 2);
+	put_child(dirs[2], 3, 'c', &p);
+}
+
+static void drop_chain(char dirs[3][64])
+{
+	for (unsigned i = 0; i < 3; i++)
+		drop_image(dirs[i]);
+}
+
+/* 0, or what opening the pages is refused with, which must say something. */
+static int try_pages(const char *dir, bool verify)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct image *img;
+	struct pages *p;
+	int r = image_open(dir, verify, &img, &err);
+
+	if (r == 0) {
+		r = pages_open(img, &p, &err);
+		if (r == 0)
+			pages_close(p);
+		image_close(img);
+	}
+	assert_int_equal(r, err.code);
+	if (r < 0)
+		assert_true(err.message[0] && err.object[0] && err.advice[0]);
+	return r;
+}
+
+static void test_chain(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct image *img;
+	struct pages *p;
+	char dirs[3][64], got[5 * PAGE];
+	uint64_t at, len;
+
+	put_chain(dirs);
+	assert_int_equal(image_open(dirs[2], true, &img, &err), 0);
+	assert_int_equal(image_pages_before(image_manifest(img)), 2 * PAGE);
+	assert_int_equal(pages_open(img, &p, &err), 0);
+	assert_int_equal(pages_length(p), 5 * PAGE);
+	assert_int_equal(pages_read(p, 0, got, sizeof(got), &err), 0);
+	for (unsigned i = 0; i < sizeof(got); i++)
+		assert_int_equal(got[i], 'a' + (int)(i / PAGE));
+	int old = pages_plain(p, PAGE, &at, &len);
+	assert_true(old >= 0 && at == PAGE && len == PAGE);
+	int own = pages_plain(p, 3 * PAGE, &at, &len);
+	assert_true(own >= 0 && own != old && at == PAGE && len == 2 * PAGE);
+	assert_int_equal(pages_plain(p, 5 * PAGE, &at, &len), -1);
+	pages_close(p);
+	image_close(img);
+	drop_chain(dirs);
+}
+
+static void damage(const char *dir, const char *name, off_t at)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "!", 1, at), 1);
+	close(fd);
+}
+
+static void test_refusals(void **state)
+{
+	char dirs[3][64], away[64];
+
+	path_of(away, "away");
+	put_chain(dirs);
+	assert_int_equal(try_pages(dirs[2], true), 0);
+	assert_int_equal(rename(dirs[0], away), 0);           /* missing */
+	assert_int_equal(try_pages(dirs[2], false), -ENOENT);
+	put_image(dirs[0], 2, 'b');                           /* foreign */
+	assert_int_equal(try_pages(dirs[2], false), -ESTALE);
+	drop_image(dirs[0]);
+	assert_int_equal(mkdir(dirs[0], 0700), 0);            /* no image */
+	assert_int_equal(try_pages(dirs[2], false), -ENOENT);
+	assert_int_equal(rmdir(dirs[0]), 0);
+	assert_int_equal(symlink(dirs[2], dirs[0]), 0);       /* a circle */
+	assert_int_equal(try_pages(dirs[2], false), -ELOOP);
+	assert_int_equal(unlink(dirs[0]), 0);
+	assert_int_equal(rename(away, dirs[0]), 0);
+	assert_int_equal(try_pages(dirs[2], true), 0);
+	damage(dirs[0], PAGE_FILE, PAGE + 7);                 /* changed */
+	assert_int_equal(try_pages(dirs[2], false), 0);
+	assert_int_equal(try_pages(dirs[2], true), -EBADMSG);
+	damage(dirs[0], "manifest", 20);
+	assert_int_equal(try_pages(dirs[2], false), -EBADMSG);
+	drop_chain(dirs);
+}
+
+static void test_wrong_count(void **state)
+{
+	char dirs[2][64];
+
+	path_of(dirs[0], "one");
+	path_of(dirs[1], "two");
+	Crcore__Parent p = parent_of("../one", put_image(dirs[0], 2, 'a'), 3);
+	put_child(dirs[1], 1, 'c', &p);
+	assert_int_equal(try_pages(dirs[1], false), -EBADMSG);
+	drop_image(dirs[1]);
+	p.pages = PAGE + 1;
+	put_child(dirs[1], 1, 'c', &p);
+	assert_int_equal(try_pages(dirs[1], false), -EBADMSG);
+	drop_image(dirs[1]);
+	drop_image(dirs[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_none),
+		cmocka_unit_test(test_chain), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_wrong_count),
 	};
 
 	return cmocka_run_group_tests(tests, make_top, drop_top);
