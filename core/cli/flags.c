@@ -135,6 +135,8 @@ const struct flag flags[] = {
 	{ "set", 0, "KEY=VALUE", V_WITH_POLICY, NULL, NULL, NULL, NULL, false,
 	  "any option, e.g. dump.timeout=20s or PLUGIN.OPTION=VALUE; += adds to a list" },
 
+	{ "compress", 0, "[CODEC]", V_DUMP | V_POLICY, NULL, NULL, "dump.compress", "lz4", false,
+	  "pack the pages of memory: lz4, or --compress=zstd, which is smaller and slower" },
 	CORE("leave-running", 'R', V_DUMP | V_POLICY, "dump.leave", "running",
 	     "let the tree run on once it is saved")
 	CORE("precopy", 0, V_DUMP | V_POLICY, "dump.copy-ahead", "yes",

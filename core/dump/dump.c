@@ -101,7 +101,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		.put_record = serve_put_record, .blob = serve_blob, .task = serve_task,
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
-	r = image_create(d->cmd->images_dir, policy_core(p, "dump.sync")->b, &d->image, err);
+	r = make_image(d->cmd, &d->image, err);
 	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
 }
 

@@ -148,7 +148,9 @@ int questions_answers(struct questions *, struct crcore_error *);
 void questions_leave(struct questions *);
 void questions_free(struct questions *);
 
-/* records.c: writes the records of the core and fills the manifest. */
+/* records.c: makes the image as the policy says, writes the records of the core, fills the
+ * manifest. */
+int make_image(const struct command *, struct image **ret, struct crcore_error *);
 int save_records(struct survey *, struct image *, struct crcore_error *);
 int fill_manifest(const struct survey *, struct host *, const struct command *, Crcore__Manifest *,
                   struct crcore_error *);

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The records of the core (core.proto) and the manifest. */
+/* The image of a dump: the records of the core (core.proto) and the manifest. */
 #include <sys/utsname.h>
 #include "core/dump/dump.h"
 #include "core/task/machine.h"
 #include "core/util/util.h"
+
+int make_image(const struct command *cmd, struct image **ret, struct crcore_error *err)
+{
+	struct policy *p = cmd->policy;
+	enum pack_codec codec = (enum pack_codec)policy_core(p, "dump.compress")->i;
+	int r = image_create(cmd->images_dir, policy_core(p, "dump.sync")->b, ret, err);
+
+	return r < 0 ? r : image_set_packing(*ret, codec, (int)policy_core(p, "dump.compress-level")->i,
+	                                     err);
+}
 
 static int save_objects(struct survey *s, struct image *image, struct crcore_error *err)
 {

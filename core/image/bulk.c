@@ -5,7 +5,8 @@
  * file in any order, several can verify it, and damage can be placed.
  *
  * Blocks are hashed while the caller's buffer is still in the cache. A file
- * that was written past us (the sums do not cover its length) is read back.
+ * that was written past us (the sums do not cover its length) is read back. Blocks
+ * of an image that packs go to packed.c.
  */
 #include <endian.h>
 #include <fcntl.h>
@@ -14,6 +15,11 @@
 uint64_t bulk_count(uint64_t length)
 {
 	return length / IMAGE_BLOCK + (length % IMAGE_BLOCK != 0);
+}
+
+uint64_t bulk_length(const struct image_file *f)
+{
+	return f->index ? f->unpacked : f->length;
 }
 
 uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n)
@@ -67,7 +73,7 @@ static bool room_for(struct image_file *f, uint64_t n)
 	return true;
 }
 
-static int put_block(struct image_file *f, uint64_t n, uint64_t sum)
+int bulk_put_block(struct image_file *f, uint64_t n, uint64_t sum)
 {
 	if (!room_for(f, n))
 		return -ENOMEM;
@@ -87,6 +93,21 @@ static int bulk_failed(struct image *img, struct image_file *f, int r, struct cr
 	return f ? image_fail(img, f->name, r, "", err) : r;
 }
 
+static int write_block(struct image *img, struct image_file *f, uint64_t block, const void *buf,
+                       size_t len)
+{
+	uint64_t sum = XXH3_64bits(buf, len);
+	int r = pwrite_all(f->fd, buf, len, block * IMAGE_BLOCK);
+
+	pthread_mutex_lock(&img->lock);
+	if (r == 0)
+		r = bulk_put_block(f, block, sum);
+	if (r == 0)
+		f->hashed += len;
+	pthread_mutex_unlock(&img->lock);
+	return r;
+}
+
 int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *err)
 {
@@ -94,14 +115,8 @@ int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf,
 
 	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
 		return bulk_failed(img, f, f ? -EINVAL : -EBADF, err);
-	uint64_t sum = XXH3_64bits(buf, len);
-	int r = pwrite_all(fd, buf, len, block * IMAGE_BLOCK);
-	pthread_mutex_lock(&img->lock);
-	if (r == 0)
-		r = put_block(f, block, sum);
-	if (r == 0)
-		f->hashed += len;
-	pthread_mutex_unlock(&img->lock);
+	int r = img->codec == PACK_PLAIN ? write_block(img, f, block, buf, len) :
+	                                   packed_write(img, f, block, buf, len);
 	return r < 0 ? bulk_failed(img, f, r, err) : 0;
 }
 
@@ -117,7 +132,7 @@ static int read_back(struct image_file *f)
 		size_t n = left < IMAGE_BLOCK ? left : IMAGE_BLOCK;
 		int r = pread_all(f->fd, buf, n, f->hashed);
 		if (r == 0)
-			r = put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(buf, n));
+			r = bulk_put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(buf, n));
 		if (r < 0)
 			return r;
 		f->hashed += n;
@@ -132,7 +147,9 @@ int bulk_finish(struct image *img, struct image_file *f, struct crcore_error *er
 
 	if (r == 0) {
 		f->length = (uint64_t)st.st_size;
-		if (f->hashed != f->length)
+		if (f->index) /* all blocks there, and nothing that is not of a block */
+			r = f->hashed == f->unpacked && f->end == f->length ? 0 : -EINVAL;
+		else if (f->hashed != f->length)
 			r = read_back(f);
 	}
 	if (r == 0)

@@ -50,7 +50,7 @@ static int check_parent(struct image *child, struct image *parent, struct crcore
 {
 	const Crcore__Parent *want = child->manifest->parent;
 	struct image_file *f = image_file_find(parent, PAGE_FILE);
-	uint64_t pages = image_pages_before(parent->manifest) + (f ? f->length : 0);
+	uint64_t pages = image_pages_before(parent->manifest) + (f ? bulk_length(f) : 0);
 
 	if (parent->manifest->checksum != want->checksum)
 		return bad_parent(child, -ESTALE, "the folder of its parent holds another image", err);

@@ -132,7 +132,7 @@ int check_memory(const Crcore__Manifest *m, const struct core_records *c, struct
 
 	for (size_t i = 0; i < m->n_files; i++)
 		if (!strcmp(m->files[i]->name, PAGE_FILE))
-			pages += m->files[i]->length;
+			pages += m->files[i]->unpacked ? m->files[i]->unpacked : m->files[i]->length;
 	for (unsigned i = 0; i < c->nmms && r == 0; i++)
 		r = check_mm(c, c->mms[i], err);
 	for (unsigned i = 0; i < c->nsegments && r == 0; i++)

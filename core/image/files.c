@@ -75,6 +75,7 @@ void image_file_free(struct image_file *f)
 		XXH3_freeState(f->state);
 	free(f->buf);
 	free(f->blocks);
+	packed_free(f);
 	free(f);
 }
 

@@ -8,6 +8,7 @@
 
 #include <crcore/plugin.h>
 #include "core/image/core.pb-c.h"
+#include "core/image/pack.h"
 
 struct image; /* one open image folder, writing or reading */
 
@@ -29,7 +30,7 @@ int image_put_message(struct image *, const char *prefix, const char *section,
  * Returns a descriptor (owned by the image). The same name again gives the same
  * descriptor. Fill a file in one of two ways:
  *  - image_bulk_block(): whole blocks, by any thread, in any order, each once; the
- *    last block of the file may be short.
+ *    last block of the file may be short. Such a file is packed if the image packs.
  *  - write to the descriptor by other means (splice, a plugin's blob): seal then
  *    reads the file back to checksum it, which costs another pass over it.
  */
@@ -39,6 +40,8 @@ int image_put_message(struct image *, const char *prefix, const char *section,
 int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
+/* From now on files that are filled by blocks are packed, each block by itself. */
+int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_error *);
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
  * format, files and checksum is filled by the caller. */
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);
@@ -68,6 +71,6 @@ int image_each_message(struct image *, const char *prefix, const char *section,
                        int (*fn)(void *arg, ProtobufCMessage *msg, struct crcore_error *), void *arg,
                        struct crcore_error *);
 /* A bulk file for reading; *ret_len its length. Owned by the image. -ENOENT: none of
- * that name (err is filled; pass NULL where that is no failure). */
+ * that name (err is filled; pass NULL where that is no failure). Not for packed files. */
 int image_bulk_read(struct image *, const char *name, uint64_t *ret_len, struct crcore_error *);
 #endif

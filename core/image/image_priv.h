@@ -21,6 +21,10 @@
 
 enum file_kind { FILE_RECORDS, FILE_BULK };
 
+/* Where a block of a packed file is, as in the manifest: little endian. */
+struct packed_block { uint64_t offset; uint32_t len, codec; };
+struct kept_blocks;
+
 struct image_file {
 	char name[IMAGE_NAME_MAX];
 	enum file_kind kind;
@@ -37,6 +41,14 @@ struct image_file {
 	uint64_t *blocks;
 	uint64_t nblocks, room_blocks;
 	uint64_t hashed;          /* bytes that blocks stand for */
+
+	/* Packed bulk; else index is NULL. */
+	struct packed_block *index;
+	uint64_t room_index;
+	uint64_t unpacked;        /* bytes that it unpacks to */
+	uint64_t end;             /* writing: where the next packed block goes */
+	unsigned codecs;          /* reading: those that it needs, bits */
+	struct kept_blocks *kept; /* reading */
 };
 
 struct image {
@@ -53,6 +65,8 @@ struct image {
 	struct image_file *last;  /* the file used last: the next record mostly goes there too */
 	pthread_mutex_t lock;     /* guards files and blocks for image_bulk_block() */
 	Crcore__Manifest *manifest;
+	enum pack_codec codec;    /* writing: what blocks are packed with */
+	struct pack *packs[PACK_CODECS];
 };
 
 /* -- read.c -- */
@@ -93,6 +107,23 @@ int pread_all(int fd, void *buf, size_t len, uint64_t offset);
 int bulk_finish(struct image *, struct image_file *, struct crcore_error *);
 uint64_t bulk_count(uint64_t length);                         /* blocks in that many bytes */
 uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n);
+
+/* Notes the checksum of block n; the caller has the lock. */
+int bulk_put_block(struct image_file *, uint64_t n, uint64_t sum);
+/* What is in the file for block n of it: what its checksum is of. */
+void bulk_stored_at(const struct image_file *, uint64_t n, uint64_t *ret_at, size_t *ret_len);
+uint64_t bulk_length(const struct image_file *); /* in bytes that are read */
+
+/* -- packed.c -- */
+int packed_write(struct image *, struct image_file *, uint64_t block, const void *buf, size_t len);
+/* Reads bytes of any bulk file that are within bulk_length(); by any thread. -EBADMSG: they
+ * do not unpack. */
+int bulk_read(const struct image *, const struct image_file *, uint64_t offset, void *buf, size_t len);
+/* Takes the index of a file whose length is known. What is wrong with it, or NULL. */
+const char *packed_parse(struct image_file *, uint64_t unpacked, const void *index, size_t len);
+/* Loads what unpacking it takes. */
+int packed_ready(struct image *, const struct image_file *, struct crcore_error *);
+void packed_free(struct image_file *);
 
 /* -- manifest.c -- */
 int manifest_write(struct image *, Crcore__Manifest *, struct crcore_error *);

@@ -29,6 +29,9 @@ static Crcore__File *describe(const struct image_file *f)
 		r->xxh3 = bulk_checksum(f->blocks, f->nblocks);
 		r->blocks.data = (uint8_t *)f->blocks;
 		r->blocks.len = f->nblocks * sizeof(*f->blocks);
+		r->unpacked = f->unpacked;
+		r->index.data = (uint8_t *)f->index;
+		r->index.len = f->index ? f->nblocks * sizeof(*f->index) : 0;
 	} else if (f->contained) {
 		r->length = f->used;
 		r->xxh3 = XXH3_64bits(f->buf, f->used);
@@ -191,6 +194,7 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 		return damaged(img, "names a file that cannot be an image's", err);
 	if (image_file_find(img, m->name))
 		return damaged(img, "names a file twice", err);
+	const char *bad = NULL;
 	bool bulk = !strcmp(m->name + strlen(m->name) - 4, ".bin");
 	struct image_file *f = image_file_add(img, m->name, bulk ? FILE_BULK : FILE_RECORDS, err);
 	if (!f)
@@ -200,10 +204,14 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 	if (!bulk && m->contents.len)
 		return take_contents(img, f, m, err);
 	if (!bulk)
-		return m->length <= IMAGE_SECTION_MAX && !m->blocks.len ? 0 :
-		       damaged(img, "has a file of records that is too long", err);
+		return m->length <= IMAGE_SECTION_MAX && !m->blocks.len && !m->unpacked &&
+		       !m->index.len ? 0 : damaged(img, "has a file of records that is too long", err);
+	if (m->unpacked || m->index.len)
+		bad = packed_parse(f, m->unpacked, m->index.data, m->index.len);
+	if (bad)
+		return damaged(img, bad, err);
 	if (m->contents.len || m->length > INT64_MAX ||
-	    m->blocks.len != bulk_count(m->length) * sizeof(uint64_t) ||
+	    m->blocks.len != bulk_count(bulk_length(f)) * sizeof(uint64_t) ||
 	    m->xxh3 != XXH3_64bits(m->blocks.len ? m->blocks.data : (const void *)"", m->blocks.len))
 		return damaged(img, "has wrong checksums for a bulk file", err);
 	f->nblocks = m->blocks.len / sizeof(uint64_t);

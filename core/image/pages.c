@@ -6,8 +6,8 @@
 /* Bytes [start, end) of the pages. */
 struct page_file {
 	uint64_t start, end;
-	int fd;                      /* the image's */
-	const struct image *image;   /* whose, for messages */
+	const struct image_file *file;
+	const struct image *image;   /* whose it is */
 };
 
 struct pages {
@@ -25,12 +25,12 @@ static int add_file(struct pages *p, struct image *img, struct crcore_error *err
 {
 	const struct image_file *f = image_file_find(img, PAGE_FILE);
 
-	if (!f || !f->length)
+	if (!f || !bulk_length(f))
 		return 0;
 	if (!GROW(p->v, p->n))
 		return no_memory(err);
-	p->v[p->n++] = (struct page_file){ p->length, p->length + f->length, f->fd, img };
-	p->length += f->length;
+	p->v[p->n++] = (struct page_file){ p->length, p->length + bulk_length(f), f, img };
+	p->length += bulk_length(f);
 	return 0;
 }
 
@@ -95,9 +95,10 @@ int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct c
 	for (char *to = buf; len;) {
 		const struct page_file *f = find(p, offset);
 		size_t n = len < f->end - offset ? len : (size_t)(f->end - offset);
-		int r = pread_all(f->fd, to, n, offset - f->start);
+		int r = bulk_read(f->image, f->file, offset - f->start, to, n);
 		if (r < 0)
-			return image_fail(f->image, PAGE_FILE, r, "cannot read the file", err);
+			return image_fail(f->image, PAGE_FILE, r, r == -EBADMSG ?
+			                  "does not unpack: damaged" : "cannot read the file", err);
 		to += n;
 		offset += n;
 		len -= n;
@@ -113,7 +114,9 @@ int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64
 	const struct page_file *f = find(p, offset);
 	*ret_at = offset - f->start;
 	*ret_len = f->end - offset;
-	return f->fd;
+	if (f->file->index && *ret_len > IMAGE_BLOCK - *ret_at % IMAGE_BLOCK)
+		*ret_len = IMAGE_BLOCK - *ret_at % IMAGE_BLOCK;
+	return f->file->index ? -1 : f->file->fd;
 }
 
 void pages_close(struct pages *p)

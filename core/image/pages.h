@@ -19,7 +19,8 @@ uint64_t pages_length(const struct pages *);
 int pages_read(struct pages *, uint64_t offset, void *buf, size_t len, struct crcore_error *);
 /* The plain file that holds the byte at offset: its descriptor (borrowed), *ret_at: where in
  * it, *ret_len: how many bytes from there on are one piece of it. -1: there is none, but
- * *ret_len bytes that only pages_read() gives, or (0) none at all. */
+ * *ret_len bytes that only pages_read() gives (to the end of a packed block), or (0) none
+ * at all. */
 int pages_plain(const struct pages *, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len);
 void pages_close(struct pages *); /* NULL is fine */
 #endif

@@ -52,6 +52,8 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
 		r = image_file_open(img, img->files[i], err);
 		if (r == 0 && img->files[i]->kind == FILE_RECORDS)
 			r = load_records(img, img->files[i], err);
+		if (r == 0)
+			r = packed_ready(img, img->files[i], err);
 	}
 	if (r == 0 && verify)
 		r = image_verify(img, err);

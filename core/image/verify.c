@@ -33,6 +33,8 @@ static void *verify_blocks(void *arg)
 	struct verify *v = arg;
 	const struct image_file *f = v->file;
 	cleanup_free unsigned char *buf = malloc(IMAGE_BLOCK);
+	uint64_t at;
+	size_t n;
 
 	if (!buf)
 		atomic_store(&v->error, -ENOMEM);
@@ -40,8 +42,7 @@ static void *verify_blocks(void *arg)
 		uint64_t block = atomic_fetch_add(&v->next, 1);
 		if (block >= f->nblocks || atomic_load(&v->error) || atomic_load(&v->bad) < block)
 			return NULL;
-		uint64_t at = block * IMAGE_BLOCK, left = f->length - at;
-		size_t n = left < IMAGE_BLOCK ? left : IMAGE_BLOCK;
+		bulk_stored_at(f, block, &at, &n);
 		int r = pread_all(f->fd, buf, n, at);
 		if (r < 0)
 			atomic_store(&v->error, r);
@@ -75,8 +76,8 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 	int r = atomic_load(&v.error);
 	uint64_t bad = atomic_load(&v.bad);
 	if (r == 0 && bad != UINT64_MAX)
-		r = crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on is wrong: damaged",
-		                (unsigned long long)(bad * IMAGE_BLOCK));
+		r = crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on%s is wrong: damaged",
+		                (unsigned long long)(bad * IMAGE_BLOCK), f->index ? " (unpacked)" : "");
 	if (r < 0)
 		image_fail(img, f->name, r, "cannot read the file", err);
 	return r;

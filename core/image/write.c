@@ -198,6 +198,8 @@ static void close_one(struct image *img)
 		close(img->parent);
 	if (img->marker >= 0)
 		close(img->marker);
+	for (unsigned i = 0; i < PACK_CODECS; i++)
+		pack_close(img->packs[i]);
 	pthread_mutex_destroy(&img->lock);
 	free(img->path);
 	free(img->base);

@@ -11,6 +11,7 @@
  */
 #include <sched.h>
 #include "core/memory/store_priv.h"
+#include "core/util/parallel.h"
 #include "core/util/progress.h"
 #include "core/util/trace.h"
 #include "core/util/worker.h"
@@ -222,15 +223,39 @@ static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crco
 	return r;
 }
 
+struct late_write { struct store *store; int fd, r; struct crcore_error err; pthread_mutex_t lock; };
+
+static void write_late(void *arg, size_t from, size_t to)
+{
+	struct late_write *w = arg;
+	const struct store *s = w->store;
+
+	for (size_t i = from; i < to; i++) {
+		struct crcore_error err = CRCORE_ERROR_INIT;
+		int r = image_bulk_block(s->image, w->fd, s->late[i].block, s->late[i].bytes,
+		                         s->late[i].len, &err);
+		pthread_mutex_lock(&w->lock);
+		if (r < 0 && w->r == 0) {
+			w->r = r;
+			w->err = err;
+		}
+		pthread_mutex_unlock(&w->lock);
+	}
+}
+
 int store_late(struct store *s, struct crcore_error *err)
 {
-	int fd = image_bulk(s->image, PAGE_FILE, err), r = fd < 0 ? fd : 0;
+	struct late_write w = { .store = s, .err = CRCORE_ERROR_INIT,
+		                .fd = image_bulk(s->image, PAGE_FILE, err),
+		                .lock = PTHREAD_MUTEX_INITIALIZER };
 
-	for (size_t i = 0; r == 0 && i < s->nlate; i++)
-		r = image_bulk_block(s->image, fd, s->late[i].block, s->late[i].bytes,
-		                     s->late[i].len, err);
+	if (w.fd < 0)
+		return w.fd;
+	parallel(s->nlate, 1, write_late, &w);
 	store_late_free(s);
-	return r;
+	if (w.r < 0 && err && !err->code)
+		*err = w.err;
+	return w.r;
 }
 
 void store_late_free(struct store *s)

@@ -7,12 +7,17 @@
 #include "core/policy/internal.h"
 
 static const char *const ahead_choices[] = { "auto", "yes", "no", NULL };
+static const char *const compress_choices[] = { "none", "lz4", "zstd", NULL };
 static const char *const leave_choices[] = { "kill", "running", "stopped", NULL };
 
 #define SECOND 1000000000LL
 #define DAY (86400 * SECOND)
 
 const struct crcore_option core_options[] = {
+	{ "dump.compress", CRCORE_CHOICE, "none", compress_choices, 0, 0,
+	  "pack the pages of memory" },
+	{ "dump.compress-level", CRCORE_INT, "0", NULL, 0, 19,
+	  "of the codec: 1 is fast, higher is smaller; 0: as suits most" },
 	{ "dump.copy-ahead", CRCORE_CHOICE, "auto", ahead_choices, 0, 0,
 	  "copy memory while the tree runs, so that it stands still for a moment only" },
 	{ "dump.leave", CRCORE_CHOICE, "kill", leave_choices, 0, 0,

@@ -2,6 +2,8 @@
 /*
  * The core's own keys of a policy, as a table like any plugin's:
  *
+ *   dump.compress    none | lz4 | zstd  pages of memory are packed (none)
+ *   dump.compress-level  number  of the codec; 0: its fast one (0)
  *   dump.copy-ahead  auto | yes | no    memory is copied while the tree runs (auto)
  *   dump.leave       kill | running | stopped   what becomes of the tree (kill)
  *   dump.shell-job   bool     session or group leader may be outside the tree (no)

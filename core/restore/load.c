@@ -230,6 +230,8 @@ void restore_unload(struct restore *r)
 	if (r->pidfile_dir >= 0)
 		close(r->pidfile_dir);
 	programs_free(r);
+	feeds_end(r);
+	feeds_free(r);
 	arena_close(&r->arena);
 	layouts_free(&r->layouts);
 	free(r->layout_task);

@@ -7,6 +7,8 @@
  *
  * Much is read by several threads: loaders, which exit when they are done. They
  * are threads because those share the address space and end without a trace.
+ *
+ * What is packed is not read by the task: feed.c.
  */
 #include <linux/sched.h>
 #include <sched.h>
@@ -156,7 +158,7 @@ static unsigned parts_of(uint64_t total)
 	return n > LOADERS_MAX ? LOADERS_MAX : n ? (unsigned)n : 1;
 }
 
-int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
+static int read_all(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
 {
 	uint64_t total = 0, word = 0;
 	int ret = 0;
@@ -175,5 +177,19 @@ int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct 
 		ret = read_part(s->r, s->p, f, n, 0, parts > 1 ? size : total, err);
 	if (parts > 1)
 		OP(s->p, "wait for loaders", OP_WAIT, EXPECT_ANY, 0, IMM(word), IMM(parts - 1));
+	return ret;
+}
+
+int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
+{
+	struct fills plain = { 0 };
+	uint64_t fed;
+	int ret = feed_ask(s, f, n, &plain, &fed, err);
+
+	if (ret == 0)
+		ret = read_all(s, plain.v, plain.n, err);
+	if (fed)
+		OP(s->p, "wait for packed pages", OP_WAIT, EXPECT_ANY, 0, IMM(fed), IMM(1));
+	free(plain.v);
 	return ret;
 }

@@ -9,7 +9,7 @@
  *   load.c objects.c segments.c   records, the objects of plugins, shared memory
  *   births*.c pids.c machine.c    what the tree needs of the kernel
  *   arena.c program*.c            the region and the programs in it
- *   run.c root.c                  stubs carry the programs out
+ *   run.c root.c feed.c           stubs carry the programs out
  *   settle.c end.c                registers, letting go; or taking all back
  */
 #ifndef CRCORE_RESTORE_H
@@ -122,6 +122,7 @@ struct restore {
 	uint64_t go[NBARRIERS];      /* addresses of words */
 	uint64_t round_word, *round_ready, *round_done;
 	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
+	struct feeds *feeds;         /* NULL: no pages are packed (feed.c) */
 	uint64_t held_word;          /* threads that are held add to it at their end ... */
 	unsigned nheld;              /* ... this many */
 	pid_t *numbers;              /* all pids and tids of the tree, ascending */
@@ -212,6 +213,15 @@ const struct layout *layout_of(const struct stub *);               /* program_me
 int memory_step(struct stub *, const struct layout *, unsigned step, struct crcore_error *);
 int memory_build(struct stub *, struct crcore_error *);
 int fills_build(struct stub *, const struct layout_fill *, unsigned n, struct crcore_error *);
+/* feed.c: pages that are packed. Divides fills: those that are plain, for the task to read
+ * itself, into plain; asks for the others: what *ret_fed names is then waited for, 0: none. */
+struct fills { struct layout_fill *v; unsigned n; };
+int feed_ask(struct stub *, const struct layout_fill *, unsigned n, struct fills *plain,
+             uint64_t *ret_fed, struct crcore_error *);
+int feeds_begin(struct restore *, struct crcore_error *); /* once the programs are placed */
+int feeds_failure(struct restore *, struct crcore_error *);
+void feeds_end(struct restore *);
+void feeds_free(struct restore *);
 int mm_map_build(struct stub *, struct crcore_error *);            /* program_mm.c */
 void mappings_finish(struct stub *, const struct layout *);
 int files_build(struct stub *, struct crcore_error *);             /* program_files.c */

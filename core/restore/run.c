@@ -152,9 +152,11 @@ static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
 /* Everything that ends the wait but completion. */
 int run_check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcore_error *err)
 {
-	int ret = run_failure(r, err);
+	int ret = feeds_failure(r, err);
 	uint64_t now = now_ns();
 
+	if (ret == 0)
+		ret = run_failure(r, err);
 	if (ret == 0)
 		ret = worker_check(err);
 	if (ret == 0 && now >= deadline) {
@@ -231,14 +233,17 @@ int restore_run(struct restore *r, struct crcore_error *err)
 	if (pidfd < 0)
 		return crcore_fail(err, -errno, "cannot open a pidfd: %s", strerror(errno));
 	r->root_asked = true;
-	int ret = worker_request(r->worker, &q, sizeof(q), fds, 2 + (int)r->nbanks, err);
-	if (ret < 0) {
-		if (ret == -EEXIST)
-			pids_explain(r, q.pid, err);
+	int ret = feeds_begin(r, err);
+	if (ret < 0)
 		return ret;
+	ret = worker_request(r->worker, &q, sizeof(q), fds, 2 + (int)r->nbanks, err);
+	if (ret == -EEXIST)
+		pids_explain(r, q.pid, err);
+	if (ret >= 0) {
+		r->root_pid = ret;
+		ret = wait_for_programs(r, err);
 	}
-	r->root_pid = ret;
-	ret = wait_for_programs(r, err);
+	feeds_end(r); /* nothing is written to a pid that may be another's by now */
 	progress(NULL, 0, 0);
 	return ret < 0 ? ret : stop_root(r, err);
 }

@@ -30,6 +30,20 @@ static struct image *empty_image(void)
 	return img;
 }
 
+/* Every block of a bulk file lies in it: what verify and restore rely on. */
+static bool is_sound(const struct image_file *f)
+{
+	uint64_t at;
+	size_t n;
+
+	for (uint64_t i = 0; f->kind == FILE_BULK && i < f->nblocks; i++) {
+		bulk_stored_at(f, i, &at, &n);
+		if (!n || n > IMAGE_BLOCK || at > f->length || n > f->length - at)
+			return false;
+	}
+	return f->kind != FILE_BULK || bulk_count(bulk_length(f)) == f->nblocks;
+}
+
 static void fuzz_manifest(const uint8_t *data, size_t len)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
@@ -45,7 +59,7 @@ static void fuzz_manifest(const uint8_t *data, size_t len)
 	if (r < 0 && (!err.code || !err.message[0] || !err.object[0]))
 		abort();
 	for (unsigned i = 0; r == 0 && i < img->nfiles; i++)
-		if (!image_plain_name(img->files[i]->name))
+		if (!image_plain_name(img->files[i]->name) || !is_sound(img->files[i]))
 			abort();
 	free(bytes);
 	image_close(img);
@@ -196,8 +210,10 @@ static void put_section(uint8_t *out, size_t *at, uint8_t number, void *records,
 static size_t seed_manifest(uint8_t *out)
 {
 	uint64_t blocks[2] = { 1, 2 };
-	Crcore__File a = CRCORE__FILE__INIT, b = CRCORE__FILE__INIT, c = CRCORE__FILE__INIT;
-	Crcore__File *files[] = { &a, &b, &c };
+	struct packed_block index[2] = { { 0, 500, PACK_LZ4 }, { 500, 300, PACK_PLAIN } };
+	Crcore__File a = CRCORE__FILE__INIT, b = CRCORE__FILE__INIT, c = CRCORE__FILE__INIT,
+		     d = CRCORE__FILE__INIT;
+	Crcore__File *files[] = { &a, &b, &c, &d };
 	Crcore__Manifest m;
 
 	sample_manifest(&m);
@@ -212,8 +228,13 @@ static size_t seed_manifest(uint8_t *out)
 	c.length = 3;
 	c.contents = (ProtobufCBinaryData){ 3, (uint8_t *)"\2hi" };
 	c.xxh3 = XXH3_64bits("\2hi", 3);
+	d = b;
+	d.name = (char *)"pages-2.bin";
+	d.length = 800;
+	d.unpacked = IMAGE_BLOCK + 300;
+	d.index = (ProtobufCBinaryData){ sizeof(index), (uint8_t *)index };
 	m.files = files;
-	m.n_files = 3;
+	m.n_files = 4;
 	out[0] = 0;
 	return 1 + crcore__manifest__pack(&m, out + 1);
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pages of an image: the same bytes by offset and through the plain file, those of its
- * ancestors first; and what is refused of ancestors.
+ * ancestors first; what is refused of ancestors; packed pages.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include "core/image/image_priv.h"
 #include "core/image/pages.h"
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
@@ -255,12 +257,165 @@ static void test_wrong_count(void **state)
 	drop_image(dirs[0]);
 }
 
+/* ---- packed ---- */
+
+#define BLOCKS 5
+#define LEN ((BLOCKS - 1) * (size_t)IMAGE_BLOCK + 3 * PAGE)
+
+/* Blocks of text, but for one that nobody can pack. */
+static unsigned char *mixed_bytes(void)
+{
+	unsigned char *p = malloc(LEN);
+	uint64_t x = 1;
+
+	assert_non_null(p);
+	for (size_t i = 0; i < LEN; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		p[i] = i / IMAGE_BLOCK == 1 ? (unsigned char)(x >> 56) : "text, more or less"[i * i / 7 % 18];
+	}
+	return p;
+}
+
+static void put_packed(const char *dir, enum pack_codec codec, int level, const unsigned char *bytes)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct image *img;
+	Crcore__Manifest m;
+
+	assert_int_equal(image_create(dir, false, &img, &err), 0);
+	assert_int_equal(image_set_packing(img, codec, level, &err), 0);
+	int fd = image_bulk(img, PAGE_FILE, &err);
+	assert_true(fd >= 0);
+	for (uint64_t i = BLOCKS; i-- > 0;) /* not in order */
+		assert_int_equal(image_bulk_block(img, fd, i, bytes + i * IMAGE_BLOCK, i + 1 < BLOCKS ?
+		                                  IMAGE_BLOCK : LEN % IMAGE_BLOCK, &err), 0);
+	sample_manifest(&m);
+	assert_int_equal(image_seal(img, &m, &err), 0);
+	image_close(img);
+}
+
+static void check_reads(struct pages *p, const unsigned char *bytes)
+{
+	static const struct { size_t at, len; } reads[] = {
+		{ 0, LEN }, { 0, 1 }, { LEN - 1, 1 }, { PAGE, PAGE }, { IMAGE_BLOCK - 1, 2 },
+		{ IMAGE_BLOCK - PAGE, 2 * IMAGE_BLOCK }, { 2 * IMAGE_BLOCK, IMAGE_BLOCK },
+		{ LEN - IMAGE_BLOCK, IMAGE_BLOCK }, { 3 * PAGE, 0 },
+	};
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	unsigned char *got = malloc(LEN);
+
+	for (size_t i = 0; i < ARRAY_SIZE(reads); i++) {
+		memset(got, 0xee, reads[i].len);
+		assert_int_equal(pages_read(p, reads[i].at, got, reads[i].len, &err), 0);
+		assert_memory_equal(got, bytes + reads[i].at, reads[i].len);
+	}
+	assert_int_equal(pages_read(p, LEN, got, 1, NULL), -EBADMSG);
+	free(got);
+}
+
+static void test_packed(void **state)
+{
+	static const struct { enum pack_codec codec; int level; } how[] = {
+		{ PACK_LZ4, 0 }, { PACK_LZ4, 4 }, { PACK_ZSTD, 0 }, { PACK_ZSTD, 7 },
+	};
+	unsigned char *bytes = mixed_bytes();
+	uint64_t at, len;
+
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		struct crcore_error err = CRCORE_ERROR_INIT;
+		struct image *img;
+		struct pages *p;
+		char dir[64];
+		path_of(dir, "packed");
+		put_packed(dir, how[i].codec, how[i].level, bytes);
+		assert_int_equal(image_open(dir, true, &img, &err), 0);
+		const struct image_file *f = image_file_find(img, PAGE_FILE);
+		assert_true(f->length > IMAGE_BLOCK && f->length < 2 * IMAGE_BLOCK);
+		assert_int_equal(le32toh(f->index[0].codec), how[i].codec);
+		assert_int_equal(le32toh(f->index[1].codec), PACK_PLAIN);
+		assert_int_equal(pages_open(img, &p, &err), 0);
+		assert_int_equal(pages_length(p), LEN);
+		assert_int_equal(pages_plain(p, IMAGE_BLOCK + PAGE, &at, &len), -1);
+		assert_int_equal(len, IMAGE_BLOCK - PAGE);
+		assert_int_equal(pages_plain(p, LEN - PAGE, &at, &len), -1);
+		assert_int_equal(len, PAGE);
+		check_reads(p, bytes);
+		pages_close(p);
+		image_close(img);
+		drop_image(dir);
+	}
+	free(bytes);
+}
+
+/* Damage is found by the sums, and by unpacking where nobody looked at the sums. */
+static void test_packed_damage(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	unsigned char *bytes = mixed_bytes(), *got = malloc(LEN);
+	struct image *img;
+	struct pages *p;
+	char dir[64], file[80];
+
+	path_of(dir, "damaged");
+	put_packed(dir, PACK_ZSTD, 0, bytes);
+	snprintf(file, sizeof(file), "%s/" PAGE_FILE, dir);
+	FILE *f = fopen(file, "r+");
+	assert_true(f && fwrite("damage", 1, 6, f) == 6 && !fclose(f));
+	assert_int_equal(image_open(dir, true, &img, &err), -EBADMSG);
+	assert_non_null(strstr(err.message, "checksum"));
+	err = (struct crcore_error)CRCORE_ERROR_INIT;
+	assert_int_equal(image_open(dir, false, &img, &err), 0);
+	assert_int_equal(pages_open(img, &p, &err), 0);
+	assert_int_equal(pages_read(p, 0, got, LEN, &err), -EBADMSG); /* whole blocks */
+	err = (struct crcore_error)CRCORE_ERROR_INIT;
+	assert_int_equal(pages_read(p, LEN - PAGE, got, 10, &err), -EBADMSG); /* a part of one */
+	assert_int_equal(pages_read(p, PAGE, got, 10, &err), 0);
+	pages_close(p);
+	image_close(img);
+	drop_image(dir);
+	free(bytes);
+	free(got);
+}
+
+static void test_bad_index(void **state)
+{
+	enum { U = IMAGE_BLOCK + 100, N = 2 };
+	static const struct { uint64_t length, unpacked; struct packed_block v[N]; unsigned n; bool good; }
+	cases[] = {
+		{ 150, U, { { 0, 50, PACK_LZ4 }, { 50, 100, PACK_PLAIN } }, 2, true },
+		{ 150, U, { { 100, 50, PACK_ZSTD }, { 0, 100, PACK_PLAIN } }, 2, true },
+		{ 150, U, { { 0, 50, PACK_LZ4 }, { 50, 100, PACK_LZ4 } }, 2, false },    /* no smaller */
+		{ 149, U, { { 0, 50, PACK_LZ4 }, { 50, 99, PACK_PLAIN } }, 2, false },   /* too short */
+		{ 150, U, { { 0, 50, PACK_LZ4 }, { 51, 100, PACK_PLAIN } }, 2, false },  /* past the end */
+		{ 150, U, { { UINT64_MAX, 50, PACK_LZ4 }, { 50, 100, PACK_PLAIN } }, 2, false },
+		{ 151, U, { { 0, 50, PACK_LZ4 }, { 50, 100, PACK_PLAIN } }, 2, false },  /* more in the file */
+		{ 100, U, { { 0, 0, PACK_LZ4 }, { 0, 100, PACK_PLAIN } }, 2, false },    /* nothing */
+		{ 150, U, { { 0, 50, PACK_CODECS }, { 50, 100, PACK_PLAIN } }, 2, false },
+		{ 50, U, { { 0, 50, PACK_LZ4 } }, 1, false },                            /* one is missing */
+		{ 50, UINT64_MAX, { { 0, 50, PACK_LZ4 } }, 1, false },
+		{ 0, 0, { { 0 } }, 1, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct image_file *f = calloc(1, sizeof(*f));
+		f->fd = -1;
+		f->length = cases[i].length;
+		const char *why = packed_parse(f, cases[i].unpacked, cases[i].v,
+		                               cases[i].n * sizeof(cases[i].v[0]));
+		if (!why != cases[i].good)
+			fail_msg("case %zu: %s", i, why ? why : "taken");
+		image_file_free(f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_none),
 		cmocka_unit_test(test_chain), cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_wrong_count),
+		cmocka_unit_test(test_packed), cmocka_unit_test(test_packed_damage),
+		cmocka_unit_test(test_bad_index),
 	};
 
 	return cmocka_run_group_tests(tests, make_top, drop_top);
