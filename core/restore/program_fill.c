@@ -130,7 +130,7 @@ static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint6
 		.set_tid = arena_put(&r->arena, &tid, sizeof(tid)),
 		.set_tid_size = 1,
 	};
-	uint64_t at;
+	uint64_t at = 0;
 	prog *p = GROW(s->loaders, s->nloaders) ? prog_new() : NULL;
 
 	if (!p)
