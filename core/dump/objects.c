@@ -106,12 +106,15 @@ static int claim(struct survey *s, struct object *o, struct host *host, struct c
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
 	int r = object_open(o, err);
+	uint64_t note = 0;
 
 	if (r < 0)
 		return r;
 	r = object_owner(o, &s->tree, &why);
+	o->abi.note = &note;
 	if (r == 0)
 		r = host_claim(host, &o->abi, &o->owner, &why);
+	o->abi.note = NULL;
 	if (r < 0 && changed(o))
 		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	else if (r < 0)

@@ -91,6 +91,9 @@ struct crcore_object {
 	const char *link;    /* as readlink(/proc/PID/fd/N) or map_files gives it */
 	const char *fdinfo;  /* text of /proc/PID/fdinfo/N; "" for CRCORE_FILE */
 	uint32_t locked;     /* fdinfo of some holder, not only of pid, has "lock:" lines */
+	/* In claim: a word by which plugins that agree on it tell those who are asked after
+	 * them what they have found out about the object. 0 at first; NULL in other hooks. */
+	uint64_t *note;
 };
 
 /* A task of the tree. Owned by the host. */

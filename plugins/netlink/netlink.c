@@ -37,7 +37,7 @@ static int netlink_claim(void *state, const struct crcore_object *obj, struct cr
 	struct netlink *n = state;
 	int r;
 
-	if (net_family(obj) != AF_NETLINK)
+	if (net_kind(obj).family != AF_NETLINK)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	r = netns_check(obj->local_fd, n->netns, err);

@@ -38,7 +38,7 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	struct packet *p = state;
 	int r;
 
-	if (net_family(obj) != AF_PACKET)
+	if (net_kind(obj).family != AF_PACKET)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	r = netns_check(obj->local_fd, p->netns, err);

@@ -72,14 +72,6 @@ static int refuse_family(int family, int type, struct crcore_error *err)
 	                   type);
 }
 
-static int value_of(int fd, int option)
-{
-	int value = 0;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
-}
-
 static int check_unix(struct sockets *s, const struct crcore_object *obj, struct crcore_error *err)
 {
 	int r = net_filter_check(obj->local_fd, err);
@@ -99,12 +91,13 @@ static void remember(struct sockets *s, ino_t ino)
 
 static int sockets_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	int family = net_family(obj), r;
+	struct net_kind kind = net_kind(obj);
+	int r;
 
-	if (!family)
+	if (!kind.family)
 		return CRCORE_CLAIM_NONE;
-	r = family == AF_UNIX ? check_unix(state, obj, err)
-	                      : refuse_family(family, value_of(obj->local_fd, SO_TYPE), err);
+	r = kind.family == AF_UNIX ? check_unix(state, obj, err)
+	                           : refuse_family(kind.family, kind.type, err);
 	if (r < 0) {
 		remember(state, obj->st.st_ino);
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);

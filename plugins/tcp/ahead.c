@@ -1,90 +1,202 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Dump: options are many, a call of the kernel each. A thread reads them while
- * memory and queues are saved; who then needs them helps with the rest. It touches
- * nothing of the host, and of a socket's entry only what is its own.
+ * Dump: options are many, a call of the kernel each. A thread reads them from the
+ * moment on at which a socket of the frozen tree is seen; who needs those of one
+ * takes them out of its hands. It begins with the last, the others with the first.
+ * It touches nothing of the host, and of a socket only its entry here.
+ *
+ * What a reader could break: repair mode changes SO_REUSEADDR. ahead_need() comes
+ * before it.
  */
 #include "plugins/tcp/tcp.h"
 
+#include <linux/close_range.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
+#define FEWEST 16 /* that are worth a thread */
+
 struct ahead {
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t more;
+	struct asked *last;
+	bool closed;          /* no more will come */
+
+	unsigned n;           /* that came */
+	bool running;
 	pthread_t thread;
-	struct tcp *t;
-	unsigned next; /* taken by whoever comes */
+	struct net_usual *usual;
 };
 
-static void *read_options(void *arg)
+/* Whoever is the first does it. */
+static bool take(struct asked *x)
 {
-	struct ahead *a = arg;
+	int open = ASK_OPEN;
 
-	for (;;) {
-		unsigned i = __atomic_fetch_add(&a->next, 1, __ATOMIC_RELAXED);
-		if (i >= a->t->nknown)
-			return NULL;
-		struct known *k = &a->t->known[i];
-		int fd = k->obj ? (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0) : -1;
-		if (fd < 0)
-			continue;
-		k->asked = net_options_read(&a->t->usual, fd, k->local.family, SOCK_STREAM, IPPROTO_TCP,
-		                            &k->values, &k->nvalues) == 0;
-		close(fd);
+	return __atomic_compare_exchange_n(&x->state, &open, ASK_TAKEN, false, __ATOMIC_ACQUIRE,
+	                                   __ATOMIC_RELAXED);
+}
+
+/* NULL: no more will come. */
+static struct asked *next(struct ahead *a)
+{
+	struct asked *x;
+
+	pthread_mutex_lock(&a->lock);
+	while (!a->last && !a->closed)
+		pthread_cond_wait(&a->more, &a->lock);
+	x = a->closed ? NULL : a->last;
+	a->last = x ? x->before : NULL;
+	pthread_mutex_unlock(&a->lock);
+	return x;
+}
+
+static int ask(struct net_usual *u, struct asked *x, int fd)
+{
+	return net_options_read(u, fd, x->family, SOCK_STREAM, IPPROTO_TCP, &x->values, &x->n);
+}
+
+/* The same task again, mostly. */
+static int open_socket(const struct asked *x, pid_t *pid, int *pidfd)
+{
+	if (x->pid != *pid) {
+		close_fd(pidfd);
+		*pidfd = (int)syscall(SYS_pidfd_open, x->pid, 0);
+		*pid = x->pid;
 	}
+	return (int)syscall(SYS_pidfd_getfd, *pidfd, x->fd, 0);
+}
+
+/* With a descriptor table of its own: calls of the kernel take longer in processes whose
+ * threads share one, and wait when it grows. */
+static void *work(void *arg)
+{
+	cleanup_close int pidfd = -1;
+	struct ahead *a = arg;
+	pid_t pid = 0;
+
+	syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_UNSHARE);
+	for (struct asked *x; (x = next(a));) {
+		if (!take(x))
+			continue;
+		cleanup_close int fd = open_socket(x, &pid, &pidfd);
+		bool done = fd >= 0 && ask(a->usual, x, fd) == 0;
+		__atomic_store_n(&x->state, done ? ASK_DONE : ASK_OPEN, __ATOMIC_RELEASE);
+	}
+	return NULL;
 }
 
 /* What they are compared with must be there before two look for it. */
-static void know_usual(struct tcp *t, int family)
+static int know_usual(struct tcp *t, int family)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-	struct net_value *v;
+	cleanup_close int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	cleanup_free struct net_value *v = NULL;
 	unsigned n;
 
-	if (fd < 0)
-		return;
-	net_options_read(&t->usual, fd, family, SOCK_STREAM, IPPROTO_TCP, &v, &n);
-	free(v);
-	close(fd);
+	return fd < 0 ? 0 : net_options_read(&t->usual, fd, family, SOCK_STREAM, IPPROTO_TCP, &v, &n);
 }
 
-/* Undo entry: the descriptors of tasks that it uses are the host's. */
-static void stop(void *state) { ahead_join(state, true); }
+/* Undo entry. */
+static void stop(void *state) { ahead_stop(state); }
 
-/* Without it save() asks itself: no failure. */
-int ahead_start(struct tcp *t, struct crcore_error *err)
+/* Without the thread it is all left to ahead_need(): no failure. */
+static int start(struct tcp *t, struct ahead *a, struct crcore_error *err)
 {
-	struct ahead *a = t->nknown < 16 ? NULL : calloc(1, sizeof(*a));
-	int r = a ? t->host->undo(t->ctx, stop, t, true, err) : 0;
+	int r = t->host->undo(t->ctx, stop, t, true, err);
 	sigset_t all, old;
 
-	if (!a || r < 0) {
-		free(a);
+	if (r < 0 || know_usual(t, AF_INET) < 0 || know_usual(t, AF_INET6) < 0)
 		return r;
-	}
-	a->t = t;
-	know_usual(t, AF_INET);
-	know_usual(t, AF_INET6);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (pthread_create(&a->thread, NULL, read_options, a) == 0) {
-		t->ahead = a;
-		a = NULL;
-	}
+	a->running = pthread_create(&a->thread, NULL, work, a) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	free(a);
 	return 0;
 }
 
-void ahead_join(struct tcp *t, bool stop)
+static struct ahead *ahead_new(struct tcp *t)
 {
-	if (!t->ahead)
+	struct ahead *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->usual = &t->usual;
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->more, NULL);
+	return a;
+}
+
+/* What is read now stays so. */
+static bool frozen(struct tcp *t)
+{
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+
+	return CRCORE_HAS(t->host, found) && t->host->found(t->ctx, -1, &unused) > 0;
+}
+
+int ahead_ask(struct tcp *t, struct known *k, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct asked *x = k->options = calloc(1, sizeof(*x));
+	struct ahead *a = t->ahead;
+
+	if (x)
+		*x = (struct asked){ .pid = obj->pid, .fd = obj->fd, .family = k->local.family };
+	if (x && (!frozen(t) || obj->pid == getpid()))
+		return 0;
+	if (x && !a)
+		a = t->ahead = ahead_new(t);
+	if (!x || !a)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	pthread_mutex_lock(&a->lock);
+	x->before = a->last;
+	a->last = x;
+	pthread_cond_signal(&a->more);
+	pthread_mutex_unlock(&a->lock);
+	return ++a->n == FEWEST ? start(t, a, err) : 0;
+}
+
+int ahead_need(struct tcp *t, const struct known *k, int fd, struct crcore_error *err)
+{
+	struct asked *x = k->options;
+	int state, r;
+
+	while ((state = __atomic_load_n(&x->state, __ATOMIC_ACQUIRE)) != ASK_DONE) {
+		if (state == ASK_TAKEN || !take(x)) {
+			sched_yield();
+			continue;
+		}
+		r = ask(&t->usual, x, fd);
+		x->state = r < 0 ? ASK_OPEN : ASK_DONE;
+		if (r < 0)
+			return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
+	}
+	return 0;
+}
+
+int ahead_value(const struct known *k, int level, int number, int usual)
+{
+	for (unsigned i = 0; i < k->options->n; i++)
+		if (k->options->values[i].level == level && k->options->values[i].number == number)
+			memcpy(&usual, k->options->values[i].data, sizeof(usual));
+	return usual;
+}
+
+void ahead_stop(struct tcp *t)
+{
+	struct ahead *a = t->ahead;
+
+	if (!a)
 		return;
-	if (stop)
-		__atomic_store_n(&t->ahead->next, t->nknown, __ATOMIC_RELAXED);
-	else
-		read_options(t->ahead);
-	pthread_join(t->ahead->thread, NULL);
-	free(t->ahead);
+	pthread_mutex_lock(&a->lock);
+	a->closed = true;
+	pthread_cond_signal(&a->more);
+	pthread_mutex_unlock(&a->lock);
+	if (a->running)
+		pthread_join(a->thread, NULL);
+	pthread_cond_destroy(&a->more);
+	pthread_mutex_destroy(&a->lock);
+	free(a);
 	t->ahead = NULL;
 }

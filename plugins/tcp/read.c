@@ -50,20 +50,19 @@ static void leave_repair(struct tcp *t)
 	if (t->busy_fd < 0)
 		return;
 	set_repair(t->busy_fd, REPAIR_OFF_SILENT);
-	set_int(t->busy_fd, SOL_SOCKET, SO_REUSEADDR, (int)t->busy_reuse); /* repair mode clears it */
+	if (t->busy_reuse) /* repair mode clears it */
+		set_int(t->busy_fd, SOL_SOCKET, SO_REUSEADDR, t->busy_reuse);
 	t->busy_fd = -1;
 }
 
 /* If a hook was left in the middle. */
 static void read_undo(void *state) { leave_repair(state); }
 
-static int enter_repair(struct tcp *t, int fd)
+static int enter_repair(struct tcp *t, const struct known *k, int fd)
 {
-	int reuse = get_int(fd, SOL_SOCKET, SO_REUSEADDR), r;
+	int r;
 
-	if (reuse < 0)
-		return reuse;
-	t->busy_reuse = (uint32_t)reuse;
+	t->busy_reuse = ahead_value(k, SOL_SOCKET, SO_REUSEADDR, 0);
 	t->busy_fd = fd;
 	r = set_repair(fd, REPAIR_ON);
 	if (r < 0)
@@ -145,7 +144,7 @@ static int read_sent(struct tcp *t, struct known *k, int fd, int blob, struct cr
 	own = room.at;
 	st->fin_sent = fin_sent_in(info.tcpi_state);
 	note_options(&info, st);
-	r = enter_repair(t, fd);
+	r = enter_repair(t, k, fd);
 	if (!r)
 		n = peek_sent(fd, &room, st);
 	leave_repair(t);
@@ -171,11 +170,12 @@ static int read_sent(struct tcp *t, struct known *k, int fd, int blob, struct cr
 
 /* -- the receive queue ----------------------------------------------------------------- */
 
-static int read_numbers(struct tcp *t, int fd, Tcp__Stream *st)
+static int read_numbers(struct tcp *t, struct known *k, int fd)
 {
+	Tcp__Stream *st = &k->stream;
 	struct tcp_window w = { 0 };
 	socklen_t len = sizeof(w);
-	int r = enter_repair(t, fd);
+	int r = enter_repair(t, k, fd);
 
 	if (!r)
 		r = sequence(fd, QUEUE_RECEIVE, &st->receive_next);
@@ -192,7 +192,7 @@ static int read_numbers(struct tcp *t, int fd, Tcp__Stream *st)
 }
 
 /* Numbers that belong together, although segments may still arrive. */
-static int read_steady(struct tcp *t, int fd, Tcp__Stream *st, uint8_t *ret_state, int *ret_waiting)
+static int read_steady(struct tcp *t, struct known *k, int fd, uint8_t *ret_state, int *ret_waiting)
 {
 	struct tcp_info before, after;
 
@@ -201,7 +201,7 @@ static int read_steady(struct tcp *t, int fd, Tcp__Stream *st, uint8_t *ret_stat
 		if (!r && ioctl(fd, SIOCINQ, ret_waiting) < 0)
 			r = -errno;
 		if (!r)
-			r = read_numbers(t, fd, st);
+			r = read_numbers(t, k, fd);
 		if (!r && ioctl(fd, SIOCINQ, &waiting) < 0)
 			r = -errno;
 		if (!r)
@@ -228,9 +228,9 @@ static int copy_received(int fd, size_t len, int blob)
 }
 
 /* As above, though the socket has an own idea of where a peek begins. */
-static int copy_from_start(int fd, size_t len, int blob)
+static int copy_from_start(const struct known *k, int fd, size_t len, int blob)
 {
-	int offset = get_int(fd, SOL_SOCKET, SO_PEEK_OFF), r, back = 0;
+	int offset = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r, back = 0;
 
 	if (!len)
 		return 0;
@@ -250,7 +250,7 @@ static int read_received(struct tcp *t, struct known *k, int fd, int blob, struc
 	int waiting = 0, r;
 
 	if (connected)
-		r = read_steady(t, fd, st, &state, &waiting);
+		r = read_steady(t, k, fd, &state, &waiting);
 	else
 		r = ioctl(fd, SIOCINQ, &waiting) < 0 ? -errno : 0;
 	if (r < 0)
@@ -263,7 +263,7 @@ static int read_received(struct tcp *t, struct known *k, int fd, int blob, struc
 	if (connected && state == ST_CLOSE) /* its end has come just now */
 		k->state = state;
 	k->queues.received = (uint32_t)waiting;
-	r = copy_from_start(fd, (size_t)waiting, blob);
+	r = copy_from_start(k, fd, (size_t)waiting, blob);
 	k->queues.receive_blob = t->blob_end;
 	t->blob_end += (uint64_t)waiting;
 	k->read = true;
@@ -284,7 +284,9 @@ static int each(struct tcp *t, int blob,
 		if (!k->obj || k->unaccepted || (!kept && !(closed && closed_too)))
 			continue;
 		cleanup_close int fd = known_open(t, k, err);
-		r = fd < 0 ? fd : fn(t, k, fd, blob, err);
+		r = fd < 0 ? fd : ahead_need(t, k, fd, err);
+		if (!r)
+			r = fn(t, k, fd, blob, err);
 	}
 	return r;
 }

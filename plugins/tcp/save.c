@@ -66,14 +66,13 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	bool locked = false;
 	Tcp__Socket rec = TCP__SOCKET__INIT;
 	Tcp__Address local, remote;
-	int r = k->asked ? 0 : net_options_read(&t->usual, obj->local_fd, k->local.family, SOCK_STREAM,
-	                                        IPPROTO_TCP, &k->values, &k->nvalues);
+	int r = ahead_need(t, k, obj->local_fd, err);
 
 	if (r < 0)
-		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
+		return r;
 	fill_plain(t, obj, k, &rec);
-	rec.options = options = net_options_list(k->values, k->nvalues);
-	rec.n_options = k->nvalues;
+	rec.options = options = net_options_list(k->options->values, k->options->n);
+	rec.n_options = k->options->n;
 	if (!options)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	rec.local = address(&k->local, &local);
@@ -103,7 +102,6 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	if (!t->taken) {
 		t->taken = true;
 		r = read_all(t, err);
-		ahead_join(t, r < 0);
 	}
 	if (!r)
 		r = save(t, obj, k, err);

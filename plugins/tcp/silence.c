@@ -95,7 +95,7 @@ int tcp_hold(void *state, struct crcore_error *err)
 	if (!r && l.n)
 		r = lock_take(t, &l, err);
 	free(l.v);
-	return r ? r : ahead_start(t, err);
+	return r;
 }
 
 /* All is saved. What goes on needs the lock no more; what ends must end in silence. */

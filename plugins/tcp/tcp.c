@@ -9,13 +9,23 @@
 #include <linux/tcp.h>
 #include <poll.h>
 
+void known_forget(struct tcp *t)
+{
+	ahead_stop(t);
+	for (unsigned i = 0; i < t->nknown; i++) {
+		if (t->known[i].options)
+			free(t->known[i].options->values);
+		free(t->known[i].options);
+	}
+	t->nknown = 0;
+	t->reviewed = false;
+}
+
 static void tcp_close(void *state)
 {
 	struct tcp *t = state;
 
-	ahead_join(t, true);
-	for (unsigned i = 0; i < t->nknown; i++)
-		free(t->known[i].values);
+	known_forget(t);
 	for (unsigned i = 0; i < t->nmade; i++)
 		made_free(t->made[i]);
 	free(t->made);
@@ -118,26 +128,30 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 /* Remembers what review() needs and can be seen through the descriptor alone. */
 static int remember(struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
 {
-	if (t->reviewed) {
-		t->nknown = 0;
-		t->reviewed = false;
-	}
+	struct known *k;
+	int r;
+
+	if (t->reviewed)
+		known_forget(t);
 	if (!GROW(t->known, t->nknown))
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	t->known[t->nknown] = (struct known){ 0 };
-	int r = look(&t->known[t->nknown], obj, err);
-	t->nknown += !r;
-	return r;
+	k = &t->known[t->nknown];
+	*k = (struct known){ 0 };
+	r = look(k, obj, err);
+	if (r < 0)
+		return r;
+	t->nknown++;
+	return ahead_ask(t, k, obj, err);
 }
 
 static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	int family = net_family(obj), r;
+	struct net_kind kind = net_kind(obj);
+	int r;
 
-	if ((family != AF_INET && family != AF_INET6) ||
-	    get_int(obj->local_fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP ||
-	    get_int(obj->local_fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM)
+	if ((kind.family != AF_INET && kind.family != AF_INET6) || kind.protocol != IPPROTO_TCP ||
+	    kind.type != SOCK_STREAM)
 		return CRCORE_CLAIM_NONE;
 	r = check_plain(t, obj, err);
 	if (!r)

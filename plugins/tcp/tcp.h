@@ -8,7 +8,7 @@
  *   review.c   dump: which two sockets are the ends of one connection
  *   diag.c     dump: one query of sock_diag: who waits at listening sockets
  *   read.c     dump: sequence numbers and queues of a connection
- *   ahead.c    dump: options of all sockets, by a thread
+ *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
  *   lock.c     both: the network lock
  *   bank.c     both: descriptors that wait
@@ -85,10 +85,17 @@ struct known {
 	Tcp__Stream stream;
 	Tcp__Queues queues;
 	bool read;
-	/* by ahead.c: */
+	struct asked *options;   /* after ahead_need() */
+};
+
+/* Dump: the options in which a socket differs from a new one. */
+enum { ASK_OPEN, ASK_TAKEN, ASK_DONE };
+struct asked {
+	struct asked *before;
+	pid_t pid;
+	int fd, family, state;
 	struct net_value *values;
-	unsigned nvalues;
-	bool asked;
+	unsigned n;
 };
 
 struct tcp_window { uint32_t wl1, send, max, receive, wup; };
@@ -160,7 +167,7 @@ struct tcp {
 	bool taken;
 	uint64_t blob_end;
 	int busy_fd;             /* in repair mode just now, -1: none */
-	uint32_t busy_reuse;
+	int busy_reuse;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
 	struct ahead *ahead;
@@ -227,6 +234,9 @@ static inline bool state_connected(uint8_t s)
 /* A descriptor of it in this process. */
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
 
+/* tcp.c */
+void known_forget(struct tcp *);
+
 /* diag.c */
 int graph_take(struct graph *, struct crcore_error *); /* once */
 void graph_free(struct graph *);
@@ -239,8 +249,11 @@ int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 int read_all(struct tcp *, struct crcore_error *);
 
 /* ahead.c */
-int ahead_start(struct tcp *, struct crcore_error *);
-void ahead_join(struct tcp *, bool stop);
+int ahead_ask(struct tcp *, struct known *, const struct crcore_object *, struct crcore_error *);
+int ahead_need(struct tcp *, const struct known *, int fd, struct crcore_error *);
+/* After that: the value of an option, usual if it is as in a new socket. */
+int ahead_value(const struct known *, int level, int number, int usual);
+void ahead_stop(struct tcp *);
 
 /* save.c */
 int tcp_save_object(void *state, const struct crcore_object *, struct crcore_error *);

@@ -48,26 +48,16 @@ static void udp_close(void *state)
 
 /* -- claim --------------------------------------------------------------------- */
 
-static int value_of(int fd, int option)
-{
-	int value = 0;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
-}
-
 static bool is_ours(const struct crcore_object *obj)
 {
-	int family = net_family(obj), type, protocol;
+	struct net_kind k = net_kind(obj);
 
-	if (family != AF_INET && family != AF_INET6)
+	if (k.family != AF_INET && k.family != AF_INET6)
 		return false;
-	type = value_of(obj->local_fd, SO_TYPE);
-	if (type != SOCK_DGRAM)
-		return type == SOCK_RAW;
-	protocol = value_of(obj->local_fd, SO_PROTOCOL);
-	return udp_is_datagram((uint32_t)protocol) || protocol == IPPROTO_ICMP ||
-	       protocol == IPPROTO_ICMPV6;
+	if (k.type != SOCK_DGRAM)
+		return k.type == SOCK_RAW;
+	return udp_is_datagram((uint32_t)k.protocol) || k.protocol == IPPROTO_ICMP ||
+	       k.protocol == IPPROTO_ICMPV6;
 }
 
 static int udp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
