@@ -47,7 +47,8 @@ static int tell(struct tcp *t, const struct made *m, uint8_t flags, uint32_t seq
 		if (state_of(m->fd) == state)
 			return 0;
 	}
-	crcore_advise(err, "is there a firewall rule that drops packets from this machine to itself?");
+	crcore_advise(err, "is the loopback interface up (ip link set lo up), and does no firewall rule drop "
+	              "packets from this machine to itself?");
 	return fail(m, -ETIMEDOUT, "is not in the state that its connection had", err);
 }
 

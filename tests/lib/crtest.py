@@ -62,24 +62,26 @@ def wait_gone(pid, seconds=LIMIT):
 
 
 class Crcore:
-    """Runs one crcore executable. The log of each run lies beside its image."""
+    """Runs one crcore executable, by the command `through` if there is one. The log of each
+    run lies beside its image."""
 
-    def __init__(self, path, folder):
+    def __init__(self, path, folder, through=()):
         self.path = path
+        self.through = through
         self.folder = folder
         self.count = 0
 
     def start(self, *args, env=None, log=True, **kw):
         self.count += 1
         self.log = os.path.join(self.folder, f"log-{self.count}")
-        argv = [self.path, *map(str, args)]
+        argv = [*map(str, args)]
         if log:
-            argv[2:2] = ["-v3", "-o", self.log]
+            argv[1:1] = ["-v3", "-o", self.log]
         kw.setdefault("stdin", subprocess.DEVNULL)
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
-        return subprocess.Popen(argv, env={**os.environ, **(env or {})}, text=True,
-                                errors="replace", **kw)
+        return subprocess.Popen([*self.through, self.path, *argv], text=True, errors="replace",
+                                env={**os.environ, **(env or {})}, **kw)
 
     def finish(self, p, limit=LIMIT):
         """Waits for a run that start() gave: status, standard output, standard error."""

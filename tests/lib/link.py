@@ -68,7 +68,8 @@ def interface(addresses):
     for ip, bits in zip(addresses, (24, 64)):
         subprocess.run(["ip", "address", "add", f"{ip}/{bits}", "dev", "link0",
                         *(["nodad"] if bits == 64 else [])], check=True)
-    subprocess.run(["ip", "link", "set", "link0", "up"], check=True)
+    for name in ("lo", "link0"):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
     return fd
 
 
