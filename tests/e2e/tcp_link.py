@@ -4,7 +4,6 @@ slow, loses packets and lets some overtake others; the tree is dumped and restor
 several times. No byte is missing, none comes twice, and no reset passes."""
 import os
 import socket
-import threading
 import jobs
 import crtest
 import link
@@ -23,44 +22,8 @@ os.rename("port.new", "port")
 made = socket.create_connection((sys.argv[3], int(sys.argv[4])))
 streams = [stream.Stream(taken.accept()[0], 0, True), stream.Stream(made, 1, True)]
 taken.close()
-while not all(x.done() for x in streams):
-    stream.step(streams, 0.05)
-    for x in streams:
-        x.stop = os.path.exists("stop")
-open("said.new", "w").write(" ".join(f"{x.sent} {x.received}" for x in streams))
-os.rename("said.new", "said")
+stream.serve(streams)
 """
-
-
-class Peers(threading.Thread):
-    def __init__(self, socks):
-        super().__init__(daemon=True)
-        self.streams = [stream.Stream(s, i, False) for i, s in enumerate(socks)]
-        self.failure = None
-        self.start()
-
-    def run(self):
-        try:
-            while not all(x.done() for x in self.streams):
-                stream.step(self.streams, 0.05)
-        except (OSError, ValueError) as e:
-            self.failure = e
-
-    def more(self):
-        """Both directions of both have gone on."""
-        for x in self.streams:
-            sent, received = x.sent, x.received
-            crtest.wait_for("more bytes", crtest.LIMIT, lambda: self.failure or (
-                x.sent > sent + 500000 and x.received > received + 500000))
-        if self.failure:
-            raise Failure(f"a peer: {self.failure}")
-
-    def finish(self):
-        for x in self.streams:
-            x.stop = True
-        self.join(60)
-        if self.failure or self.is_alive():
-            raise Failure(f"a peer: {self.failure or 'is stuck'}")
 
 
 def test(crcore_path):
@@ -74,31 +37,23 @@ def test(crcore_path):
                             link.FAR[1], str(listener.getsockname()[1])], work, cwd=work)
     crtest.wait_for("the tree's port", crtest.LIMIT, lambda: target.read("port"))
     there = net.far(lambda: socket.create_connection((link.HERE[0], int(target.read("port")))))
-    peers = Peers([there, listener.accept()[0]])
+    peers = stream.Peers(target, [there, listener.accept()[0]])
     crcore = crtest.Crcore(crcore_path, crtest.scratch())
     for i in range(ROUNDS):
-        peers.more()
+        peers.more(500000)
         image = os.path.join(crtest.scratch(), f"image-{i}")
         crcore.dump(target.pid, image, "--tcp-established")
         if i == 0:
             target.killed()
         crtest.wait_gone(target.pid)
         crcore.restore_detached(image)
-    peers.more()
-    open(os.path.join(work, "stop"), "w").close()
-    peers.finish()
-    crtest.wait_for("the tree's counts", crtest.LIMIT, lambda: target.read("said"))
-    crtest.wait_gone(target.pid)
-    said = " ".join(f"{x.received} {x.sent}" for x in peers.streams)
-    if target.read("said") != said:
-        raise Failure(f"the tree counted {target.read('said')}, its peers {said}")
-    for x in peers.streams:
-        x.sock.close()
+    peers.more(500000)
+    total = peers.finish()
     listener.close()
     counts = net.close()
     if counts["resets"] or not counts["lost"] or not counts["late"]:
         raise Failure(f"the network: {counts}")
-    print(f"{sum(x.sent + x.received for x in peers.streams) >> 20} MiB, {ROUNDS} times away: {counts}")
+    print(f"{total >> 20} MiB, {ROUNDS} times away: {counts}")
 
 
 jobs.run(test)

@@ -2,9 +2,13 @@
 """Bytes that say where they belong, both ways at once over one connection: a gap, a byte that
 comes twice or a wrong one is seen where it happens. One end may be in the tree, the other in
 the test."""
+import os
 import random
 import select
 import socket
+import threading
+
+import crtest
 
 PART, BLOCK = 32768, 1000003
 
@@ -53,3 +57,58 @@ def step(streams, seconds):
             x.read()
         if x.sock in can_write:
             x.write()
+
+
+def serve(streams, stop="stop", tell=None):
+    """In the tree: until there is that file; says in "said" how many bytes the first ones had."""
+    while not all(x.done() for x in streams):
+        step(streams, 0.05)
+        for x in streams:
+            x.stop = os.path.exists(stop)
+    with open("said.new", "w") as f:
+        f.write(" ".join(f"{x.sent} {x.received}" for x in streams[:tell]))
+    os.rename("said.new", "said")
+
+
+class Peers(threading.Thread):
+    """In the test: the other ends."""
+
+    def __init__(self, target, socks):
+        super().__init__(daemon=True)
+        self.target = target
+        self.streams = [Stream(s, i, False) for i, s in enumerate(socks)]
+        self.failure = None
+        self.start()
+
+    def run(self):
+        try:
+            while not all(x.done() for x in self.streams):
+                step(self.streams, 0.05)
+        except (OSError, ValueError) as e:
+            self.failure = e
+
+    def more(self, least):
+        """All have gone on, in both directions."""
+        for x in self.streams:
+            sent, received = x.sent, x.received
+            crtest.wait_for("more bytes", crtest.LIMIT, lambda: self.failure or (
+                x.sent > sent + least and x.received > received + least))
+        if self.failure:
+            raise crtest.Failure(f"a peer: {self.failure}")
+
+    def finish(self):
+        """Every byte has arrived; gives their number."""
+        open(self.target.path("stop"), "w").close()
+        for x in self.streams:
+            x.stop = True
+        self.join(60)
+        if self.failure or self.is_alive():
+            raise crtest.Failure(f"a peer: {self.failure or 'is stuck'}")
+        crtest.wait_for("the tree's counts", crtest.LIMIT, lambda: self.target.read("said"))
+        crtest.wait_gone(self.target.pid)
+        said, counted = self.target.read("said"), " ".join(f"{x.received} {x.sent}" for x in self.streams)
+        if said != counted:
+            raise crtest.Failure(f"the tree counted {said}, its peers {counted}")
+        for x in self.streams:
+            x.sock.close()
+        return sum(x.sent + x.received for x in self.streams)
