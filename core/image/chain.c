@@ -45,18 +45,30 @@ uint64_t image_pages_before(const Crcore__Manifest *m)
 	return m->parent ? m->parent->pages : 0;
 }
 
+static int open_page_files(struct image *img, struct crcore_error *err)
+{
+	cleanup_free struct image_file **v = pages_files(img);
+	int r = v ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && i < img->page_files; i++) {
+		r = image_file_open(img, v[i], err);
+		if (r == 0)
+			r = packed_ready(img, v[i], err);
+	}
+	return r;
+}
+
 /* Is it what the child was made on? */
 static int check_parent(struct image *child, struct image *parent, struct crcore_error *err)
 {
 	const Crcore__Parent *want = child->manifest->parent;
-	struct image_file *f = image_file_find(parent, PAGE_FILE);
-	uint64_t pages = image_pages_before(parent->manifest) + (f ? bulk_length(f) : 0);
+	uint64_t pages = image_pages_before(parent->manifest) + pages_own(parent);
 
 	if (parent->manifest->checksum != want->checksum)
 		return bad_parent(child, -ESTALE, "the folder of its parent holds another image", err);
 	if (pages != want->pages)
 		return image_fail(child, MANIFEST, -EBADMSG, "counts the pages of its parent wrong", err);
-	return f ? image_file_open(parent, f, err) : 0;
+	return open_page_files(parent, err);
 }
 
 static int open_parent(struct image *first, struct image *child, struct crcore_error *err)
@@ -91,7 +103,7 @@ int chain_open(struct image *img, struct crcore_error *err)
 		r = ++n > CHAIN_MAX ? bad_parent(i, -ELOOP, "it has too many ancestors", err) :
 		                      open_parent(img, i, err);
 	for (struct image *i = img->older; i; i = i->older)
-		if (i->dir >= 0)
+		if (i->dir >= 0 && i->page_files < 2)
 			close(STEAL_FD(i->dir));
 	if (r == -EBADMSG)
 		crcore_advise(err, "take another copy of that image");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The check of objects, of the tables that tasks share, and of what memory refers to. */
 #include <fcntl.h>
+#include "core/image/image_priv.h"
 #include "core/image/records_priv.h"
 
 #define ACTIONS 64u
@@ -131,7 +132,7 @@ int check_memory(const Crcore__Manifest *m, const struct core_records *c, struct
 	int r = 0;
 
 	for (size_t i = 0; i < m->n_files; i++)
-		if (!strcmp(m->files[i]->name, PAGE_FILE))
+		if (image_page_number(m->files[i]->name))
 			pages += m->files[i]->unpacked ? m->files[i]->unpacked : m->files[i]->length;
 	for (unsigned i = 0; i < c->nmms && r == 0; i++)
 		r = check_mm(c, c->mms[i], err);

@@ -3,6 +3,18 @@
 #include <fcntl.h>
 #include "core/image/image_priv.h"
 
+unsigned image_page_number(const char *name)
+{
+	unsigned n = 0;
+	const char *p = name + 6;
+
+	if (strncmp(name, "pages-", 6) || *p < '1' || *p > '9')
+		return 0;
+	for (; *p >= '0' && *p <= '9' && n < PAGE_FILES_MAX; p++)
+		n = 10 * n + (unsigned)(*p - '0');
+	return strcmp(p, ".bin") || n > PAGE_FILES_MAX ? 0 : n;
+}
+
 struct image_file *image_file_find(struct image *img, const char *name)
 {
 	for (unsigned i = 0; i < img->nfiles; i++)
@@ -62,7 +74,23 @@ int image_file_open(struct image *img, struct image_file *f, struct crcore_error
 		            (long long)st.st_size, (unsigned long long)f->length);
 		return image_fail(img, f->name, -EBADMSG, "", err);
 	}
+	if (img->page_files > 1 && image_page_number(f->name))
+		close(STEAL_FD(f->fd));
 	return 0;
+}
+
+int bulk_open(const struct image *img, const struct image_file *f)
+{
+	if (f->fd >= 0)
+		return f->fd;
+	int fd = openat(img->dir, f->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+void bulk_close(const struct image_file *f, int fd)
+{
+	if (fd >= 0 && fd != f->fd)
+		close(fd);
 }
 
 void image_file_free(struct image_file *f)

@@ -14,6 +14,7 @@
 #define IMAGE_SECTION_MAX (1024ull << 20) /* bytes of one record file: it is read whole */
 #define IMAGE_MANIFEST_MAX (64u << 20)
 #define IMAGE_INLINE_MAX (16u << 10)      /* a section up to this is kept in the manifest */
+#define PAGE_FILES_MAX 16384u
 #define IMAGE_STRING_MAX 16384u           /* bytes of a string in a core record, with the NUL */
 
 #define MANIFEST "manifest"
@@ -67,6 +68,7 @@ struct image {
 	Crcore__Manifest *manifest;
 	enum pack_codec codec;    /* writing: what blocks are packed with */
 	struct pack *packs[PACK_CODECS];
+	unsigned page_files;      /* reading: how many */
 };
 
 /* -- read.c -- */
@@ -91,11 +93,17 @@ int image_fail(const struct image *, const char *name, int code, const char *why
                struct crcore_error *);
 
 /* -- files.c: the list of files -- */
+/* Of "pages-N.bin" N, else 0. */
+unsigned image_page_number(const char *name);
 struct image_file *image_file_find(struct image *, const char *name);
 struct image_file *image_file_add(struct image *, const char *name, enum file_kind,
                                   struct crcore_error *);
 int image_file_create(struct image *, struct image_file *, struct crcore_error *);
+/* Checks what is there, and leaves it open; but where there are many page files, those. */
 int image_file_open(struct image *, struct image_file *, struct crcore_error *);
+/* A descriptor to read it by, in any thread, until bulk_close(); or a negative errno. */
+int bulk_open(const struct image *, const struct image_file *);
+void bulk_close(const struct image_file *, int fd);
 void image_file_free(struct image_file *);
 /* Whole buffers, interrupted or short calls continued; negative errno (-EIO: end of file). */
 int write_all(int fd, const void *buf, size_t len);
@@ -113,6 +121,11 @@ int bulk_put_block(struct image_file *, uint64_t n, uint64_t sum);
 /* What is in the file for block n of it: what its checksum is of. */
 void bulk_stored_at(const struct image_file *, uint64_t n, uint64_t *ret_at, size_t *ret_len);
 uint64_t bulk_length(const struct image_file *); /* in bytes that are read */
+
+/* -- pages.c: all page files of one image, without those of its ancestors -- */
+uint64_t pages_own(const struct image *);
+/* They, in their order: image.page_files of them. The array is the caller's. NULL: no memory. */
+struct image_file **pages_files(const struct image *);
 
 /* -- packed.c -- */
 int packed_write(struct image *, struct image_file *, uint64_t block, const void *buf, size_t len);

@@ -259,7 +259,20 @@ static int check_chain(struct image *img, const Crcore__Manifest *m, struct crco
 }
 
 #define PLUGINS_MAX 256
-#define FILES_MAX 4096
+#define FILES_MAX (PAGE_FILES_MAX + 4096)
+
+/* They are numbered from 1, without gaps. */
+static int count_page_files(struct image *img, struct crcore_error *err)
+{
+	unsigned last = 0;
+
+	for (unsigned i = 0; i < img->nfiles; i++) {
+		unsigned n = image_page_number(img->files[i]->name);
+		img->page_files += n > 0;
+		last = n > last ? n : last;
+	}
+	return last == img->page_files ? 0 : damaged(img, "lacks some of the files of pages", err);
+}
 
 int manifest_parse(struct image *img, const unsigned char *bytes, size_t len,
                    struct crcore_error *err)
@@ -280,7 +293,7 @@ int manifest_parse(struct image *img, const unsigned char *bytes, size_t len,
 		r = check_chain(img, m, err);
 	for (size_t i = 0; i < m->n_files && r == 0; i++)
 		r = add_file(img, m->files[i], err);
-	return r;
+	return r == 0 ? count_page_files(img, err) : r;
 }
 
 int manifest_read(struct image *img, struct crcore_error *err)

@@ -134,6 +134,16 @@ int packed_ready(struct image *img, const struct image_file *f, struct crcore_er
 	return r;
 }
 
+static int read_stored(const struct image *img, const struct image_file *f, void *to, size_t n,
+                       uint64_t at)
+{
+	int fd = bulk_open(img, f);
+	int r = fd < 0 ? fd : pread_all(fd, to, n, at);
+
+	bulk_close(f, fd);
+	return r;
+}
+
 static int unpack(const struct image *img, const struct image_file *f, uint64_t block, void *to)
 {
 	enum pack_codec codec = le32toh(f->index[block].codec);
@@ -142,9 +152,9 @@ static int unpack(const struct image *img, const struct image_file *f, uint64_t 
 
 	bulk_stored_at(f, block, &at, &n);
 	if (codec == PACK_PLAIN)
-		return pread_all(f->fd, to, n, at);
+		return read_stored(img, f, to, n, at);
 	cleanup_free void *packed = malloc(n);
-	int r = packed ? pread_all(f->fd, packed, n, at) : -ENOMEM;
+	int r = packed ? read_stored(img, f, packed, n, at) : -ENOMEM;
 	if (r == 0 && !unpack_block(img->packs[codec], packed, n, to, unpacked_len(f, block)))
 		r = -EBADMSG;
 	return r;
@@ -210,7 +220,7 @@ int bulk_read(const struct image *img, const struct image_file *f, uint64_t offs
 	int r = 0;
 
 	if (!f->index)
-		return pread_all(f->fd, buf, len, offset);
+		return read_stored(img, f, buf, len, offset);
 	for (unsigned char *to = buf; r == 0 && len;) {
 		uint64_t block = offset / IMAGE_BLOCK, skip = offset % IMAGE_BLOCK;
 		size_t n = unpacked_len(f, block) - skip;

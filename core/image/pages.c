@@ -21,17 +21,47 @@ static int no_memory(struct crcore_error *err)
 	return crcore_fail(err, -ENOMEM, "out of memory");
 }
 
-static int add_file(struct pages *p, struct image *img, struct crcore_error *err)
+struct image_file **pages_files(const struct image *img)
 {
-	const struct image_file *f = image_file_find(img, PAGE_FILE);
+	struct image_file **v = calloc(img->page_files + 1, sizeof(*v));
 
-	if (!f || !bulk_length(f))
-		return 0;
+	for (unsigned i = 0; v && i < img->nfiles; i++) {
+		unsigned n = image_page_number(img->files[i]->name);
+		if (n && n <= img->page_files)
+			v[n - 1] = img->files[i];
+	}
+	return v;
+}
+
+uint64_t pages_own(const struct image *img)
+{
+	uint64_t ret = 0;
+
+	for (unsigned i = 0; i < img->nfiles; i++)
+		if (image_page_number(img->files[i]->name))
+			ret += bulk_length(img->files[i]);
+	return ret;
+}
+
+static bool add_file(struct pages *p, const struct image *img, const struct image_file *f)
+{
+	if (!bulk_length(f))
+		return true;
 	if (!GROW(p->v, p->n))
-		return no_memory(err);
+		return false;
 	p->v[p->n++] = (struct page_file){ p->length, p->length + bulk_length(f), f, img };
 	p->length += bulk_length(f);
-	return 0;
+	return true;
+}
+
+static bool add_image(struct pages *p, const struct image *img)
+{
+	cleanup_free struct image_file **v = pages_files(img);
+	bool ok = v;
+
+	for (unsigned i = 0; ok && i < img->page_files; i++)
+		ok = add_file(p, img, v[i]);
+	return ok;
 }
 
 /* The oldest first. */
@@ -48,7 +78,7 @@ static int add_files(struct pages *p, struct image *img, struct crcore_error *er
 			r = no_memory(err);
 	}
 	while (n && r == 0)
-		r = add_file(p, v[--n], err);
+		r = add_image(p, v[--n]) ? 0 : no_memory(err);
 	free(v);
 	return r;
 }
@@ -97,7 +127,7 @@ int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct c
 		size_t n = len < f->end - offset ? len : (size_t)(f->end - offset);
 		int r = bulk_read(f->image, f->file, offset - f->start, to, n);
 		if (r < 0)
-			return image_fail(f->image, PAGE_FILE, r, r == -EBADMSG ?
+			return image_fail(f->image, f->file->name, r, r == -EBADMSG ?
 			                  "does not unpack: damaged" : "cannot read the file", err);
 		to += n;
 		offset += n;
@@ -114,9 +144,10 @@ int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64
 	const struct page_file *f = find(p, offset);
 	*ret_at = offset - f->start;
 	*ret_len = f->end - offset;
-	if (f->file->index && *ret_len > IMAGE_BLOCK - *ret_at % IMAGE_BLOCK)
+	bool plain = !f->file->index && f->file->fd >= 0;
+	if (!plain && *ret_len > IMAGE_BLOCK - *ret_at % IMAGE_BLOCK)
 		*ret_len = IMAGE_BLOCK - *ret_at % IMAGE_BLOCK;
-	return f->file->index ? -1 : f->file->fd;
+	return plain ? f->file->fd : -1;
 }
 
 void pages_close(struct pages *p)

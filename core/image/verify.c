@@ -33,22 +33,27 @@ static void *verify_blocks(void *arg)
 	struct verify *v = arg;
 	const struct image_file *f = v->file;
 	cleanup_free unsigned char *buf = malloc(IMAGE_BLOCK);
+	int fd = bulk_open(v->img, f);
 	uint64_t at;
 	size_t n;
 
 	if (!buf)
 		atomic_store(&v->error, -ENOMEM);
+	else if (fd < 0)
+		atomic_store(&v->error, fd);
 	for (;;) {
 		uint64_t block = atomic_fetch_add(&v->next, 1);
 		if (block >= f->nblocks || atomic_load(&v->error) || atomic_load(&v->bad) < block)
-			return NULL;
+			break;
 		bulk_stored_at(f, block, &at, &n);
-		int r = pread_all(f->fd, buf, n, at);
+		int r = pread_all(fd, buf, n, at);
 		if (r < 0)
 			atomic_store(&v->error, r);
 		else if (XXH3_64bits(buf, n) != le64toh(f->blocks[block]))
 			note_bad(v, block);
 	}
+	bulk_close(f, fd);
+	return NULL;
 }
 
 static unsigned count_threads(uint64_t blocks)
@@ -83,6 +88,16 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 	return r;
 }
 
+static int verify_pages(struct image *img, struct crcore_error *err)
+{
+	cleanup_free struct image_file **v = pages_files(img);
+	int r = v ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && i < img->page_files; i++)
+		r = verify_file(img, v[i], err);
+	return r;
+}
+
 int image_verify(struct image *img, struct crcore_error *err)
 {
 	int r = chain_open(img, err);
@@ -90,10 +105,7 @@ int image_verify(struct image *img, struct crcore_error *err)
 	for (unsigned i = 0; i < img->nfiles && r == 0; i++)
 		if (img->files[i]->kind == FILE_BULK)
 			r = verify_file(img, img->files[i], err);
-	for (struct image *p = img->older; p && r == 0; p = p->older) {
-		const struct image_file *f = image_file_find(p, PAGE_FILE);
-		if (f)
-			r = verify_file(p, f, err);
-	}
+	for (struct image *p = img->older; p && r == 0; p = p->older)
+		r = verify_pages(p, err);
 	return r;
 }

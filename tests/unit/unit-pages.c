@@ -276,7 +276,7 @@ static unsigned char *mixed_bytes(void)
 	return p;
 }
 
-static void put_packed(const char *dir, enum pack_codec codec, int level, const unsigned char *bytes)
+static uint64_t put_packed(const char *dir, enum pack_codec codec, int level, const unsigned char *bytes)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct image *img;
@@ -292,6 +292,7 @@ static void put_packed(const char *dir, enum pack_codec codec, int level, const 
 	sample_manifest(&m);
 	assert_int_equal(image_seal(img, &m, &err), 0);
 	image_close(img);
+	return m.checksum;
 }
 
 static void check_reads(struct pages *p, const unsigned char *bytes)
@@ -344,6 +345,31 @@ static void test_packed(void **state)
 		image_close(img);
 		drop_image(dir);
 	}
+	free(bytes);
+}
+
+static void test_packed_parent(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	unsigned char *bytes = mixed_bytes();
+	struct image *img;
+	struct pages *p;
+	char dirs[2][64], got[3 * PAGE];
+
+	path_of(dirs[0], "one");
+	path_of(dirs[1], "two");
+	Crcore__Parent parent = parent_of("../one", put_packed(dirs[0], PACK_LZ4, 0, bytes), LEN / PAGE);
+	put_child(dirs[1], 2, 'c', &parent);
+	assert_int_equal(image_open(dirs[1], true, &img, &err), 0);
+	assert_int_equal(pages_open(img, &p, &err), 0);
+	assert_int_equal(pages_length(p), LEN + 2 * PAGE);
+	assert_int_equal(pages_read(p, LEN - PAGE, got, sizeof(got), &err), 0);
+	assert_memory_equal(got, bytes + LEN - PAGE, PAGE);
+	assert_true(got[PAGE] == 'c' && got[3 * PAGE - 1] == 'd');
+	pages_close(p);
+	image_close(img);
+	drop_image(dirs[1]);
+	drop_image(dirs[0]);
 	free(bytes);
 }
 
@@ -414,7 +440,8 @@ int main(void)
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_none),
 		cmocka_unit_test(test_chain), cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_wrong_count),
-		cmocka_unit_test(test_packed), cmocka_unit_test(test_packed_damage),
+		cmocka_unit_test(test_packed), cmocka_unit_test(test_packed_parent),
+		cmocka_unit_test(test_packed_damage),
 		cmocka_unit_test(test_bad_index),
 	};
 
