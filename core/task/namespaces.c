@@ -13,7 +13,7 @@
 #include "core/util/util.h"
 
 #define NS_TYPE _IO(0xb7, 3) /* NS_GET_NSTYPE */
-#define ENTERED (CLONE_NEWNS | CLONE_NEWIPC)
+#define ENTERED (CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
 #endif

@@ -108,8 +108,8 @@ struct crcore_task {
 	const pid_t *tids;   /* nthreads of them, tids[0] == pid */
 	const char *comm;
 	/* CLONE_NEW* of its namespaces that are not those in which crcore was started (dump:
-	 * from the freeze on). Hooks but open and close run in its mount and IPC namespaces:
-	 * paths and keys are the task's. At restore: of those it had. */
+	 * from the freeze on). Hooks but open and close run in its mount, IPC and network
+	 * namespaces: paths, keys and addresses are the task's. At restore: of those it had. */
 	uint32_t namespaces;
 };
 

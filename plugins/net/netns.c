@@ -18,17 +18,19 @@ uint64_t netns_of(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
-uint64_t netns_own(void)
+static uint64_t netns_own(void)
 {
 	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? 0 : netns_of(fd);
 }
 
-int netns_check(int fd, uint64_t own, struct crcore_error *err)
+int netns_check(int fd, uint64_t *own, struct crcore_error *err)
 {
-	if (netns_of(fd) == own)
+	if (!*own)
+		*own = netns_own();
+	if (netns_of(fd) == *own)
 		return 0;
-	crcore_advise(err, "run crcore in the network namespace of the task");
-	return crcore_fail(err, -ENOTSUP, "it is not in crcore's network namespace");
+	crcore_advise(err, "close it before the dump");
+	return crcore_fail(err, -ENOTSUP, "it is in another network namespace than its task");
 }

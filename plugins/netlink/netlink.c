@@ -16,7 +16,6 @@ static int netlink_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
 	n->host = host;
 	n->ctx = ctx;
 	n->drop = host->option(ctx, "queued")->i == 1;
-	n->netns = netns_own();
 	*ret_state = n;
 	return 0;
 }
@@ -40,7 +39,7 @@ static int netlink_claim(void *state, const struct crcore_object *obj, struct cr
 	if (net_kind(obj).family != AF_NETLINK)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	r = netns_check(obj->local_fd, n->netns, err);
+	r = netns_check(obj->local_fd, &n->netns, err);
 	if (!r)
 		r = net_filter_check(obj->local_fd, err);
 	if (!r)

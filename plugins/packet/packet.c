@@ -16,7 +16,6 @@ static int packet_open(const struct crcore_host *host, struct crcore_ctx *ctx, v
 	p->host = host;
 	p->ctx = ctx;
 	p->drop = host->option(ctx, "queued")->i == 1;
-	p->netns = netns_own();
 	*ret_state = p;
 	return 0;
 }
@@ -41,7 +40,7 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	if (net_kind(obj).family != AF_PACKET)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	r = netns_check(obj->local_fd, p->netns, err);
+	r = netns_check(obj->local_fd, &p->netns, err);
 	if (!r)
 		r = net_filter_check(obj->local_fd, err);
 	if (!r)

@@ -48,7 +48,7 @@ struct packet {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
 	bool drop;             /* option queued */
-	uint64_t netns;        /* cookie of ours; 0: cannot be told */
+	uint64_t netns;        /* netns_check() */
 	struct net_usual usual;
 	struct diag *diags;
 	unsigned ndiags;

@@ -106,6 +106,13 @@ static int sockets_claim(void *state, const struct crcore_object *obj, struct cr
 	return CRCORE_CLAIM_EXACT;
 }
 
+/* They know why they cannot take one: the first refusal is the one that is told. */
+static const char *const others[] = { "?netlink", "?packet", "?tcp", "?udp", NULL };
+static const struct crcore_order order[] = {
+	{ .stage = "claim", .after = others },
+	{ .stage = NULL },
+};
+
 static const struct crcore_option options[] = {
 	{ .name = "external-unix", .type = CRCORE_MAP,
 	  .help = "UNIX sockets whose peer is outside the tree, by a pattern of its path, \"@name\" or "
@@ -140,6 +147,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.summary = "UNIX sockets with what waits in them",
 	.options = options,
 	.sections = sections,
+	.order = order,
 	.needs = needs,
 	.claims = "UNIX sockets (exact)",
 	.open = sockets_open,

@@ -59,7 +59,6 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->host = host;
 	t->ctx = ctx;
 	t->busy_fd = t->raw[0] = t->raw[1] = -1;
-	t->netns = netns_own();
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
@@ -75,11 +74,11 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 
 /* -- claim --------------------------------------------------------------------- */
 
-static int check_plain(const struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
+static int check_plain(struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
 {
 	char ulp[16] = "";
 	socklen_t len = sizeof(ulp);
-	int r = netns_check(obj->local_fd, t->netns, err);
+	int r = netns_check(obj->local_fd, &t->netns, err);
 
 	if (r < 0)
 		return r;

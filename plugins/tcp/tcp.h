@@ -154,7 +154,7 @@ struct tcp {
 	unsigned nrules;
 	struct mapping *map;
 	unsigned nmap;
-	uint64_t netns;          /* cookie of our own */
+	uint64_t netns;          /* netns_check() */
 	struct net_usual usual;
 
 	struct known *known;     /* sorted by inode once reviewed */

@@ -24,7 +24,6 @@ static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	u->ctx = ctx;
 	u->queued = (enum queued)host->option(ctx, "queued")->i;
 	u->corked = (enum corked)host->option(ctx, "corked")->i;
-	u->netns = netns_own();
 	u->peeking.fd = u->raw4 = u->raw6 = -1;
 	*ret_state = u;
 	return 0;
@@ -68,7 +67,7 @@ static int udp_claim(void *state, const struct crcore_object *obj, struct crcore
 	if (!is_ours(obj))
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	r = netns_check(obj->local_fd, u->netns, err);
+	r = netns_check(obj->local_fd, &u->netns, err);
 	if (!r)
 		r = net_filter_check(obj->local_fd, err);
 	return r < 0 ? r : CRCORE_CLAIM_EXACT;

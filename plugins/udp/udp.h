@@ -63,7 +63,7 @@ struct udp {
 	enum queued queued;
 	enum corked corked;
 
-	uint64_t netns;          /* cookie of ours; 0: cannot be told */
+	uint64_t netns;          /* netns_check() */
 	struct net_usual usual;
 	struct peeking peeking;
 	uint64_t blob_end;
