@@ -127,8 +127,6 @@ static _Noreturn void leave(struct program *p, struct region *r)
 		struct frame *f = (struct frame *)(uintptr_t)p->frame;
 		if (p->orphan == ORPHAN_RETURN)
 			undo(p);
-		for (uint32_t n = load(&r->linger); n; n--)
-			arch_pause();
 		settle_call(f, p->orphan == ORPHAN_RETURN_BARE);
 		return_to_application(f);
 	}

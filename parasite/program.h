@@ -93,9 +93,7 @@ struct region {
 	uint32_t words[REGION_WORDS]; /* barriers and flags for OP_WAIT and OP_POST */
 	uint32_t done;          /* number of programs that reached DONE or FAILED; a futex */
 	uint32_t done_want;     /* waiters of done are woken when it is at least this */
-	uint32_t linger;        /* how often an orphan pauses before it goes back to the application:
-	                         * somebody else is about to keep that from running */
-	uint32_t pad[13];
+	uint32_t pad[14];
 	uint32_t life[16];      /* pthread_mutex_t, robust, process-shared; [0] is the word */
 };
 

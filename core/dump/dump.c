@@ -239,7 +239,7 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 
 static int stage_ask(struct dump *d, struct crcore_error *err)
 {
-	d->questions = (struct questions){ &d->survey.tree, d->host, .linger = d->paused };
+	d->questions = (struct questions){ &d->survey.tree, d->host };
 	int r = questions_write(&d->questions, err);
 
 	if (r < 0 || (r = wake(d, CRCORE_WAKE_RUN, err)) < 0 ||

@@ -136,7 +136,6 @@ struct questions {
 	unsigned ninjects;
 	struct again { struct thread *thread; prog *prog; } *again; /* programs of later rounds */
 	unsigned nagain;
-	bool linger;              /* see inject_linger() */
 };
 /* Writes the first program of every thread: the core's questions and the plugins'. */
 int questions_write(struct questions *, struct crcore_error *);

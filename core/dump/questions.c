@@ -30,15 +30,6 @@ static size_t region_size(const struct tree *tree, const struct mm *mm)
 	return size;
 }
 
-static int map_all(struct questions *q, unsigned first, struct crcore_error *err)
-{
-	int r = inject_map(q->injects + first, q->ninjects - first, err);
-
-	for (unsigned i = first; r == 0 && q->linger && i < q->ninjects; i++)
-		inject_linger(q->injects[i]);
-	return r;
-}
-
 static int place_all(struct questions *q, struct crcore_error *err)
 {
 	struct tree *tree = q->tree;
@@ -53,7 +44,7 @@ static int place_all(struct questions *q, struct crcore_error *err)
 			q->injects[q->ninjects++] = mm->inject;
 	}
 	if (r == 0)
-		r = map_all(q, 0, err);
+		r = inject_map(q->injects, q->ninjects, err);
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
 		struct task *t = tree->tasks[i];
 		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
@@ -93,7 +84,8 @@ static int ask_round(struct questions *q, uint64_t timeout_ns, unsigned *ret_ask
 		if (q->tree->tasks[i]->nthreads)
 			r = open_again(q, q->tree->tasks[i], err);
 	*ret_asked = q->ninjects - before;
-	if (r < 0 || !*ret_asked || (r = map_all(q, before, err)) < 0)
+	if (r < 0 || !*ret_asked ||
+	    (r = inject_map(q->injects + before, *ret_asked, err)) < 0)
 		return r;
 	for (unsigned i = 0; r == 0 && i < *ret_asked; i++)
 		r = inject_place(q->injects[before + i], q->again[first + i].thread,

@@ -51,6 +51,12 @@ enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_PAUSE, STAGE_WAKE, ST
 const char *stage_name(enum stage);
 bool stage_has_hook(const struct crcore_plugin *, enum stage);
 
+/* What is decided once, and known to all who may have to end what one of them began. */
+struct fate {
+	pid_t guard;                 /* who carries out wills; 0: nobody */
+	pid_t kept;                  /* not 0: wills are void: the root of a tree that lives on */
+};
+
 struct host {
 	struct crcore_ctx **plugins; /* in policy order */
 	unsigned nplugins;
@@ -61,7 +67,7 @@ struct host {
 	bool hung;                   /* some hook was left by force: no plugin is unloaded */
 	struct limit *limit;         /* the timer of hook calls, made when first used */
 	struct wills *wills;         /* will.c */
-	pid_t *guard;                /* shared with main: who carries them out; may be NULL */
+	struct fate *fate;           /* shared with main and the guard; NULL: nobody asks */
 };
 
 /* Loads what the policy names (RTLD_NOW|RTLD_LOCAL), checks size, version,
@@ -122,8 +128,12 @@ int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void 
                    bool on_success, struct crcore_error *);
 
 /* Last wills (plugin.h): carried out by a process of their own if the calling one is
- * killed, until they are dropped. */
-int host_will(struct host *, const char *path, const char *text, struct crcore_error *);
+ * killed, until they are void; dropped: that process has ended. */
+enum will_time { WILL_FIRST, WILL_LAST }; /* while tracees are held still; when they are not */
+int host_will(struct host *, enum will_time, void (*fn)(const void *bytes, size_t len),
+              const void *bytes, size_t len, struct crcore_error *);
+int host_will_text(struct host *, const char *path, const char *text, struct crcore_error *);
+void host_wills_void(struct host *, pid_t kept);
 void host_wills_drop(struct host *);
 
 void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */

@@ -197,7 +197,16 @@ static int service_will(struct crcore_ctx *ctx, const char *path, const char *te
                         struct crcore_error *err)
 {
 	service_enter();
-	int rc = host_will(ctx->host, path, text, err);
+	int rc = host_will_text(ctx->host, path, text, err);
+	service_leave();
+	return rc;
+}
+
+static int service_will_call(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
+                             const void *bytes, size_t len, struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_will(ctx->host, WILL_LAST, fn, bytes, len, err);
 	service_leave();
 	return rc;
 }
@@ -280,4 +289,5 @@ const struct crcore_host host_table = {
 	.load_contents = service_load_contents,
 	.run_as = service_run_as,
 	.found = service_found,
+	.will_call = service_will_call,
 };

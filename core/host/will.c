@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Last wills: what is to be written to which file should this process be killed, so
- * that not even its undo entries run. A guard (core/util/guard.h), forked with the
- * first will, sees to it.
+ * Last wills: what is to be done should this process be killed, so that not even its undo
+ * entries run. A guard (core/util/guard.h), forked with the first will, sees to it.
  *
  * The wills are in shared memory: those added later are known to the guard. It
  * uses nothing else of us: no descriptor, no memory that may have changed. They
  * are carried out as undo entries are, the last one first.
+ *
+ * A reader could break: whether they stand is one word (struct fate), which main reads too.
+ * So a restored tree lives and keeps what was made for it, or ends and loses it: pact.c.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -14,27 +16,29 @@
 #include "core/util/guard.h"
 #include "core/util/util.h"
 
-#define ROOM (256 << 10)
+#define ROOM (4 << 20)     /* of which only what is used takes memory */
 #define TRIES 2000         /* for a directory that is still in use, of a millisecond */
 
 struct wills {
 	struct guard guard;
-	size_t used;           /* bytes of text that are complete */
-	char text[];           /* for each: path, \0, text, \0, its length so far (uint32_t) */
+	const struct fate *fate;
+	size_t used;           /* bytes of room that are complete */
+	uint8_t room[];        /* for each: bytes, then a struct will */
+};
+
+struct will {
+	void (*fn)(const void *bytes, size_t len);
+	size_t len;
+	enum will_time when;
 };
 
 /* ---- the guard ---------------------------------------------------------------------- */
 
-static void carry_out(const char *path, const char *text)
+static void write_text(const void *bytes, size_t len)
 {
-	struct timespec pause = { 0, 1000000 };
-
-	if (!*text) {
-		for (int i = 0; i < TRIES && rmdir(path) < 0 && errno == EBUSY; i++)
-			nanosleep(&pause, NULL);
-		return;
-	}
+	const char *path = bytes, *text = path + strlen(path) + 1;
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
 	if (fd < 0)
 		return;
 	ssize_t ignored = write(fd, text, strlen(text));
@@ -42,29 +46,51 @@ static void carry_out(const char *path, const char *text)
 	close(fd);
 }
 
-static void carry_out_all(void *arg)
+static void remove_folder(const void *path, size_t len)
 {
-	const struct wills *w = arg;
+	struct timespec pause = { 0, 1000000 };
 
-	for (size_t at = w->used; at;) {
-		uint32_t len;
-		memcpy(&len, w->text + at - sizeof(len), sizeof(len));
-		at -= len;
-		carry_out(w->text + at, w->text + at + strlen(w->text + at) + 1);
+	for (int i = 0; i < TRIES && rmdir(path) < 0 && errno == EBUSY; i++)
+		nanosleep(&pause, NULL);
+}
+
+static void carry_out(const struct wills *w, enum will_time when)
+{
+	const bool kept = w->fate && __atomic_load_n(&w->fate->kept, __ATOMIC_SEQ_CST);
+	struct will will;
+
+	for (size_t at = kept ? 0 : w->used; at;) {
+		memcpy(&will, w->room + at - sizeof(will), sizeof(will));
+		at -= sizeof(will) + will.len;
+		if (will.when == when)
+			will.fn(w->room + at, will.len);
 	}
+}
+
+static void carry_out_first(void *w)
+{
+	carry_out(w, WILL_FIRST);
+}
+
+static void carry_out_last(void *w)
+{
+	carry_out(w, WILL_LAST);
 }
 
 /* ---- us -------------------------------------------------------------------------------- */
 
 static int make_guard(struct host *h, struct crcore_error *err)
 {
-	struct wills *w = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct wills *w = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+	                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (w == MAP_FAILED)
 		return crcore_fail(err, -errno, "no memory for the last will: %s", strerror(errno));
-	int r = guard_begin(&w->guard, carry_out_all, w, err);
-	if (h->guard)
-		*h->guard = r < 0 ? 0 : w->guard.pid;
+	w->fate = h->fate;
+	const struct guard_duty duty = { carry_out_first, carry_out_last, w };
+	int r = guard_begin(&w->guard, &duty, err);
+	if (h->fate)
+		h->fate->guard = r < 0 ? 0 : w->guard.pid;
 	if (r < 0)
 		munmap(w, ROOM);
 	else
@@ -72,22 +98,40 @@ static int make_guard(struct host *h, struct crcore_error *err)
 	return r;
 }
 
-int host_will(struct host *h, const char *path, const char *text, struct crcore_error *err)
+int host_will(struct host *h, enum will_time when, void (*fn)(const void *bytes, size_t len),
+              const void *bytes, size_t len, struct crcore_error *err)
 {
-	size_t len = strlen(path) + 1, more = text ? strlen(text) + 1 : 1;
-	uint32_t all = (uint32_t)(len + more + sizeof(all));
+	const struct will will = { fn, len, when };
 	int r = h->wills ? 0 : make_guard(h, err);
 
 	if (r < 0)
 		return r;
 	struct wills *w = h->wills;
-	if (all > ROOM - sizeof(*w) - w->used)
+	if (len + sizeof(will) > ROOM - sizeof(*w) - w->used)
 		return crcore_fail(err, -ENOSPC, "too many last wills");
-	memcpy(w->text + w->used, path, len);
-	memcpy(w->text + w->used + len, text ? text : "", more);
-	memcpy(w->text + w->used + len + more, &all, sizeof(all));
-	__atomic_store_n(&w->used, w->used + all, __ATOMIC_RELEASE);
+	memcpy(w->room + w->used, bytes, len);
+	memcpy(w->room + w->used + len, &will, sizeof(will));
+	__atomic_store_n(&w->used, w->used + len + sizeof(will), __ATOMIC_RELEASE);
 	return 0;
+}
+
+int host_will_text(struct host *h, const char *path, const char *text, struct crcore_error *err)
+{
+	const size_t n = strlen(path) + 1, more = text ? strlen(text) + 1 : 0;
+	cleanup_free char *bytes = malloc(n + more);
+
+	if (!bytes)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	memcpy(bytes, path, n);
+	if (text)
+		memcpy(bytes + n, text, more);
+	return host_will(h, text ? WILL_FIRST : WILL_LAST, text ? write_text : remove_folder, bytes,
+	                 n + more, err);
+}
+
+void host_wills_void(struct host *h, pid_t kept)
+{
+	__atomic_store_n(&h->fate->kept, kept, __ATOMIC_SEQ_CST);
 }
 
 void host_wills_drop(struct host *h)
@@ -97,7 +141,7 @@ void host_wills_drop(struct host *h)
 	if (!w)
 		return;
 	h->wills = NULL;
-	__atomic_store_n(&w->used, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->used, 0, __ATOMIC_SEQ_CST);
 	guard_end(&w->guard);
 	munmap(w, ROOM);
 }

@@ -216,7 +216,7 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0 ||
 	    (ret = join(r, err)) < 0)
 		return ret;
-	r->host->guard = r->guard;
+	r->host->fate = r->fate;
 	r->host->services = (struct host_services){ .blob = serve_blob, .task = serve_task,
 		.need = serve_need, .fetch = serve_fetch, .load_contents = serve_load_contents,
 		.run_as = serve_run_as, .arg = r };

@@ -77,18 +77,17 @@ static int build(struct restore *r, struct crcore_error *err)
 	return (int)r->rec.tasks[0]->pid;
 }
 
-static int work(struct worker *w, struct command *cmd, pid_t *guard, const struct namespaces *join,
-                struct crcore_error *err)
+static int work(struct worker *w, struct command *cmd, struct fate *fate,
+                const struct namespaces *join, struct crcore_error *err)
 {
 	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan,
-	                     .guard = guard, .join = join, .pidfile_dir = -1, .arena.memfd = -1,
+	                     .fate = fate, .join = join, .pidfile_dir = -1, .arena.memfd = -1,
 	                     .main_pgid = getpgid(w->main) };
 
 	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
 	int ret = build(&r, err);
 	if (ret < 0)
 		restore_kill(&r);
-	pact_end(&r);
 	if (r.host)
 		host_undo(r.host, ret >= 0);
 	restore_unload(&r);
@@ -102,7 +101,7 @@ struct outcome {
 	pid_t first;      /* what main cloned; 0: nothing */
 	pid_t *before;    /* children that main had already */
 	unsigned nbefore;
-	pid_t *guard;     /* shared with the worker: its guard (host.h), 0: none */
+	struct fate *fate; /* shared with the worker (host.h) */
 	struct namespaces join;
 };
 
@@ -110,7 +109,7 @@ static int main_work(struct worker *w, void *arg, struct crcore_error *err)
 {
 	struct outcome *o = arg;
 
-	return work(w, o->cmd, o->guard, &o->join, err);
+	return work(w, o->cmd, o->fate, &o->join, err);
 }
 
 static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfds,
@@ -157,7 +156,7 @@ static void end_children(const struct outcome *o)
 			if (k < o->nbefore)
 				continue;
 			ours++;
-			if (v[i] != *o->guard) /* it has work to do, and ends by itself */
+			if (v[i] != o->fate->guard) /* it has work to do, and ends by itself */
 				kill(v[i], SIGKILL);
 			while (waitpid(v[i], NULL, __WALL) < 0 && errno == EINTR)
 				;
@@ -183,9 +182,8 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	const bool sibling = policy_core(cmd->policy, "restore.sibling")->b;
 	struct outcome o = { .cmd = cmd };
 
-	o.guard = mmap(NULL, sizeof(*o.guard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-	               0);
-	if (o.guard == MAP_FAILED)
+	o.fate = mmap(NULL, sizeof(*o.fate), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (o.fate == MAP_FAILED)
 		return crcore_fail(err, -errno, "out of memory");
 
 	const struct crcore_value *paths = policy_core(cmd->policy, "restore.join-ns");
@@ -198,6 +196,10 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	children(&o.before, &o.nbefore);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	int r = worker_run(main_work, serve, &o, err);
+	if (r == -EPIPE && o.fate->kept) { /* killed when there was nothing more to do */
+		*err = (struct crcore_error)CRCORE_ERROR_INIT;
+		r = o.fate->kept;
+	}
 	if (r < 0) {
 		if (o.first && sibling && err->code == -EPIPE)
 			kill(o.first, SIGKILL);

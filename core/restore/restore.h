@@ -130,8 +130,7 @@ struct restore {
 	pid_t free_below;            /* where to look for a free number next */
 	bool root_asked;             /* main was asked to clone: something may exist */
 	pid_t root_pid, main_pgid;
-	pid_t *guard;                /* struct host */
-	struct pact *pact;           /* NULL: none, or not yet */
+	struct fate *fate;           /* of the host, and of main */
 	const struct namespaces *join; /* what the tree joins */
 	int pidfile_dir;             /* where the pid file goes; from before we joined any */
 	bool paused;                 /* release() has left tasks that do not run */
@@ -289,11 +288,9 @@ static inline bool is_live(const struct stub *s)
 	return s->rec && !s->r->births.v[s->birth].zombie;
 }
 
-/* pact.c: who ends the tree should we be killed when only some of it has been let go.
- * pact_keep() decides that it lives on; pact_end() comes in any case. */
+/* pact.c: the tree is ended should we be killed when only some of it has been let go, until
+ * wills are void. */
 int pact_begin(struct restore *, struct crcore_error *);
-void pact_keep(struct restore *);
-void pact_end(struct restore *);
 /* end.c: kills what was created, whatever state it is in. */
 void restore_kill(struct restore *);
 /* run.c: the error of the first operation that failed; 0: none has. */

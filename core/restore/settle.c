@@ -369,7 +369,7 @@ static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *e
 	return s->rec->state == CRCORE__TASK_STATE__STOPPED ? await_stop(s, thread, err) : 0;
 }
 
-/* What fails here still takes everything back; from pact_keep() on it is done. */
+/* What fails here still takes everything back; from host_wills_void() on it is done. */
 int restore_release(struct restore *r, struct crcore_error *err)
 {
 	int ret = write_pidfile(r, err);
@@ -380,7 +380,6 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (ret < 0)
 		return ret;
 	objects_close(r); /* or the tree would not see its own ends close */
-	/* After that: the guard would hold them, until it runs. */
 	if ((ret = pact_begin(r, err)) < 0) {
 		if (r->cmd->pidfile)
 			unlink(r->cmd->pidfile);
@@ -390,7 +389,7 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (stopped)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
-	pact_keep(r);
+	host_wills_void(r->host, (pid_t)r->rec.tasks[0]->pid); /* it lives on, and keeps what was made for it */
 	each_thread(r, detach, err);
 	if (r->paused) /* those stop when they run again */
 		return 0;

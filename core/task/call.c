@@ -8,21 +8,11 @@
 #include "core/task/stops.h"
 #include "core/util/util.h"
 
-static int set_options(pid_t tid, long options)
-{
-	options |= PTRACE_O_TRACESYSGOOD;
-	/* Without its filter, where we may: it must be able to do what we ask. */
-	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) &&
-	    ptrace(PTRACE_SETOPTIONS, tid, NULL, options))
-		return -errno;
-	return 0;
-}
-
 /* ---- the steps, in their order ------------------------------------------------------- */
 
 static int look(struct call *c, uint64_t deadline)
 {
-	int r = set_options(c->tid, c->options);
+	int r = stop_options(c->tid, c->options);
 
 	if (r == 0 && (ptrace(PTRACE_GETREGS, c->tid, NULL, &c->before) < 0 ||
 	               ptrace(PTRACE_GETSIGMASK, c->tid, sizeof(c->mask), &c->mask) < 0))

@@ -13,8 +13,6 @@
 #include "parasite/arch/x86_64.h"
 #include "parasite/blob.h"
 
-#define LINGER 300000u /* pauses of the processor */
-
 /* What is said of a region that could not be mapped in the task. */
 static int refused(const struct inject *in, int code, struct crcore_error *err)
 {
@@ -174,13 +172,6 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	in->placed[in->nplaced++] = (struct placed){ t, p, false };
 	t->program = head;
 	return 0;
-}
-
-#define LINGER 300000u /* pauses of the processor */
-
-void inject_linger(struct inject *in)
-{
-	in->local->linger = LINGER;
 }
 
 void inject_leave(struct inject *const *v, unsigned n)

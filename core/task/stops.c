@@ -24,6 +24,16 @@ int stop_seize(pid_t tid)
 	return -errno;
 }
 
+int stop_options(pid_t tid, long options)
+{
+	options |= PTRACE_O_TRACESYSGOOD;
+	/* Without its filter, where we may: it must be able to do what we ask. */
+	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) &&
+	    ptrace(PTRACE_SETOPTIONS, tid, NULL, options))
+		return -errno;
+	return 0;
+}
+
 int stop_ask(pid_t tid)
 {
 	return ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ? -errno : 0;

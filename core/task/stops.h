@@ -14,6 +14,8 @@
 
 /* Becomes the tracer: 0, or a negative errno. Does not stop the thread. */
 int stop_seize(pid_t tid);
+/* Sets its options, with PTRACE_O_TRACESYSGOOD. */
+int stop_options(pid_t tid, long options);
 /* Asks a thread to stop. */
 int stop_ask(pid_t tid);
 
@@ -30,7 +32,7 @@ int stop_rest(pid_t tid, uint64_t deadline, int *ret_signal);
 
 /*
  * A thread that has just stopped may be on its way back to the application from
- * a coordinator that was killed (inject.h). Lets it get there, and reads its
+ * a coordinator that was killed (inject.h). Leads it there, and reads its
  * registers again. Call it after regs_read(). At most a moment.
  */
 struct thread;

@@ -124,9 +124,6 @@ int inject_run_with(struct inject *const *, unsigned n, uint64_t timeout_ns,
  * descriptor table must be stopped. Fails as a whole only if the run does. */
 struct borrow { struct thread *thread; uint32_t nr; uint64_t args[6]; int fd; };
 int inject_borrow(struct borrow *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
-/* Threads that are orphaned in it take a moment (some ms) to go back to the application:
- * for those that somebody else is to keep from running by then (struct pauses). */
-void inject_linger(struct inject *);
 /* Unmaps regions in their tasks, once no more programs are to run; their results
  * and answers can still be read until inject_close(). Never fails. */
 void inject_leave(struct inject *const *, unsigned n);

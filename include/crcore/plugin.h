@@ -270,10 +270,10 @@ struct crcore_host {
 	int (*ended)(struct crcore_ctx *, int status, struct crcore_error *);
 	/* A last will: should crcore be killed so that nothing can take back what it did
 	 * (SIGKILL of the process that runs the hooks), text is written to the file at
-	 * path; text NULL: the empty directory there is removed. A process of its own
-	 * carries out all wills, the last one first, at the very beginning of that
-	 * death: before tasks that crcore holds are let go. They are void when the tree
-	 * has been let go (dump) or the command has ended, however: an undo entry is
+	 * path, at the very beginning of that death, before tasks that crcore holds are let
+	 * go; text NULL: the empty directory there is removed, when they are. A process
+	 * of its own carries out all wills, of each sort the last one first. They are void when
+	 * the tree has been let go, or the command has ended, however: an undo entry is
 	 * needed all the same. Make it before the change; keep it idempotent. */
 	int (*will)(struct crcore_ctx *, const char *path, const char *text, struct crcore_error *);
 
@@ -306,6 +306,13 @@ struct crcore_host {
 	 * than meets the eye, what plugins refuse is taken up again when it is frozen.
 	 * fd -1 only asks which it is: > 0 if the tree is frozen. */
 	int (*found)(struct crcore_ctx *, int fd, struct crcore_error *);
+
+	/* The same as will(), for what is more than a text: fn is called with a copy of the
+	 * bytes when the tasks that crcore held have been let go or have ended. It runs in
+	 * that other process, without descriptors, with memory as it was some time ago: it
+	 * uses its bytes and system calls, and nothing else. */
+	int (*will_call)(struct crcore_ctx *, void (*fn)(const void *bytes, size_t len),
+	                 const void *bytes, size_t len, struct crcore_error *);
 };
 
 /* A mapping of an object, in one address space. */

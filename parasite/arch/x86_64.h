@@ -98,11 +98,6 @@ _Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8 && sizeof(str
 
 _Noreturn void return_to_application(struct frame *) __attribute__((visibility("hidden")));
 
-static inline void arch_pause(void)
-{
-	__asm__ volatile("pause");
-}
-
 static inline int64_t arch_call(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
                                 uint64_t e, uint64_t f)
 {

@@ -139,6 +139,12 @@ int freeze_pause(struct cg *, struct crcore_error *);
 int freeze_wake(struct cg *, struct crcore_error *);
 int freeze_rest(struct cg *, struct crcore_error *);
 int frost_write(const struct hierarchy *, const char *path, bool frozen);
+/* The state that it is to have should crcore be killed. */
+int frost_will(struct cg *, const struct hierarchy *, const char *path, bool frozen,
+               struct crcore_error *);
+/* The file and the text by which a group's state is set. */
+const char *frost_file(const struct hierarchy *);
+const char *frost_text(const struct hierarchy *, bool frozen);
 
 bool await_frozen(const struct hierarchy *, const char *path);
 

@@ -45,10 +45,25 @@ static void set_back(void *arg)
 		                    w->g->path, w->file);
 }
 
+/* What one write sets back. Lists (devices, limits of devices) take more: they are set back
+ * by the undo entry only. */
+static int will_setting(struct rgroup *g, const char *file, const char *value,
+                        struct crcore_error *err)
+{
+	const struct setting *s = setting_find(file);
+	char path[PATH_MAX];
+
+	if (!s || s->how != PLAIN || !CRCORE_HAS(g->cg->host, will) ||
+	    snprintf(path, sizeof(path), "%s%s/%s", g->h->mount, g->path, file) >= (int)sizeof(path))
+		return 0;
+	return g->cg->host->will(g->cg->ctx, path, value, err);
+}
+
 static int remember(struct rgroup *g, const char *file, struct crcore_error *err)
 {
 	cleanup_close int dir = group_open(g->h, g->path, NULL, O_PATH | O_DIRECTORY);
 	struct was *w = cg_keep(g->cg, sizeof(*w));
+	int r;
 
 	if (!w)
 		return crcore_fail(err, -ENOMEM, "out of memory");
@@ -56,6 +71,8 @@ static int remember(struct rgroup *g, const char *file, struct crcore_error *err
 	if (dir < 0 || read_whole(dir, file, &w->value) < 0)
 		return 0; /* it is not there: the write will fail too */
 	cg_keep_text(g->cg, w->value);
+	if ((r = will_setting(g, file, w->value, err)) < 0)
+		return r;
 	return g->cg->host->undo(g->cg->ctx, set_back, w, false, err);
 }
 
@@ -215,6 +232,40 @@ static void freeze_again(void *arg)
 	frost_write(g->h, g->path, true);
 }
 
+/* The same should crcore be killed: once those that were to be built in it are gone, for
+ * frozen they could not end. bytes: the path of the group, then the file and what to write. */
+static void freeze_empty(const void *bytes, size_t len)
+{
+	const char *group = bytes, *file = group + strlen(group) + 1, *text = file + strlen(file) + 1;
+	struct timespec pause = { 0, 1000000 };
+	int dir = open(group, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char c;
+
+	for (int i = 0; i < PATIENCE; i++) {
+		int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? 0 : read(fd, &c, 1);
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	int fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
+	ssize_t ignored = fd < 0 ? 0 : write(fd, text, strlen(text));
+	(void)ignored;
+}
+
+static int will_freeze(struct rgroup *g, struct crcore_error *err)
+{
+	const char *file = frost_file(g->h), *text = frost_text(g->h, true);
+	char bytes[PATH_MAX + 64];
+	int n = snprintf(bytes, sizeof(bytes), "%s%s%c%s%c%s", g->h->mount, g->path, 0, file, 0, text);
+
+	if (n >= (int)sizeof(bytes) || !CRCORE_HAS(g->cg->host, will_call))
+		return 0;
+	return g->cg->host->will_call(g->cg->ctx, freeze_empty, bytes, (size_t)n + 1, err);
+}
+
 /* A dump leaves its group frozen when it has ended the tree: nobody could be built in it. */
 static int thaw(struct rgroup *g, struct crcore_error *err)
 {
@@ -222,7 +273,8 @@ static int thaw(struct rgroup *g, struct crcore_error *err)
 
 	if (!g->exists || !g->h->freezer || !g->path[1] || frost_state(g->h, g->path) != 1)
 		return 0;
-	if ((r = g->cg->host->undo(g->cg->ctx, freeze_again, g, false, err)) < 0)
+	if ((r = g->cg->host->undo(g->cg->ctx, freeze_again, g, false, err)) < 0 ||
+	    (r = will_freeze(g, err)) < 0)
 		return r;
 	r = frost_write(g->h, g->path, false);
 	return r < 0 ? group_fail(g, r, "cannot be thawed", err) : 0;

@@ -12,12 +12,12 @@
 #define FIRST_LOOK 20      /* us */
 
 /* The file and the text by which a group's state is set. */
-static const char *frost_file(const struct hierarchy *h)
+const char *frost_file(const struct hierarchy *h)
 {
 	return h->v2 ? "cgroup.freeze" : "freezer.state";
 }
 
-static const char *frost_text(const struct hierarchy *h, bool frozen)
+const char *frost_text(const struct hierarchy *h, bool frozen)
 {
 	if (h->v2)
 		return frozen ? "1" : "0";
@@ -27,6 +27,16 @@ static const char *frost_text(const struct hierarchy *h, bool frozen)
 int frost_write(const struct hierarchy *h, const char *path, bool frozen)
 {
 	return group_write(h, path, frost_file(h), frost_text(h, frozen));
+}
+
+int frost_will(struct cg *cg, const struct hierarchy *h, const char *group, bool frozen,
+               struct crcore_error *err)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s%s/%s", h->mount, group, frost_file(h)) >= (int)sizeof(path))
+		return crcore_fail(err, -ENAMETOOLONG, "its path is too long");
+	return CRCORE_HAS(cg->host, will) ? cg->host->will(cg->ctx, path, frost_text(h, frozen), err) : 0;
 }
 
 static int set(struct frost *f, bool frozen)
@@ -77,12 +87,8 @@ static void put_back(void *arg)
 /* What becomes of it should we be killed is settled before it is changed. */
 static int settle(struct cg *cg, struct frost *f, struct crcore_error *err)
 {
-	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%s%s/%s", f->h->mount, f->path, frost_file(f->h));
-	int r = n < (int)sizeof(path) ? 0 : crcore_fail(err, -ENAMETOOLONG, "its path is too long");
+	int r = frost_will(cg, f->h, f->path, f->was, err);
 
-	if (r == 0 && CRCORE_HAS(cg->host, will))
-		r = cg->host->will(cg->ctx, path, frost_text(f->h, f->was), err);
 	if (r == 0 && !cg->pausing)
 		r = cg->host->undo(cg->ctx, put_back, cg, false, err);
 	cg->pausing |= r == 0;

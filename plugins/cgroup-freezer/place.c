@@ -153,7 +153,7 @@ int groups_release(struct cg *cg, struct crcore_error *err)
 		if (!g->rec->frozen || g->skipped || !g->h->freezer || !g->path[1])
 			continue;
 		int r = cg->host->undo(cg->ctx, thaw, g, false, err);
-		if (r < 0)
+		if (r < 0 || (r = frost_will(g->cg, g->h, g->path, false, err)) < 0)
 			return r;
 		g->frozen = true;
 		if ((r = frost_write(g->h, g->path, true)) < 0)

@@ -14,6 +14,7 @@
  *   limit.c     limits of a namespace
  *   load.c      restore: records, and what is in their way
  *   make.c      restore: objects under their old ids, made by whom they were made
+ *   wills.c     restore: what is made is removed should crcore be killed
  *
  * These objects belong to a namespace and not to a process: they are there
  * before the first task of a restored tree and stay when it ends. Only mappings
@@ -261,8 +262,17 @@ int item_fail(const struct item *, int r, const char *what, struct crcore_error 
 /* Owner and permissions. */
 int item_dress(struct item *, struct crcore_error *);
 void item_remove(struct item *);
+void ipc_remove(enum sort, int id);
 /* fn as that process if that can be; the pid is only for the record. */
 int ipc_run_as(struct ipc *, pid_t, int (*fn)(void *), void *arg, struct crcore_error *);
+
+/* wills.c: each before what it is about is made (placed: moved to its path) */
+int will_item(struct ipc *, const struct item *, struct crcore_error *);
+int will_queue(struct ipc *, const char *name_with_slash, struct crcore_error *);
+int will_name(struct ipc *, const char *path, struct crcore_error *);
+int will_placed(struct ipc *, const char *path, int fd, struct crcore_error *);
+/* A limit that is changed: its value now. */
+int will_limit(struct ipc *, const char *name, const char *value, struct crcore_error *);
 
 #define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
 #define IMM(x) { .value = (uint64_t)(x) }

@@ -54,7 +54,7 @@ static int set_one(struct ipc *s, struct limit *l, struct crcore_error *err)
 	if (!ipc_sysctl_read(name, value, sizeof(value)) || !strcmp(value, l->rec->value))
 		return 0;
 	int r = s->host->undo(s->ctx, put_back, l, false, err);
-	if (r < 0)
+	if (r < 0 || (r = will_limit(s, name, value, err)) < 0)
 		return r;
 	l->before = strdup(value);
 	r = l->before ? ipc_sysctl_write(name, l->rec->value) : -ENOMEM;
@@ -107,6 +107,8 @@ int limit_raise(struct ipc *s, const char *name, uint64_t least, struct crcore_e
 		free(u);
 		return r;
 	}
+	if ((r = will_limit(s, name, u->before, err)) < 0)
+		return r;
 	snprintf(value, sizeof(value), "%llu", (unsigned long long)least);
 	if ((r = ipc_sysctl_write(name, value)) < 0) {
 		crcore_fail_at(err, -1, -1, "/proc/sys/%s", name);

@@ -76,7 +76,7 @@ int ipc_run_as(struct ipc *s, pid_t pid, int (*fn)(void *), void *arg, struct cr
 	return r;
 }
 
-static void remove_id(enum sort sort, int id)
+void ipc_remove(enum sort sort, int id)
 {
 	if (sort == SHM)
 		shmctl(id, IPC_RMID, NULL);
@@ -89,7 +89,7 @@ static void remove_id(enum sort sort, int id)
 void item_remove(struct item *it)
 {
 	if (it->made)
-		remove_id(it->sort, (int)it->perm->id);
+		ipc_remove(it->sort, (int)it->perm->id);
 	it->made = false;
 }
 
@@ -112,7 +112,7 @@ static int try(struct ipc *s, struct item *it, pid_t pid, struct order *o, struc
 		it->made = true;
 		return 1;
 	}
-	remove_id(it->sort, o->id); /* somebody else was faster, or has the number */
+	ipc_remove(it->sort, o->id); /* somebody else was faster, or has the number */
 	return 0;
 }
 
@@ -120,7 +120,7 @@ int item_make(struct ipc *s, struct item *it, pid_t pid, uint64_t size, int flag
               struct crcore_error *err)
 {
 	struct order *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int r = 0;
+	int r = will_item(s, it, err);
 
 	if (o == MAP_FAILED)
 		return no_memory(err);

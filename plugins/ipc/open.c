@@ -258,7 +258,8 @@ static int make_one(struct ipc *s, struct queue *q, struct crcore_error *err)
 		close(there);
 	if (there >= 0 && !q->rec->unlinked)
 		mq_unlink(name); /* check() has said that it is a leftover */
-	if ((r = make(s, q, there >= 0 && q->rec->unlinked ? q->spare : q->rec->name, err)) < 0)
+	const char *as = there >= 0 && q->rec->unlinked ? q->spare : q->rec->name;
+	if ((r = will_queue(s, with_slash(as, name), err)) < 0 || (r = make(s, q, as, err)) < 0)
 		return r;
 	r = open_all(s, q, with_slash(q->made, name), err);
 	if (r == 0 && q->rec->unlinked) {

@@ -163,6 +163,24 @@ static void fill_record(Ipc__Memory *rec, const struct stat *st)
 	rec->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
 }
 
+/* The name that a file has in the folder; false: none. The kernel shows the one by which it
+ * was opened: sem_open(3) makes a file under one name and gives it another. */
+static bool find_name(const struct stat *st, char path[PATH_MAX])
+{
+	struct dirent *e;
+	struct stat now;
+	bool found = lstat(path, &now) == 0 && now.st_ino == st->st_ino && now.st_dev == st->st_dev;
+	cleanup_dir DIR *d = found ? NULL : opendir(MEMORY_FOLDER);
+
+	while (!found && d && (e = readdir(d)))
+		if (e->d_ino == st->st_ino && fstatat(dirfd(d), e->d_name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    now.st_ino == st->st_ino && now.st_dev == st->st_dev) {
+			snprintf(path, PATH_MAX, MEMORY_FOLDER "/%s", e->d_name);
+			found = true;
+		}
+	return found;
+}
+
 static int save_file(struct ipc *s, const struct crcore_object *obj, uint32_t *ret_id,
                      struct crcore_error *err)
 {
@@ -189,6 +207,8 @@ static int save_file(struct ipc *s, const struct crcore_object *obj, uint32_t *r
 	rec.unlinked = st.st_nlink == 0;
 	if (rec.unlinked && len > cut && !strcmp(path + len - cut, deleted))
 		path[len - cut] = '\0';
+	if (!rec.unlinked && !find_name(&st, path))
+		return crcore_fail(err, -ENOENT, "its name is not in " MEMORY_FOLDER);
 	rec.path = path;
 	fill_record(&rec, &st);
 	rec.kept = !rec.unlinked && s->shared == SHARED_KEEP && memory_used_by(s, &st);

@@ -152,22 +152,24 @@ static int open_uses(struct ipc *s, const struct memory *m, const char *path, st
 }
 
 /* What has no name shows its old one, if that is free. */
-static int make_file(struct memory *m)
+static int make_file(struct ipc *s, struct memory *m, struct crcore_error *err)
 {
 	const char *path = m->rec->path, *slash = strrchr(path, '/');
+	char name[PATH_MAX];
+	int r;
 
-	for (int spare = !m->rec->unlinked; spare < 2; spare++) {
-		if (spare)
-			snprintf(m->made, sizeof(m->made), "%.*s/.crcore-%d-%u", (int)(slash - path), path,
-			         getpid(), m->rec->id);
-		else
-			snprintf(m->made, sizeof(m->made), "%s", path);
-		m->fd = open(m->made, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (m->fd >= 0)
-			return 0;
-	}
-	m->made[0] = '\0';
-	return -errno;
+	snprintf(name, sizeof(name), "%.*s/.crcore-%d-%u", (int)(slash - path), path, getpid(), m->rec->id);
+	if ((r = will_name(s, name, err)) < 0)
+		return r;
+	m->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (m->fd < 0)
+		return fail(m, -errno, "cannot be made", err);
+	snprintf(m->made, sizeof(m->made), "%s", name);
+	if ((r = will_placed(s, path, m->fd, err)) < 0)
+		return r;
+	if (m->rec->unlinked && renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+		snprintf(m->made, sizeof(m->made), "%s", path);
+	return 0;
 }
 
 static int make_one(struct ipc *s, struct memory *m, struct crcore_error *err)
@@ -176,9 +178,9 @@ static int make_one(struct ipc *s, struct memory *m, struct crcore_error *err)
 
 	if (rec->kept)
 		return open_uses(s, m, rec->path, err);
-	int r = make_file(m);
+	int r = make_file(s, m, err);
 	if (r < 0)
-		return fail(m, r, "cannot be made", err);
+		return r;
 	if (ftruncate(m->fd, (off_t)rec->size) < 0)
 		return fail(m, -errno, "cannot be given its size", err);
 	r = rec->size ? s->host->load_contents(s->ctx, KEYS + rec->id, m->fd, err) : 0;

@@ -64,6 +64,8 @@ static inline void arch_set_call(arch_regs *r, uint64_t insn, long nr, const uin
 /* For the landing (parasite/arch/): the size of what the call maps, to be undone
  * by an orphan; 0: nothing. */
 static inline void arch_set_undo(arch_regs *r, uint64_t size) { r->r12 = size; }
+/* Of a thread in the last system call of the way back (parasite/arch/): its struct frame. */
+static inline uint64_t arch_way_back(const arch_regs *r) { return r->rbx; }
 #define ARCH_SYSCALL_INSN "\x0f\x05"
 #define ARCH_SYSCALL_INSN_SIZE 2
 
