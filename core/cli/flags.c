@@ -55,6 +55,14 @@ static int take_images_dir(struct args *a, const char *value, struct crcore_erro
 	return 0;
 }
 
+static int take_prev_images_dir(struct args *a, const char *value, struct crcore_error *err)
+{
+	if (!*value)
+		return crcore_fail(err, -EINVAL, "the name of a folder must not be empty");
+	a->command.prev_images_dir = value;
+	return 0;
+}
+
 static int take_log_file(struct args *a, const char *value, struct crcore_error *err)
 {
 	a->command.log_file = value;
@@ -139,6 +147,10 @@ const struct flag flags[] = {
 	  "pack the pages of memory: lz4, or --compress=zstd, which is smaller and slower" },
 	CORE("leave-running", 'R', V_DUMP | V_POLICY, "dump.leave", "running",
 	     "let the tree run on once it is saved")
+	CORE("track-mem", 0, V_DUMP | V_POLICY, "dump.track-memory", "yes",
+	     "track what is written to from now on, so that a next dump saves only that")
+	OPERAND("prev-images-dir", 0, "DIR", V_DUMP, take_prev_images_dir,
+	        "save only what changed since that image; a relative DIR is seen from that of -D")
 	CORE("precopy", 0, V_DUMP | V_POLICY, "dump.copy-ahead", "yes",
 	     "copy memory while the tree runs, also if it is then killed or stopped")
 	CORE("leave-stopped", 's', V_DUMP | V_POLICY, "dump.leave", "stopped",

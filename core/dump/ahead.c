@@ -3,7 +3,8 @@
  * Copying memory ahead (core/memory/watch.c) as a stage of a dump: the tree is
  * frozen for a moment to be put under watch, and runs again while its memory is
  * saved. Where that is not worth it, or would miss something, the tree stands
- * still for all of the copying, as without it.
+ * still for all of the copying, as without it. That stop is also where a watch
+ * that an earlier dump left is taken over, and where one for the next dump begins.
  */
 #include <fcntl.h>
 #include "core/dump/dump.h"
@@ -46,15 +47,24 @@ static uint64_t anonymous_kib(const struct survey *live)
 	return kib;
 }
 
+/* Whoever asked for a chain is to know why all is saved. */
+static void tell(const struct ahead *a, const char *what, const char *why)
+{
+	bool chain = a->track || a->since;
+
+	log_line(chain ? 1 : 2, "%s%s: %s%s", !chain ? "nothing is copied ahead" : "all memory is saved",
+	         a->track ? ", and not tracked" : "", what, why);
+}
+
 /* 1: nothing is read directly, 0: something is, and the policy leaves it to us. */
-static int allow(const struct survey *s, bool must, struct crcore_error *err)
+static int allow(const struct ahead *a, const struct survey *s, struct crcore_error *err)
 {
 	const struct object *direct = find_direct(s);
 
 	if (!direct)
 		return 1;
-	if (!must) {
-		log_line(2, "nothing is copied ahead: %s is read directly", direct->link);
+	if (!a->must) {
+		tell(a, direct->link, " is read directly");
 		return 0;
 	}
 	crcore_fail_at(err, direct->abi.pid, direct->abi.fd, "%s", direct->link);
@@ -68,26 +78,43 @@ int ahead_wanted(struct ahead *a, const struct survey *live, bool complete,
 	int64_t want = policy_core(cmd->policy, "dump.copy-ahead")->i;
 	uint64_t worth = WORTH_KIB + WORTH_TASK_KIB * (uint64_t)live->tree.ntasks;
 
-	if (want == NO || (want == AUTO && (!goes_on || anonymous_kib(live) < worth)))
+	a->rounds = want == YES || (want == AUTO && goes_on && anonymous_kib(live) >= worth);
+	if (!a->rounds && !a->track && !a->since)
 		return 0;
 	a->must = want == YES;
 	a->unsure = !complete;
-	return complete ? allow(live, a->must, err) : 1;
+	return complete ? allow(a, live, err) : 1;
+}
+
+/* The watch that the image before left, if it still is. */
+static void take_over(struct ahead *a)
+{
+	struct crcore_error why = CRCORE_ERROR_INIT;
+
+	if (!a->since || since_take(a->since, &why) == 0)
+		return;
+	log_line(1, "all memory is saved: %s", why.message);
+	since_free(STEAL(a->since));
 }
 
 /* The tree stands still only here. 0: it is not to be watched. */
 static int put_under_watch(struct ahead *a, const struct ahead_means *by, struct image *image,
                            uint64_t timeout_ns, struct crcore_error *err)
 {
+	struct watch_how how = { .begin = a->rounds || a->track, .keep = a->track,
+		                 .timeout_ns = timeout_ns };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	int r = survey_sharing(&a->survey, err);
 
 	if (r == 0 && a->unsure)
 		r = survey_descriptors(&a->survey, err);
-	if (r < 0 || (r = allow(&a->survey, a->must, err)) <= 0 ||
-	    (r = by->wake(by->arg, CRCORE_WAKE_RUN, err)) < 0)
+	if (r < 0 || (r = allow(a, &a->survey, err)) <= 0)
 		return r;
-	r = watch_begin(&a->survey.tree, image, timeout_ns, &a->watch, err);
+	take_over(a);
+	how.since = a->since;
+	if ((!how.begin && !how.since) || (r = by->wake(by->arg, CRCORE_WAKE_RUN, err)) < 0)
+		return r < 0 ? r : 0;
+	r = watch_begin(&a->survey.tree, image, &how, &a->watch, err);
 	int e = by->rest(by->arg, r < 0 ? &ignored : err);
 	return r < 0 ? r : e;
 }
@@ -114,6 +141,8 @@ static int copy(struct ahead *a, const struct ahead_means *by, uint64_t timeout_
 {
 	int r;
 
+	if (!a->rounds)
+		return 0;
 	while ((r = watch_copy(a->watch, err)) > 0) {
 		struct tree tree = { 0 };
 		struct crcore_error why = CRCORE_ERROR_INIT;
@@ -140,8 +169,13 @@ int ahead_copy(struct ahead *a, const struct ahead_means *by, struct image *imag
 		*err = why;
 		return r;
 	}
-	log_line(2, "nothing is copied ahead: %s", why.message);
+	tell(a, why.message, "");
 	return 0;
+}
+
+bool ahead_continues(const struct ahead *a)
+{
+	return a->watch && a->since;
 }
 
 /* A last short stop, or else the tree waits for its memory while the watch ends. */
@@ -163,8 +197,9 @@ static void end_watch(struct ahead *a)
 
 void ahead_end(struct ahead *a, bool runs)
 {
-	if (a->watch && runs)
+	if (a->watch && runs && !a->kept)
 		end_watch(a);
 	watch_end(STEAL(a->watch));
+	since_free(STEAL(a->since));
 	survey_free(&a->survey);
 }

@@ -19,12 +19,11 @@ struct dump {
 	struct survey survey;              /* of the frozen tree */
 	struct survey *live;               /* of the running tree, while there is one */
 	struct ahead ahead;
-	bool copy_ahead;
 	struct save *memory;
 	struct observations *observations;
 	struct questions questions;
 	struct pauses pauses;              /* how a tree that does not run is woken, if ... */
-	bool paused;                       /* ... some of it does not */
+	bool paused, copy_ahead;           /* ... some of it does not; ahead is to be used */
 	struct contents *contents;         /* what plugins handed over; the descriptors are ours */
 	unsigned ncontents;
 	enum leave leave;
@@ -102,6 +101,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
 	r = make_image(d->cmd, &d->image, err);
+	r = r < 0 ? r : previous_open(&d->ahead, d->cmd, d->leave != LEAVE_KILLED, err);
 	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
 }
 
@@ -340,7 +340,7 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 	r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
 	m.namespaces = d->namespaces.types;
 	if (r == 0)
-		r = image_seal(d->image, &m, err);
+		r = seal_tracked(&d->ahead, d->image, &m, err);
 	clear_manifest(&m);
 	return r;
 }

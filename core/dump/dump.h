@@ -89,11 +89,16 @@ void survey_free(struct survey *);
 /* Does this result mean that the tree changed under the look? Not a blocker, then. */
 bool survey_changed(int r);
 
-/* ahead.c: memory copied while the tree runs. */
+/* ahead.c: memory copied while the tree runs, or saved by an earlier dump. */
 struct ahead {
 	struct survey survey;          /* the tree when that began */
 	struct watch *watch;           /* NULL: nothing was copied ahead */
 	uint64_t stood_ns;             /* how long the tree stood still for it */
+	struct since *since;           /* the image before; NULL: none, or of no use */
+	Crcore__Parent parent;         /* ... as the manifest names it */
+	bool rounds;                   /* copy while the tree runs */
+	bool track;                    /* keep the watch up for the next dump ... */
+	bool kept;                     /* ... which somebody does by now */
 	bool must;                     /* the policy says so: what keeps us from it is an error */
 	bool unsure;                   /* what keeps us from it is not known yet */
 };
@@ -111,7 +116,14 @@ struct ahead_means {
 };
 int ahead_copy(struct ahead *, const struct ahead_means *, struct image *, uint64_t timeout_ns,
                struct crcore_error *);
+/* Is the image made on the one before? Then the manifest must say so. */
+bool ahead_continues(const struct ahead *);
 void ahead_end(struct ahead *, bool runs); /* runs: the tree goes on, and is not paused */
+/* previous.c: opens the image that this one is to be made on, and checks that it is of the
+ * same tree. lives: the tree goes on, and can be tracked. */
+int previous_open(struct ahead *, const struct command *, bool lives, struct crcore_error *);
+/* Seals the image; with a watch to be kept up, starts the process that does. */
+int seal_tracked(struct ahead *, struct image *, Crcore__Manifest *, struct crcore_error *);
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 #define PLACES 16

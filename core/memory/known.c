@@ -21,7 +21,7 @@ int known_read(struct known *k, int proc, struct crcore_error *err)
 		if (!GROW(k->v, k->n))
 			return crcore_fail(err, -ENOMEM, "out of memory");
 		if (spans_overlap(&k->watched, v.start, v.end))
-			v.flags &= ~(uint32_t)VMF_UFFD;
+			v.flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES);
 		k->v[k->n++] = v;
 	}
 	return r < 0 ? crcore_fail(err, r, "cannot understand smaps") : 0;

@@ -14,7 +14,7 @@
 struct known {
 	char *text;             /* of smaps; the entries' paths are in it */
 	struct vma_text *v; size_t n;
-	struct spans watched;   /* addresses whose VMF_UFFD means us */
+	struct spans watched;   /* addresses whose VMF_UFFD and VMF_WRITES mean us */
 };
 
 /* Reads smaps of the process whose /proc/PID is open as proc. */

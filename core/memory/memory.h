@@ -32,7 +32,13 @@ int vmas_read(struct mm *, int (*fn)(void *arg, struct mm *, const struct mapped
  * cannot be watched is no failure. A watch also knows what smaps said last.
  */
 struct watch;
-int watch_begin(struct tree *, struct image *, uint64_t timeout_ns, struct watch **ret,
+struct watch_how {
+	bool begin;          /* put under watch what is not */
+	bool keep;           /* the watch is to outlast us: see watch_keep() */
+	struct since *since; /* whose watch goes on; NULL: none */
+	uint64_t timeout_ns;
+};
+int watch_begin(struct tree *, struct image *, const struct watch_how *, struct watch **ret,
                 struct crcore_error *);
 int watch_copy(struct watch *, struct crcore_error *); /* 1: watch more, and go on */
 int watch_more(struct watch *, struct crcore_error *); /* what came since; frozen once more */
@@ -41,6 +47,21 @@ const struct known *watch_known(struct watch *, pid_t); /* NULL: nothing */
 void watch_lift(struct watch *);
 void watch_ready_to_end(struct watch *);
 void watch_end(struct watch *); /* NULL is fine */
+
+/* Hands the watch to a process that keeps it up (tracker.h): what it protects is as saved. */
+struct tracker;
+int watch_keep(struct watch *, Crcore__Tracking *, struct tracker **ret, struct crcore_error *);
+
+/*
+ * An image made on an earlier one (since.c): what was not written to since then need not be
+ * saved again. Open it before the tree is frozen. To take it over, which is for one dump
+ * alone, fails with the reason if nobody has watched the tree since; nothing is lost then.
+ */
+struct since;
+int since_open(struct image *, struct since **ret, struct crcore_error *);
+int since_take(struct since *, struct crcore_error *);
+uint64_t since_length(const struct since *); /* bytes of pages that it and its ancestors have */
+void since_free(struct since *); /* NULL is fine */
 
 /*
  * Save stage, all tasks frozen: copies to pages-1.bin what was not copied ahead (watch,

@@ -167,6 +167,17 @@ int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans 
 	return v ? 0 : memory_enomem(err);
 }
 
+bool pages_tracked(const struct pagemap *p, uint64_t start, uint64_t end)
+{
+	struct page_region v;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)&v, .vec_len = 1,
+		.category_mask = PAGE_IS_WPALLOWED, .return_mask = PAGE_IS_WPALLOWED,
+	};
+
+	return ioctl(p->fd, PAGEMAP_SCAN, &arg) == 1 && v.start == start && v.end == end;
+}
+
 /* ---- /proc/PID/pagemap -------------------------------------------------------------- */
 
 int pages_entries(const struct pagemap *p, uint64_t addr, uint64_t *ret, size_t n,

@@ -195,11 +195,17 @@ int memory_save(struct tree *t, struct image *image, struct watch *watch, bool l
 		return memory_enomem(err);
 	*s = (struct save){ .tree = t, .watch = watch,
 		            .store = { .image = image, .later = later } };
-	if (watch)
+	if (watch) {
 		s->store.blocks = watch->store.blocks;
+		s->store.base = watch->store.base;
+		s->forked = watch->mixed;
+	}
 	*ret = s;
-	if ((r = open_all(s, err)) < 0 || (r = collect(s, err)) < 0 ||
-	    (r = segments_find(t, contents, ncontents, &s->segments, &s->store, err)) < 0)
+	if ((r = open_all(s, err)) < 0 || (r = collect(s, err)) < 0)
+		return r;
+	if (watch && watch->keep)
+		watch_renew(watch);
+	if ((r = segments_find(t, contents, ncontents, &s->segments, &s->store, err)) < 0)
 		return r;
 	return store_run(&s->store, err);
 }

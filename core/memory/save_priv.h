@@ -44,6 +44,8 @@ int pages_unclean(struct pagemap *, uint64_t start, uint64_t end, struct page_li
 /* The look: appends what was written to since the last one; from now on it is clean. */
 int pages_written(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
                   struct crcore_error *);
+/* Is all of it under a watch that only looks afterwards? */
+bool pages_tracked(const struct pagemap *, uint64_t start, uint64_t end);
 /* The raw entries of n pages from addr. */
 int pages_entries(const struct pagemap *, uint64_t addr, uint64_t *ret, size_t n,
                   struct crcore_error *);
@@ -77,6 +79,7 @@ struct store {
 	uint64_t pages;        /* of all jobs */
 	bool live;             /* the tree runs: pages may go away, and more runs will follow */
 	uint64_t blocks;       /* of the file, written so far */
+	uint64_t base;         /* bytes of pages that come before the file's */
 	bool later;            /* keep what is copied in memory, up to a point, for store_late() */
 	struct late { char *bytes; size_t len; uint64_t block; } *late; size_t nlate;
 	uint64_t zero, stored; /* results */

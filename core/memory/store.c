@@ -272,7 +272,7 @@ static int hand_over(const struct copier *c, struct store *s, struct crcore_erro
 
 	for (size_t i = 0; r == 0 && i < c->n; i++)
 		r = runs_add(c->v[i].gone ? c->v[i].source->gone : c->v[i].source->runs, c->v[i].addr,
-		             c->v[i].pages, CRCORE__SOURCE__PAGES, c->v[i].offset, 0, err);
+		             c->v[i].pages, CRCORE__SOURCE__PAGES, s->base + c->v[i].offset, 0, err);
 	s->zero += c->zero;
 	s->stored += c->stored;
 	return r;

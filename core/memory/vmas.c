@@ -8,17 +8,18 @@
  * The text writes a newline in a path as \012 but leaves backslashes alone,
  * so a path with a backslash is taken from its map_files link instead.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
 #include "core/memory/known.h"
-#include "core/memory/memory.h"
+#include "core/memory/save_priv.h"
 #include "core/memory/vmas.h"
-#include "core/util/util.h"
 
 struct reader {
 	struct mm *mm;
 	int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *);
 	void *arg;
 	uint64_t shmem_dev;
+	struct pagemap pagemap; /* fd -1: not opened yet */
 	char link[PATH_MAX];
 };
 
@@ -76,6 +77,18 @@ static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *
 	return 0;
 }
 
+/*
+ * Somebody outside tracks writes to a mapping: a tracker of ours, or another tool. Where it
+ * only looks afterwards, the tree gets nothing from it and loses nothing without it (a tree
+ * that has the descriptor itself is refused for that). Else it may serve faults.
+ */
+static bool only_looks(struct reader *rd, const struct vma_text *v)
+{
+	if (rd->pagemap.fd < 0)
+		rd->pagemap.fd = openat(rd->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
+	return rd->pagemap.fd >= 0 && pages_tracked(&rd->pagemap, v->start, v->end);
+}
+
 static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_error *err)
 {
 	Crcore__Mm *rec = rd->mm->rec;
@@ -125,7 +138,7 @@ static int read_text(struct mm *mm, char **ret, size_t *ret_len, struct crcore_e
 int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_file *,
               struct crcore_error *), void *arg, struct crcore_error *err)
 {
-	struct reader rd = { .mm = mm, .fn = fn, .arg = arg };
+	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .pagemap.fd = -1 };
 	cleanup_free char *text = NULL;
 	struct vma_text v;
 	size_t len;
@@ -140,10 +153,14 @@ int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_
 		if (!v.has_flags && mm->known)
 			known_complete(mm->known, &v);
 		if (mm->known && spans_overlap(&mm->known->watched, v.start, v.end))
-			v.flags &= ~(uint32_t)VMF_UFFD; /* that is us */
+			v.flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES); /* that is us */
+		if ((v.flags & VMF_WRITES) && !only_looks(&rd, &v))
+			v.flags |= VMF_UFFD;
 		if ((r = add_vma(&rd, &v, err)) < 0)
 			break;
 	}
+	if (rd.pagemap.fd >= 0)
+		close(rd.pagemap.fd);
 	if (r < 0) {
 		crcore_fail_at(err, mm->task->abi.pid, -1, "memory map");
 		crcore_fail(err, r, "cannot understand smaps near \"%.60s\"", at);

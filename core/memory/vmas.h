@@ -17,6 +17,7 @@ enum vm_flag {
 	VMF_NOHUGEPAGE = 1 << 15, VMF_MERGEABLE = 1 << 16, VMF_UFFD = 1 << 17,
 	VMF_SHADOW_STACK = 1 << 18, VMF_SEALED = 1 << 19, VMF_DROPPABLE = 1 << 20,
 	VMF_MAY_WRITE = 1 << 21, VMF_ACCOUNTED = 1 << 22,
+	VMF_WRITES = 1 << 23, /* userfaultfd learns of writes, maybe only afterwards */
 };
 
 /* One entry of smaps as it stands there. */

@@ -91,8 +91,8 @@ static uint32_t flag(unsigned code)
 	case CODE('h', 'g'): return VMF_HUGEPAGE;
 	case CODE('n', 'h'): return VMF_NOHUGEPAGE;
 	case CODE('m', 'g'): return VMF_MERGEABLE;
+	case CODE('u', 'w'): return VMF_WRITES;
 	case CODE('u', 'm'):
-	case CODE('u', 'w'):
 	case CODE('u', 'i'): return VMF_UFFD;
 	case CODE('s', 's'): return VMF_SHADOW_STACK;
 	case CODE('s', 'l'): return VMF_SEALED;

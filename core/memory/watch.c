@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "core/memory/pagemap_scan.h"
+#include "core/memory/since.h"
 #include "core/memory/watch.h"
 #include "core/util/trace.h"
 
@@ -57,8 +58,7 @@ const struct known *watch_known(struct watch *w, pid_t pid)
 	       &m->known : NULL;
 }
 
-/* Private anonymous memory; all else is saved while the tree stands still. */
-static bool is_fit(const struct vma_text *v)
+bool watch_is_fit(const struct vma_text *v)
 {
 	static const char *const names[] = { "[heap]", "[stack", "[anon:" };
 
@@ -84,31 +84,77 @@ static bool set_up(int uffd)
 	return uffd >= 0 && ioctl(uffd, UFFDIO_API, &api) == 0;
 }
 
+/* For all that have none yet. */
 static int borrow_all(struct watch *w, uint64_t timeout_ns, struct crcore_error *err)
 {
 	cleanup_free struct borrow *v = calloc(w->n + 1, sizeof(*v));
+	unsigned n = 0;
 	int r;
 
 	if (!v)
 		return memory_enomem(err);
 	for (unsigned i = 0; i < w->n; i++)
-		v[i] = (struct borrow){ .thread = w->v[i].mm->task->threads, .nr = SYS_userfaultfd,
-			                .args = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY } };
-	if ((r = inject_borrow(v, w->n, timeout_ns, err)) < 0)
+		if (w->v[i].uffd < 0)
+			v[n++] = (struct borrow){
+				.thread = w->v[i].mm->task->threads, .nr = SYS_userfaultfd,
+				.args = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY } };
+	if (n && (r = inject_borrow(v, n, timeout_ns, err)) < 0)
 		return r;
-	for (unsigned i = 0; i < w->n; i++) {
-		if (set_up(v[i].fd))
-			w->v[i].uffd = v[i].fd;
-		else if (v[i].fd >= 0)
-			close(v[i].fd);
+	for (unsigned i = 0, k = 0; i < w->n; i++) {
+		if (w->v[i].uffd >= 0)
+			continue;
+		if (set_up(v[k].fd))
+			w->v[i].uffd = v[k].fd;
+		else if (v[k].fd >= 0)
+			close(v[k].fd);
+		k++;
 		if (w->v[i].uffd < 0)
 			log_line(2, "pid %d: its memory cannot be watched", w->v[i].pid);
 	}
 	return 0;
 }
 
-int watch_begin(struct tree *tree, struct image *image, uint64_t timeout_ns, struct watch **ret,
-                struct crcore_error *err)
+static int open_one(struct watch *w, struct mm *mm, struct crcore_error *err)
+{
+	struct watched *m = &w->v[w->n++];
+	struct proc_stat st;
+
+	*m = (struct watched){ .mm = mm, .pid = mm->task->abi.pid, .uffd = -1 };
+	m->source = (struct source){ .mm = m->mm, .runs = &m->runs, .gone = &m->gone };
+	m->pagemap.pid = m->pid;
+	m->pagemap.fd = openat(m->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (m->pagemap.fd < 0)
+		return crcore_fail(err, -errno, "cannot open its page map: %s", strerror(errno));
+	int r = proc_stat(mm->task->proc, &st, err);
+	m->start_time = st.start_time;
+	return r;
+}
+
+/* Whose memory was watched since the image before, goes on from there. */
+static int go_on(struct watch *w, struct since *since, struct crcore_error *err)
+{
+	unsigned n = 0;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < w->n; i++) {
+		struct watched *m = &w->v[i];
+		struct since_mm *s = since_find(since, m->mm->task);
+		if (!s)
+			continue;
+		m->uffd = STEAL_FD(s->uffd);
+		m->saved = s->saved;
+		s->saved = (struct spans){ 0 };
+		r = watch_go_on(m, err);
+		n++;
+	}
+	w->mixed = n && n < w->n;
+	w->store.base = since ? since->pages : 0;
+	since_close(since);
+	return r;
+}
+
+int watch_begin(struct tree *tree, struct image *image, const struct watch_how *how,
+                struct watch **ret, struct crcore_error *err)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 	int r = 0;
@@ -118,19 +164,14 @@ int watch_begin(struct tree *tree, struct image *image, uint64_t timeout_ns, str
 		return memory_enomem(err);
 	}
 	w->tree = tree;
+	w->keep = how->keep;
 	w->store = (struct store){ .image = image, .live = true };
-	for (unsigned i = 0; r == 0 && i < tree->nmms; i++) {
-		struct watched *m = &w->v[w->n++];
-		*m = (struct watched){ .mm = tree->mms[i], .pid = tree->mms[i]->task->abi.pid,
-			               .uffd = -1 };
-		m->source = (struct source){ .mm = m->mm, .runs = &m->runs, .gone = &m->gone };
-		m->pagemap.pid = m->pid;
-		m->pagemap.fd = openat(m->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
-		if (m->pagemap.fd < 0)
-			r = crcore_fail(err, -errno, "cannot open its page map: %s", strerror(errno));
-	}
-	if (r == 0 && (r = borrow_all(w, timeout_ns, err)) == 0)
-		r = watch_more(w, err);
+	for (unsigned i = 0; r == 0 && i < tree->nmms; i++)
+		r = open_one(w, tree->mms[i], err);
+	if (r == 0 && (r = go_on(w, how->since, err)) == 0 && how->begin)
+		r = borrow_all(w, how->timeout_ns, err);
+	if (r == 0 && (r = watch_more(w, err)) == 0 && how->since)
+		r = watch_only_ours(w, err);
 	if (r < 0) {
 		watch_end(w);
 		return r;
@@ -161,7 +202,7 @@ static void let_go(const struct watched *m)
 	const char *at = text;
 
 	while (r == 0 && vma_parse(&at, text + len, &v) > 0)
-		if (is_fit(&v))
+		if (watch_is_fit(&v))
 			lift(m, &v);
 }
 
@@ -232,7 +273,7 @@ static bool watch_neighbours(struct watched *m, const struct spans *v, size_t fr
 }
 
 /* Whole mappings, which cannot change meanwhile: what is watched in part is cut in two. */
-static int watch_mappings(struct watched *m, struct crcore_error *err)
+int watch_mappings(struct watched *m, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL;
 	struct spans fit = { 0 }, now = { 0 };
@@ -245,7 +286,7 @@ static int watch_mappings(struct watched *m, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	while (ok && (r = vma_parse(&at, text + len, &v)) > 0)
-		if (is_fit(&v))
+		if (watch_is_fit(&v))
 			ok = spans_push(&fit, (struct span){ v.start, v.end, v.start, 0 });
 	for (size_t i = 0, k; ok && i < fit.n; i = k) {
 		for (k = i + 1; k < fit.n && fit.v[k].start == fit.v[k - 1].end; k++)
@@ -299,7 +340,7 @@ uint64_t watch_lacks(const struct watched *m)
 
 	for (size_t i = 0; i < m->known.n; i++) {
 		const struct vma_text *v = &m->known.v[i];
-		if (is_fit(v) && (v->prot & PROT_WRITE) &&
+		if (watch_is_fit(v) && (v->prot & PROT_WRITE) &&
 		    !spans_overlap(&m->known.watched, v->start, v->end))
 			n += v->end - v->start;
 	}

@@ -16,6 +16,7 @@ struct watched {
 	struct runs runs, gone; /* what a round has stored, and what it could not read */
 	struct spans saved;     /* what is in the image, by address: val is where, tag how */
 	struct known known;
+	uint64_t start_time;    /* of the process */
 };
 enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; the address */
 
@@ -26,10 +27,24 @@ struct watch {
 	unsigned rounds;
 	uint64_t grown;         /* bytes that came since and are not watched */
 	unsigned more;          /* times that we asked for that */
+	bool keep;              /* it outlasts us */
+	bool mixed;             /* the watch of some goes on, of others it began */
 };
 
 /* That of the process, NULL: it was not there, or cannot be watched. */
 struct watched *watch_find(const struct watch *, pid_t);
+/* Private anonymous memory; all else is saved while the tree stands still. */
+bool watch_is_fit(const struct vma_text *);
+/* Registers all of one that can be watched (watch.c). */
+int watch_mappings(struct watched *, struct crcore_error *);
+/* -- watch_keep.c: from one dump to the next -- */
+/* Of what the image before has, keeps what was not written to since. Before anything is
+ * registered anew: what is not watched now was not watched since. */
+int watch_go_on(struct watched *, struct crcore_error *);
+/* After that: keeps what it is certain that we, and nobody else, have watched. */
+int watch_only_ours(struct watch *, struct crcore_error *);
+/* The tree is frozen and being saved: from now on what is written to is new. */
+void watch_renew(struct watch *);
 /* Stops to watch one that ends, or that the kernel tells nothing of: it is left for the end. */
 void watch_give_up(struct watched *, struct crcore_error *);
 /* How much address space came since that could be watched. */

@@ -17,6 +17,7 @@
 enum {
 	ROUNDS_MAX = 8,
 	FEW_PAGES = 1024,        /* what is not worth another round */
+	TOO_FEW_PAGES = 256,     /* ... nor the first: it would take a block of the file */
 	MORE_MAX = 2,            /* times that new memory is put under watch, too ... */
 	MUCH_MORE = 8 << 20,     /* ... if it is as much */
 	BATCH = 32768,
@@ -136,9 +137,11 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, s
 	}
 	trace_end(start, TRACE_HERE, "memory", "look for %llu written pages",
 	          (unsigned long long)w->store.pages);
-	if (r == 0)
+	/* what is left out is clean, but not saved: it is found at the end */
+	bool skip = w->rounds == 0 && w->store.pages <= TOO_FEW_PAGES;
+	if (r == 0 && !skip)
 		r = store_run(&w->store, err);
-	for (unsigned i = 0; r == 0 && i < w->n; i++)
+	for (unsigned i = 0; r == 0 && !skip && i < w->n; i++)
 		if (w->v[i].uffd >= 0)
 			r = take_over(&w->v[i], &asked[i], err);
 	w->rounds++;

@@ -15,6 +15,7 @@ struct command {
 	struct policy *policy;
 	pid_t pid;                /* -t/--tree; 0: none */
 	const char *images_dir;   /* -D/--images-dir; default "." */
+	const char *prev_images_dir; /* --prev-images-dir, as seen from images_dir; NULL: none */
 	const char *log_file;     /* -o/--log-file, NULL: stderr */
 	int verbosity;            /* -v[N], as log_level */
 	const char *trace;        /* --trace, NULL: none */

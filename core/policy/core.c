@@ -28,6 +28,8 @@ const struct crcore_option core_options[] = {
 	  "force the image to disk before the dump is done" },
 	{ "dump.timeout", CRCORE_SECONDS, "10s", NULL, SECOND / 1000, DAY,
 	  "time to freeze the tree, and for its tasks to answer" },
+	{ "dump.track-memory", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "track what is written to from now on, so that a next dump saves only that" },
 	{ "restore.detached", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "do not wait for the root task" },
 	{ "restore.join-ns", CRCORE_LIST, "[]", NULL, 0, 0,

@@ -8,6 +8,7 @@
  *   dump.leave       kill | running | stopped   what becomes of the tree (kill)
  *   dump.shell-job   bool     session or group leader may be outside the tree (no)
  *   dump.sync        bool     the image is forced to disk before the dump is done (no)
+ *   dump.track-memory  bool   what is written to after the dump is tracked (no)
  *   dump.timeout     seconds  to freeze the tree and run its programs (10s)
  *   restore.detached bool     do not wait for the root task (no)
  *   restore.join-ns  list     namespaces, by files, that the tree joins

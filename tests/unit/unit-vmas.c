@@ -120,7 +120,7 @@ static void refusals(void **state)
 {
 	(void)state;
 	refused(AT "rw-p 00000000 00:00 0 \n" DETAILS("rd wr um"), "on demand");
-	refused(AT "rw-p 00000000 00:00 0 \n" DETAILS("rd wr uw"), "on demand");
+	refused(AT "rw-p 00000000 00:00 0 \n" DETAILS("rd wr um"), "on demand");
 	refused(AT "rw-p 00000000 00:00 0 \n" DETAILS("rd wr ss"), "shadow stack");
 	refused(AT "rw-p 00000000 00:00 0 \n" DETAILS("rd wr io pf"), "device");
 	refused(AT "rw-s 00000000 08:01 7      /x\n" DETAILS("rd wr sf"), "MAP_SYNC");
