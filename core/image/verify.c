@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Checksums of the bulk files of an image that is being read. A few threads
- * take block after block from one counter; each needs one buffer and nothing
- * else, so this can run beside a restore that reads the same files.
+ * Checksums of the bulk files of an image that is being read, by several threads.
+ * Each needs one buffer and nothing else, so this can run beside a restore that
+ * reads the same files.
  */
 #include <endian.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include "core/image/image_priv.h"
+#include "core/util/parallel.h"
 
-#define THREADS_MAX 8
-#define BLOCKS_PER_THREAD 32 /* fewer are not worth a thread */
+#define CHUNK 10 /* blocks that a thread reads before it takes more */
 
 struct verify {
 	struct image *img;
 	const struct image_file *file;
-	atomic_ullong next;       /* block to take */
 	atomic_ullong bad;        /* lowest block that is wrong; UINT64_MAX: none */
 	atomic_int error;         /* negative errno of a read that failed */
 };
@@ -28,7 +26,7 @@ static void note_bad(struct verify *v, unsigned long long block)
 		;
 }
 
-static void *verify_blocks(void *arg)
+static void verify_blocks(void *arg, size_t from, size_t to)
 {
 	struct verify *v = arg;
 	const struct image_file *f = v->file;
@@ -41,9 +39,8 @@ static void *verify_blocks(void *arg)
 		atomic_store(&v->error, -ENOMEM);
 	else if (fd < 0)
 		atomic_store(&v->error, fd);
-	for (;;) {
-		uint64_t block = atomic_fetch_add(&v->next, 1);
-		if (block >= f->nblocks || atomic_load(&v->error) || atomic_load(&v->bad) < block)
+	for (uint64_t block = from; block < to; block++) {
+		if (atomic_load(&v->error) || atomic_load(&v->bad) < block)
 			break;
 		bulk_stored_at(f, block, &at, &n);
 		int r = pread_all(fd, buf, n, at);
@@ -53,31 +50,14 @@ static void *verify_blocks(void *arg)
 			note_bad(v, block);
 	}
 	bulk_close(f, fd);
-	return NULL;
-}
-
-static unsigned count_threads(uint64_t blocks)
-{
-	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
-	uint64_t worth = blocks / BLOCKS_PER_THREAD;
-
-	n = n > THREADS_MAX ? THREADS_MAX : n;
-	return worth < n ? (unsigned)worth : n;
 }
 
 static int verify_file(struct image *img, const struct image_file *f, struct crcore_error *err)
 {
 	struct verify v = { .img = img, .file = f };
-	pthread_t threads[THREADS_MAX];
-	unsigned want = count_threads(f->nblocks), n = 0;
 
 	atomic_init(&v.bad, UINT64_MAX);
-	while (n + 1 < want && !pthread_create(&threads[n], NULL, verify_blocks, &v))
-		n++;
-	verify_blocks(&v);
-	while (n)
-		pthread_join(threads[--n], NULL);
+	parallel(f->nblocks, CHUNK, verify_blocks, &v);
 	int r = atomic_load(&v.error);
 	uint64_t bad = atomic_load(&v.bad);
 	if (r == 0 && bad != UINT64_MAX)

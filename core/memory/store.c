@@ -9,7 +9,6 @@
  * Measured: a block of 1 MiB is as fast as any larger; two workers on two
  * processors nearly halve the time, since the kernel copies on both sides.
  */
-#include <sched.h>
 #include "core/memory/store_priv.h"
 #include "core/util/parallel.h"
 #include "core/util/progress.h"
@@ -278,16 +277,6 @@ static int hand_over(const struct copier *c, struct store *s, struct crcore_erro
 	return r;
 }
 
-static unsigned worker_count(uint64_t pages)
-{
-	cpu_set_t cpus;
-	uint64_t n = pages / PAGES_PER_WORKER + 1;
-	uint64_t have = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (uint64_t)CPU_COUNT(&cpus);
-
-	n = n < have ? n : have;
-	return n < MAX_WORKERS ? (unsigned)n : MAX_WORKERS;
-}
-
 /* The first worker is the calling thread. */
 static int run_copiers(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
 {
@@ -317,7 +306,7 @@ int store_run(struct store *s, struct crcore_error *err)
 {
 	struct copier v[MAX_WORKERS];
 	struct queue q = { .store = s, .lock = PTHREAD_MUTEX_INITIALIZER, .blocks = s->blocks };
-	unsigned n = worker_count(s->pages);
+	unsigned n = parallel_threads(s->pages / PAGES_PER_WORKER + 1, MAX_WORKERS);
 	int r;
 
 	/* where all of it is written later, the file is made then, too */

@@ -27,20 +27,22 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static unsigned count_threads(size_t worth)
+unsigned parallel_threads(size_t worth, unsigned max)
 {
 	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
+	unsigned n = worth < max ? (unsigned)worth : max, have = 1;
 
-	n = n < THREADS_MAX ? n : THREADS_MAX;
-	return worth < n ? (unsigned)worth : n;
+	if (n > 1 && sched_getaffinity(0, sizeof(set), &set) == 0)
+		have = (unsigned)CPU_COUNT(&set);
+	n = n < have ? n : have;
+	return n ? n : 1;
 }
 
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg)
 {
 	struct job j = { .n = n, .chunk = chunk, .fn = fn, .arg = arg };
 	pthread_t threads[THREADS_MAX];
-	unsigned want = count_threads(n / chunk / CHUNKS_PER_THREAD), started = 0;
+	unsigned want = parallel_threads(n / chunk / CHUNKS_PER_THREAD, THREADS_MAX), started = 0;
 	sigset_t all, old;
 
 	atomic_init(&j.next, 0);

@@ -13,4 +13,8 @@
  * without threads it takes longer.
  */
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg);
+
+/* How many threads are worth starting for something that is worth that many: one for each
+ * processor that we may use, at most max, and at least 1. */
+unsigned parallel_threads(size_t worth, unsigned max);
 #endif
