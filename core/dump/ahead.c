@@ -36,14 +36,8 @@ static uint64_t anonymous_kib(const struct survey *live)
 {
 	uint64_t kib = 0;
 
-	for (unsigned i = 0; i < live->tree.ntasks; i++) {
-		cleanup_free char *status = NULL;
-		struct crcore_error ignored = CRCORE_ERROR_INIT;
-		const char *v = NULL;
-		if (proc_read(live->tree.tasks[i]->proc, "status", &status, NULL, &ignored) == 0)
-			v = proc_field(status, "RssAnon");
-		kib += v ? strtoull(v, NULL, 10) : 0;
-	}
+	for (unsigned i = 0; i < live->tree.ntasks; i++)
+		kib += live->tree.tasks[i]->anon_kib;
 	return kib;
 }
 

@@ -29,6 +29,7 @@ struct descriptor {
 	char *fdinfo, *link;
 	int r;               /* of reading it: 1, 0: it was closed meanwhile, or why not */
 	unsigned group;      /* equal: same description; 0: not told yet */
+	struct descriptor *same; /* the first of a row that are one description */
 };
 
 struct table {
@@ -220,15 +221,38 @@ static int by_description(const void *a, const void *b, void *arg)
 	return r == 0 ? 0 : r == 1 ? -1 : 1;
 }
 
+/* Most that look alike are inherited, hence one and the same: those that stand side by side
+ * are told by one look each, and only one of each such row is sorted. */
 static void group_alike(struct table *table, struct descriptor **v, unsigned n)
 {
-	if (n > 1)
-		qsort_r(v, n, sizeof(*v), by_description, table);
+	unsigned rows = 0;
+
 	for (unsigned i = 0; i < n; i++) {
-		if (i == 0 || by_description(&v[i - 1], &v[i], table) != 0)
-			table->ngroups++;
-		v[i]->group = table->ngroups;
+		if (i > 0 && by_description(&v[i - 1], &v[i], table) == 0) {
+			v[i]->same = v[i - 1]->same;
+			continue;
+		}
+		v[i]->same = v[i];
+		rows++;
 	}
+	cleanup_free struct descriptor **first = calloc(rows + 1, sizeof(*first));
+	if (!first) {
+		table->error = -ENOMEM;
+		return;
+	}
+	rows = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (v[i]->same == v[i])
+			first[rows++] = v[i];
+	if (rows > 1)
+		qsort_r(first, rows, sizeof(*first), by_description, table);
+	for (unsigned i = 0; i < rows; i++) {
+		if (i == 0 || by_description(&first[i - 1], &first[i], table) != 0)
+			table->ngroups++;
+		first[i]->group = table->ngroups;
+	}
+	for (unsigned i = 0; i < n; i++)
+		v[i]->group = v[i]->same->group;
 }
 
 static int group_descriptors(struct table *table, struct crcore_error *err)

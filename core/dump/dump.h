@@ -128,9 +128,11 @@ int seal_tracked(struct ahead *, struct image *, Crcore__Manifest *, struct crco
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 #define PLACES 16
 struct place { char name[40], link[64]; };
-struct places { struct place v[PLACES]; unsigned n; }; /* where we are ourselves; begins empty */
-/* filters: a plugin keeps what seccomp allows a thread. */
-int task_check_place(const struct task *, struct places *ours, bool filters, struct crcore_error *);
+struct places { struct place v[PLACES]; unsigned n; };
+/* Our own namespaces, each by its name and what it leads to. */
+int places_ours(const struct task *root, struct places *ret, struct crcore_error *);
+/* filters: a plugin keeps what seccomp allows a thread. By any thread. */
+int task_check_place(struct task *, const struct places *ours, bool filters, struct crcore_error *);
 /* A root whose session or group is led by somebody outside needs dump.shell-job. */
 int tree_check_session(const struct tree *, bool shell_job, struct crcore_error *);
 

@@ -21,8 +21,7 @@ static void take_joined(const struct task *root, struct place *p)
 		p->link[n] = '\0';
 }
 
-/* Our own namespaces, each by its name and what it leads to. */
-static int read_ours(const struct task *root, struct places *ours, struct crcore_error *err)
+int places_ours(const struct task *root, struct places *ours, struct crcore_error *err)
 {
 	int fd = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -42,12 +41,12 @@ static int read_ours(const struct task *root, struct places *ours, struct crcore
 }
 
 /* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
-static int check_namespaces(const struct task *t, struct places *ours, struct crcore_error *err)
+static int check_namespaces(const struct task *t, const struct places *ours,
+                            struct crcore_error *err)
 {
 	char theirs[sizeof(ours->v[0].link)];
-	int r = ours->n ? 0 : read_ours(t, ours, err);
 
-	for (unsigned i = 0; r == 0 && i < ours->n; i++) {
+	for (unsigned i = 0; i < ours->n; i++) {
 		const struct place *p = &ours->v[i];
 		ssize_t n = readlinkat(t->proc, p->name, theirs, sizeof(theirs) - 1);
 		if (n < 0) {
@@ -62,15 +61,24 @@ static int check_namespaces(const struct task *t, struct places *ours, struct cr
 		return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore",
 		                   p->name + strlen("ns/"));
 	}
-	return r;
+	return 0;
 }
 
-static int check_status(const struct task *t, bool filters, struct crcore_error *err)
+static void take_status(struct task *t, const char *status)
+{
+	const char *mask = proc_field(status, "Umask"), *anon = proc_field(status, "RssAnon");
+
+	t->umask = mask ? (uint32_t)strtoul(mask, NULL, 8) : 0;
+	t->anon_kib = anon ? strtoull(anon, NULL, 10) : 0;
+}
+
+static int check_status(struct task *t, bool filters, struct crcore_error *err)
 {
 	cleanup_free char *status = NULL;
 	int r = proc_read(t->proc, "status", &status, NULL, err);
 	if (r < 0)
 		return r;
+	take_status(t, status);
 
 	const char *tracer = proc_field(status, "TracerPid"), *seccomp = proc_field(status, "Seccomp");
 	pid_t by = tracer ? atoi(tracer) : 0;
@@ -86,7 +94,7 @@ static int check_status(const struct task *t, bool filters, struct crcore_error 
 	return 0;
 }
 
-int task_check_place(const struct task *t, struct places *ours, bool filters,
+int task_check_place(struct task *t, const struct places *ours, bool filters,
                      struct crcore_error *err)
 {
 	int r = 0;

@@ -9,13 +9,16 @@
 
 int questions_write(struct questions *q, struct crcore_error *err)
 {
-	int r = 0;
+	int r = host_series_start(q->host, err);
 
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; r == 0 && i < q->tree->ntasks; i++) {
 		struct task *t = q->tree->tasks[i];
 		if (t->nthreads && (r = task_ask(t, err)) == 0)
 			r = host_ask(q->host, &t->abi, t->threads[0].ask, err);
 	}
+	host_series_stop(q->host);
 	return r;
 }
 
@@ -78,11 +81,14 @@ static int ask_round(struct questions *q, uint64_t timeout_ns, unsigned *ret_ask
                      struct crcore_error *err)
 {
 	unsigned before = q->ninjects, first = q->nagain;
-	int r = 0;
+	int r = host_series_start(q->host, err);
 
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; r == 0 && i < q->tree->ntasks; i++)
 		if (q->tree->tasks[i]->nthreads)
 			r = open_again(q, q->tree->tasks[i], err);
+	host_series_stop(q->host);
 	*ret_asked = q->ninjects - before;
 	if (r < 0 || !*ret_asked ||
 	    (r = inject_map(q->injects + before, *ret_asked, err)) < 0)

@@ -3,15 +3,36 @@
  * Files that tasks refer to without a descriptor: executable, current and root
  * directory, what a mapping maps. Two references to one file, under one name
  * and with one access, are one object.
+ *
+ * Most of the time goes into /proc, so that is read first, by several threads; then
+ * objects are made, task by task.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/trace.h"
 #include "core/util/util.h"
+
+/* What a link of /proc/PID says and leads to. */
+struct target {
+	char *link;            /* NULL: not looked at, or error says why */
+	struct stat st;
+	int error;
+};
+
+/* Of a task. */
+struct links {
+	bool directories;      /* it is the first that has them */
+	struct target cwd, root, exe;
+};
 
 struct references {
 	struct survey *s;
 	struct blockers *blockers;
+	struct links *links;   /* of each task */
+	struct stat our_root;
+	uint64_t shmem_dev;
 	unsigned first;        /* objects from here on are references */
 	struct seen *seen;     /* mapped files, as the memory map shows them */
 	unsigned nseen;
@@ -50,26 +71,34 @@ static struct object *find(const struct references *r, const struct object *like
 	return NULL;
 }
 
-/* Returns the object's id. */
-static int refer(struct references *r, struct task *t, const char *path, uint32_t use,
-                 uint32_t flags, const Crcore__Vma *vma, struct crcore_error *err)
+static void look_at(const struct task *t, const char *path, struct target *ret)
 {
-	struct object *o = calloc(1, sizeof(*o));
-	char link[4096];
+	char link[PATH_MAX];
+	ssize_t n = readlinkat(t->proc, path, link, sizeof(link));
 
-	if (!o)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	snprintf(o->path, sizeof(o->path), "%s", path);
-	ssize_t n = readlinkat(t->proc, path, link, sizeof(link) - 1);
-	if (n < 0 || fstatat(t->proc, path, &o->abi.st, 0) < 0) {
-		int e = errno;
-		free(o);
+	if (n < 0 || fstatat(t->proc, path, &ret->st, 0) < 0)
+		ret->error = errno;
+	else if (!(ret->link = strndup(link, (size_t)n)))
+		ret->error = ENOMEM;
+}
+
+/* Takes over what was seen. Returns the object's id. */
+static int refer(struct references *r, struct task *t, const char *path, struct target *seen,
+                 uint32_t use, uint32_t flags, const Crcore__Vma *vma, struct crcore_error *err)
+{
+	int e = seen->error;
+
+	if (e) {
 		crcore_fail_at(err, t->abi.pid, -1, "/proc/%d/%s", t->abi.pid, path);
 		return crcore_fail(err, e == ENOENT || e == ESRCH ? -EAGAIN : -e, "cannot look at it: %s",
 		                   strerror(e));
 	}
-	link[n] = '\0';
-	o->link = strdup(link);
+	struct object *o = calloc(1, sizeof(*o));
+	if (!o)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	snprintf(o->path, sizeof(o->path), "%s", path);
+	o->link = STEAL(seen->link);
+	o->abi.st = seen->st;
 	o->fdinfo = strdup("");
 	o->task = t;
 	o->abi.size = sizeof(o->abi);
@@ -82,15 +111,15 @@ static int refer(struct references *r, struct task *t, const char *path, uint32_
 	o->abi.fdinfo = o->fdinfo;
 	o->abi.start = vma ? vma->start : 0;
 	o->abi.end = vma ? vma->end : 0;
-	struct object *known = o->link && o->fdinfo ? find(r, o) : NULL;
-	if (known || !o->link || !o->fdinfo) {
+	struct object *known = o->fdinfo ? find(r, o) : NULL;
+	if (known || !o->fdinfo) {
 		free(o->link);
 		free(o->fdinfo);
 		free(o);
 		if (!known)
 			return crcore_fail(err, -ENOMEM, "out of memory");
 	} else {
-		int e = objects_add(&r->s->objects, known = o, err);
+		e = objects_add(&r->s->objects, known = o, err);
 		if (e < 0)
 			return e;
 	}
@@ -120,13 +149,16 @@ static int refer_mapping(void *arg, struct mm *mm, const struct mapped_file *f,
 	struct references *r = arg;
 	uint32_t flags = mapping_access(mm->task, f->vma, f->map_file);
 	struct object *o = find_seen(r, f, flags);
+	struct target seen = { 0 };
 	int id;
 
 	if (o) {
 		o->abi.holders++;
 		return (int)o->abi.id;
 	}
-	id = refer(r, mm->task, f->map_file, CRCORE_USE_MAPPING, flags, f->vma, err);
+	look_at(mm->task, f->map_file, &seen);
+	id = refer(r, mm->task, f->map_file, &seen, CRCORE_USE_MAPPING, flags, f->vma, err);
+	free(seen.link);
 	if (id >= 0) {
 		if (!GROW(r->seen, r->nseen))
 			return crcore_fail(err, -ENOMEM, "out of memory");
@@ -135,57 +167,67 @@ static int refer_mapping(void *arg, struct mm *mm, const struct mapped_file *f,
 	return id;
 }
 
-static int read_umask(const struct task *t, uint32_t *ret, struct crcore_error *err)
-{
-	cleanup_free char *status = NULL;
-	int r = proc_read(t->proc, "status", &status, NULL, err);
-	const char *v = r < 0 ? NULL : proc_field(status, "Umask");
-
-	if (v)
-		*ret = (uint32_t)strtoul(v, NULL, 8);
-	return r;
-}
-
 /* A root directory that is ours too needs no object. */
-static bool root_is_ours(const struct task *t)
+static bool is_our_root(const struct references *r, const struct target *root)
 {
-	struct stat theirs, ours;
-	char link[8] = "";
-
-	return fstatat(t->proc, "root", &theirs, 0) == 0 && stat("/", &ours) == 0 &&
-	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino &&
-	       readlinkat(t->proc, "root", link, sizeof(link) - 1) == 1;
+	return root->link && !strcmp(root->link, "/") && root->st.st_dev == r->our_root.st_dev &&
+	       root->st.st_ino == r->our_root.st_ino;
 }
 
-static int refer_directories(struct references *r, struct task *t, Crcore__Fs *fs,
+static int refer_directories(struct references *r, struct task *t, struct links *l, Crcore__Fs *fs,
                              struct crcore_error *err)
 {
-	int id = refer(r, t, "cwd", CRCORE_USE_CWD, O_PATH | O_DIRECTORY, NULL, err);
+	const uint32_t flags = O_PATH | O_DIRECTORY;
+	int id = refer(r, t, "cwd", &l->cwd, CRCORE_USE_CWD, flags, NULL, err);
 
 	if (id < 0)
 		return id;
 	fs->cwd = (uint32_t)id;
-	if (!root_is_ours(t)) {
-		if ((id = refer(r, t, "root", CRCORE_USE_ROOT, O_PATH | O_DIRECTORY, NULL, err)) < 0)
-			return id;
+	fs->umask = t->umask;
+	if (is_our_root(r, &l->root))
+		return 0;
+	id = refer(r, t, "root", &l->root, CRCORE_USE_ROOT, flags, NULL, err);
+	if (id >= 0)
 		fs->root = (uint32_t)id;
-	}
-	return read_umask(t, &fs->umask, err);
+	return id;
 }
 
-static int refer_mm(struct references *r, struct mm *mm, struct crcore_error *err)
+static int refer_mm(struct references *r, struct mm *mm, struct links *l, struct crcore_error *err)
 {
 	uint64_t start = trace_start();
-	int id = refer(r, mm->task, "exe", CRCORE_USE_EXE, O_RDONLY, NULL, err);
+	int id = refer(r, mm->task, "exe", &l->exe, CRCORE_USE_EXE, O_RDONLY, NULL, err);
 
-	if (id < 0)
-		return id;
-	mm->rec->exe = (uint32_t)id;
-	mm->known = watch_known(r->s->watch, mm->task->abi.pid);
-	id = vmas_read(mm, refer_mapping, r, err);
+	if (id >= 0) {
+		mm->rec->exe = (uint32_t)id;
+		id = vmas_read(mm, r->shmem_dev, refer_mapping, r, err);
+	}
 	mm->known = NULL;
 	trace_end(start, mm->task->abi.pid, "memory", "read mappings");
 	return id;
+}
+
+/* ---- looking ----------------------------------------------------------------------------- */
+
+#define CHUNK 4 /* tasks that a thread looks at before it takes more */
+
+static void look_at_tasks(void *arg, size_t from, size_t to)
+{
+	struct references *r = arg;
+
+	for (size_t i = from; i < to; i++) {
+		struct task *t = r->s->tree.tasks[i];
+		struct links *l = &r->links[i];
+		uint64_t start = trace_start();
+		if (l->directories) {
+			look_at(t, "cwd", &l->cwd);
+			look_at(t, "root", &l->root);
+		}
+		if (t->mm && t->mm->task == t) {
+			look_at(t, "exe", &l->exe);
+			vmas_fetch(t->mm);
+		}
+		trace_end(start, t->abi.pid, "memory", "look at mappings");
+	}
 }
 
 static int keep_on(struct references *r, struct task *t, int e, struct crcore_error *err)
@@ -199,19 +241,58 @@ static int keep_on(struct references *r, struct task *t, int e, struct crcore_er
 	return 0;
 }
 
+static int refer_all(struct references *r, struct crcore_error *err)
+{
+	int e = 0;
+
+	for (unsigned i = 0; e == 0 && i < r->s->tree.ntasks; i++) {
+		struct task *t = r->s->tree.tasks[i];
+		struct links *l = &r->links[i];
+		if (l->directories)
+			e = keep_on(r, t, refer_directories(r, t, l, r->s->fs[t->rec->fs - 1], err), err);
+		if (e == 0 && t->mm && t->mm->task == t)
+			e = keep_on(r, t, refer_mm(r, t->mm, l, err), err);
+	}
+	return e;
+}
+
+/* Decides who looks at what, so that nothing is looked at twice. */
+static int prepare(struct references *r, struct crcore_error *err)
+{
+	const struct tree *tree = &r->s->tree;
+	cleanup_free bool *seen = calloc(r->s->nfs + 1, sizeof(*seen)); /* by id of directories */
+
+	r->links = calloc(tree->ntasks, sizeof(*r->links));
+	if (!seen || !r->links)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	seen[0] = true;
+	for (unsigned i = 0; i < tree->ntasks; i++) {
+		struct task *t = tree->tasks[i];
+		r->links[i].directories = !seen[t->rec->fs];
+		seen[t->rec->fs] = true;
+	}
+	for (unsigned i = 0; i < tree->nmms; i++)
+		tree->mms[i]->known = watch_known(r->s->watch, tree->mms[i]->task->abi.pid);
+	if (stat("/", &r->our_root) < 0)
+		return crcore_fail(err, -errno, "cannot look at our root directory: %s", strerror(errno));
+	return vmas_shmem(&r->shmem_dev, err);
+}
+
 int survey_references(struct survey *s, struct blockers *blockers, struct crcore_error *err)
 {
 	struct references r = { .s = s, .blockers = blockers, .first = s->objects.n };
-	int e = 0;
+	int e = prepare(&r, err);
 
-	for (unsigned i = 0; e == 0 && i < s->tree.ntasks; i++) {
-		struct task *t = s->tree.tasks[i];
-		Crcore__Fs *fs = t->rec->fs ? s->fs[t->rec->fs - 1] : NULL;
-		if (fs && !fs->cwd)
-			e = keep_on(&r, t, refer_directories(&r, t, fs, err), err);
-		if (e == 0 && t->mm && t->mm->task == t)
-			e = keep_on(&r, t, refer_mm(&r, t->mm, err), err);
+	if (e == 0) {
+		parallel(s->tree.ntasks, CHUNK, look_at_tasks, &r);
+		e = refer_all(&r, err);
 	}
+	for (unsigned i = 0; r.links && i < s->tree.ntasks; i++) {
+		free(r.links[i].cwd.link);
+		free(r.links[i].root.link);
+		free(r.links[i].exe.link);
+	}
+	free(r.links);
 	free(r.seen);
 	return e;
 }

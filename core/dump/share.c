@@ -11,11 +11,16 @@
 
 struct sharing {
 	int type;
+	const uint32_t *mms;   /* by task: those with different ones do not share it; or NULL */
 	int error;
 };
 
 static long compare(const struct task *a, const struct task *b, struct sharing *s)
 {
+	uint32_t x = s->mms ? s->mms[a->abi.index] : 0, y = s->mms ? s->mms[b->abi.index] : 0;
+
+	if (x != y)
+		return x < y ? 1 : 2;
 	long r = a == b ? 0 : syscall(SYS_kcmp, a->abi.pid, b->abi.pid, s->type, 0, 0);
 
 	if (r < 0)
@@ -32,10 +37,10 @@ static int by_resource(const void *a, const void *b, void *arg)
 
 /* ids[i] is the group of tree->tasks[i], from 1 in order of first appearance;
  * 0 for zombies, which have nothing. */
-static int group(const struct tree *tree, int type, uint32_t *ids, uint32_t *ret_n,
-                 struct crcore_error *err)
+static int group(const struct tree *tree, int type, const uint32_t *mms, uint32_t *ids,
+                 uint32_t *ret_n, struct crcore_error *err)
 {
-	struct sharing s = { type, 0 };
+	struct sharing s = { type, mms, 0 };
 	cleanup_free struct task **v = calloc(tree->ntasks + 1, sizeof(*v));
 	cleanup_free uint32_t *rank = calloc(tree->ntasks + 1, sizeof(*rank));
 	cleanup_free uint32_t *seen = calloc(tree->ntasks + 1, sizeof(*seen));
@@ -108,7 +113,8 @@ int survey_sharing(struct survey *s, struct crcore_error *err)
 	int r = ids ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && i < 4; i++)
-		r = group(tree, type[i], ids + i * tree->ntasks, &n[i], err);
+		r = group(tree, type[i], type[i] == KCMP_SIGHAND ? ids : NULL /* see clone(2) */,
+		          ids + i * tree->ntasks, &n[i], err);
 	if (r < 0)
 		return r;
 	if (!NEW_RECORDS(s->files, s->nfiles, n[1], Crcore__Files, crcore__files__init) ||

@@ -6,6 +6,7 @@
  * tree changed in between.
  */
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -27,18 +28,45 @@ bool survey_changed(int r)
 	return r == -EAGAIN || r == -ESRCH;
 }
 
+#define CHUNK 8 /* tasks that a thread looks at before it takes more */
+
+struct checks {
+	struct survey *s;
+	struct places ours;
+	bool filters;
+	struct checked { int r; struct crcore_error err; } *v; /* of each task */
+};
+
+static void check_range(void *arg, size_t from, size_t to)
+{
+	struct checks *c = arg;
+
+	for (size_t i = from; i < to; i++) {
+		c->v[i].err = (struct crcore_error)CRCORE_ERROR_INIT;
+		c->v[i].r = task_check_place(c->s->tree.tasks[i], &c->ours, c->filters,
+		                             &c->v[i].err);
+	}
+}
+
 static int check_places(struct survey *s, struct host *host, struct blockers *blockers,
                         struct crcore_error *err)
 {
-	const bool filters = host_keeps(host, "seccomp");
-	struct places ours = { 0 };
+	const unsigned n = s->tree.ntasks;
+	struct checks c = { .s = s, .filters = host_keeps(host, "seccomp") };
+	cleanup_free struct checked *v = c.v = malloc(n * sizeof(*v));
+	int r = v ? places_ours(s->tree.tasks[0], &c.ours, err) :
+	            crcore_fail(err, -ENOMEM, "out of memory");
 
-	for (unsigned i = 0; i < s->tree.ntasks; i++) {
-		int r = task_check_place(s->tree.tasks[i], &ours, filters, err);
-		if (r < 0 && (!blockers || survey_changed(r)))
-			return r;
-		if (r < 0)
-			blockers_take(blockers, err);
+	if (r < 0)
+		return r;
+	parallel(n, CHUNK, check_range, &c);
+	for (unsigned i = 0; i < n; i++) {
+		if (v[i].r < 0 && (!blockers || survey_changed(v[i].r))) {
+			*err = v[i].err;
+			return v[i].r;
+		}
+		if (v[i].r < 0)
+			blockers_take(blockers, &v[i].err);
 	}
 	return 0;
 }

@@ -22,8 +22,14 @@ struct mapped_file {
 	bool may_write;      /* shared, and mprotect may make it writable: opened O_RDWR */
 	bool device;         /* memory of a device or raw page frames, not file contents */
 };
-int vmas_read(struct mm *, int (*fn)(void *arg, struct mm *, const struct mapped_file *,
-              struct crcore_error *), void *arg, struct crcore_error *);
+int vmas_read(struct mm *, uint64_t shmem_dev,
+              int (*fn)(void *arg, struct mm *, const struct mapped_file *, struct crcore_error *),
+              void *arg, struct crcore_error *);
+/* Device number of the file system that anonymous shared memory lives in. */
+int vmas_shmem(uint64_t *ret, struct crcore_error *);
+/* What takes longest of it, which several threads may do for an mm each: what the kernel
+ * says of its mappings. If that fails vmas_read() asks itself. */
+void vmas_fetch(struct mm *);
 
 /*
  * Copying ahead (watch.c): saves memory of a tree that runs, so that less is left to

@@ -23,8 +23,7 @@ struct reader {
 	char link[PATH_MAX];
 };
 
-/* Device number of the file system that anonymous shared memory lives in. */
-static int find_shmem(uint64_t *ret, struct crcore_error *err)
+int vmas_shmem(uint64_t *ret, struct crcore_error *err)
 {
 	cleanup_close int fd = (int)memfd_create("shmem", MFD_CLOEXEC);
 	struct stat st;
@@ -135,18 +134,29 @@ static int read_text(struct mm *mm, char **ret, size_t *ret_len, struct crcore_e
 	return 0;
 }
 
-int vmas_read(struct mm *mm, int (*fn)(void *, struct mm *, const struct mapped_file *,
-              struct crcore_error *), void *arg, struct crcore_error *err)
+void vmas_fetch(struct mm *mm)
 {
-	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .pagemap.fd = -1 };
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	free(STEAL(mm->maps));
+	read_text(mm, &mm->maps, &mm->maps_len, &ignored);
+}
+
+int vmas_read(struct mm *mm, uint64_t shmem_dev,
+              int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *),
+              void *arg, struct crcore_error *err)
+{
+	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .shmem_dev = shmem_dev,
+	                     .pagemap.fd = -1 };
 	cleanup_free char *text = NULL;
 	struct vma_text v;
 	size_t len;
-	int r;
+	int r = 0;
 
 	drop_vmas(mm->rec);
-	if ((r = find_shmem(&rd.shmem_dev, err)) < 0 ||
-	    (r = read_text(mm, &text, &len, err)) < 0)
+	if (mm->maps)
+		text = STEAL(mm->maps), len = mm->maps_len;
+	else if ((r = read_text(mm, &text, &len, err)) < 0)
 		return r;
 	const char *at = text;
 	while ((r = vma_parse(&at, text + len, &v)) > 0) {

@@ -39,6 +39,8 @@ struct task {
 	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
 	char state;                    /* letter of /proc/PID/stat */
 	bool leaderless;               /* its first thread has ended, others have not */
+	uint32_t umask;                /* these two as of the last look at its status */
+	uint64_t anon_kib;             /* anonymous memory that it has */
 	struct mm *mm;                 /* NULL: zombie */
 	Crcore__Sighand *sighand;      /* borrowed from the dump; maybe shared; NULL: zombie */
 	Crcore__Task *rec;
@@ -52,6 +54,7 @@ struct mm {
 	struct task *task;             /* the first that has it: through it we look */
 	struct inject *inject;         /* region in it, NULL: none */
 	const struct known *known;     /* what smaps said shortly before, NULL: ask it */
+	char *maps; size_t maps_len;   /* what it says now (vmas_fetch), NULL: not asked yet */
 	Crcore__Mm *rec;
 };
 
