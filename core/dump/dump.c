@@ -369,10 +369,10 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 {
 	static const struct { const char *name; int (*run)(struct dump *, struct crcore_error *); }
 	stages[] = {
-		{ "load", stage_load }, { "observe", stage_observe },
-		{ "copy ahead", stage_copy_ahead }, { "freeze", stage_freeze },
-		{ "collect", stage_collect }, { "ask", stage_ask }, { "hold", stage_hold },
-		{ "save", stage_save }, { "release", stage_release }, { "seal", stage_seal },
+		{ "load", stage_load }, { "observe", stage_observe }, { "copy ahead", stage_copy_ahead },
+		{ "freeze", stage_freeze }, { "collect", stage_collect }, { "ask", stage_ask },
+		{ "hold", stage_hold }, { "save", stage_save }, { "release", stage_release },
+		{ "seal", stage_seal },
 	};
 	int r = 0;
 

@@ -87,6 +87,7 @@ static int use_plugin(Crcore__Manifest *m, const struct crcore_ctx *ctx)
 	for (const struct crcore_section *s = ctx->p.sections; s && s->name; s++)
 		if (use_section(use, s) < 0)
 			return -ENOMEM;
+	use->idle = use->n_sections && !ctx->used;
 	return 0;
 }
 

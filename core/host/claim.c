@@ -111,6 +111,7 @@ int host_own(struct crcore_ctx *ctx, const struct crcore_object *obj, struct crc
 	if (!GROW(ctx->objects, ctx->nobjects))
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	ctx->objects[ctx->nobjects++] = obj;
+	ctx->used = true;
 	return 0;
 }
 

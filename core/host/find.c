@@ -5,8 +5,6 @@
  * that another user could have written or replaced is refused here.
  */
 #include <libgen.h>
-#include <limits.h>
-#include <sys/stat.h>
 #include "core/host/internal.h"
 #include "core/util/util.h"
 
@@ -17,16 +15,15 @@ bool host_valid_name(const char *name)
 	return n > 0 && !name[n] && n < sizeof(((struct crcore_error *)0)->plugin);
 }
 
-/* Appends the directories that are searched, most wanted first, separated by ':'. */
-static void search_path(char *ret, size_t len)
+/* The directories that are searched, most wanted first, separated by ':'. */
+static void search_path(const char *self, char *ret, size_t len)
 {
 	const char *env = secure_getenv("CRCORE_PLUGIN_PATH");
 	char exe[PATH_MAX];
 	char build[PATH_MAX + 16] = "";
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
-	if (n > 0) { /* BUILD/core/crcore: BUILD/plugins */
-		exe[n] = 0;
+	if (*self) { /* BUILD/core/crcore: BUILD/plugins */
+		snprintf(exe, sizeof(exe), "%s", self);
 		char *dir = dirname(exe);
 		char *base = strrchr(dir, '/');
 
@@ -55,10 +52,8 @@ static char *try_dir(const char *dir, size_t dirlen, const char *name)
 	return access(path, F_OK) == 0 ? realpath(path, NULL) : NULL;
 }
 
-int host_find_file(const char *key, char **ret, struct crcore_error *err)
+int host_find_file(const struct finder *f, const char *key, char **ret, struct crcore_error *err)
 {
-	char dirs[3 * PATH_MAX];
-
 	if (strchr(key, '/')) {
 		*ret = realpath(key, NULL);
 		if (*ret)
@@ -73,24 +68,14 @@ int host_find_file(const char *key, char **ret, struct crcore_error *err)
 		crcore_advise(err, "names are up to 39 of a-z, 0-9 and '-'; a path has a '/' in it");
 		return crcore_fail(err, -EINVAL, "\"%s\" is no plugin name", key);
 	}
-	search_path(dirs, sizeof(dirs));
-	for (const char *d = dirs; d; d = strchr(d, ':') ? strchr(d, ':') + 1 : NULL) {
+	for (const char *d = f->dirs; d; d = strchr(d, ':') ? strchr(d, ':') + 1 : NULL) {
 		*ret = try_dir(d, strcspn(d, ":"), key);
 		if (*ret)
 			return 0;
 	}
 	crcore_advise(err, "check the name in the policy, install the plugin, or set CRCORE_PLUGIN_PATH");
-	return crcore_fail(err, -ENOENT, "there is no plugin %s.so in %s", key, dirs);
+	return crcore_fail(err, -ENOENT, "there is no plugin %s.so in %s", key, f->dirs);
 }
-
-/*
- * The executable that runs and the directories above it. Whoever can change
- * those is trusted already: a developer's build tree works, also under sudo.
- */
-struct self {
-	struct stat st[24];
-	unsigned n;
-};
 
 /* Cuts the last part off a path; false if it was "/". */
 static bool cut(char *path)
@@ -103,32 +88,34 @@ static bool cut(char *path)
 	return true;
 }
 
-static void look_at_self(struct self *self)
+void finder_start(struct finder *f)
 {
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 
-	self->n = 0;
-	if (n <= 0)
+	path[n > 0 ? n : 0] = 0;
+	f->nself = 0;
+	f->trusted[0] = 0;
+	search_path(path, f->dirs, sizeof(f->dirs));
+	if (!path[0])
 		return;
-	path[n] = 0;
 	do {
-		if (stat(path, &self->st[self->n]) == 0)
-			self->n++;
-	} while (self->n < ARRAY_SIZE(self->st) && cut(path));
+		if (stat(path, &f->self[f->nself]) == 0)
+			f->nself++;
+	} while (f->nself < ARRAY_SIZE(f->self) && cut(path));
 }
 
 /* NULL, or what is wrong with a file or a directory above it. */
-static const char *mistrust(const struct self *self, const struct stat *st)
+static const char *mistrust(const struct finder *f, const struct stat *st)
 {
 	bool owner = st->st_uid == 0 || st->st_uid == geteuid();
 	bool group = st->st_gid == 0 || st->st_gid == getegid();
 
-	for (unsigned i = 0; i < self->n; i++) {
-		if (st->st_dev == self->st[i].st_dev && st->st_ino == self->st[i].st_ino)
+	for (unsigned i = 0; i < f->nself; i++) {
+		if (st->st_dev == f->self[i].st_dev && st->st_ino == f->self[i].st_ino)
 			return NULL;
-		owner |= st->st_uid == self->st[i].st_uid;
-		group |= st->st_gid == self->st[i].st_gid;
+		owner |= st->st_uid == f->self[i].st_uid;
+		group |= st->st_gid == f->self[i].st_gid;
 	}
 	if (!owner)
 		return "belongs to another user";
@@ -141,23 +128,31 @@ static const char *mistrust(const struct self *self, const struct stat *st)
 	return NULL;
 }
 
-int host_trust_file(const char *path, struct crcore_error *err)
+/* Is it above the last file that was trusted? Then it has been looked at. */
+static bool is_trusted(const struct finder *f, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return f->trusted[0] && (n == 1 || (!strncmp(dir, f->trusted, n) && f->trusted[n] == '/'));
+}
+
+int host_trust_file(struct finder *f, const char *path, struct crcore_error *err)
 {
 	cleanup_free char *part = strdup(path);
-	struct self self;
 	struct stat st;
 	bool file = true;
 
 	if (!part)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	look_at_self(&self);
 	do {
+		if (!file && is_trusted(f, part))
+			break;
 		if (stat(part, &st) < 0) {
 			int rc = -errno;
 			crcore_fail_at(err, -1, -1, "%s", part);
 			return crcore_fail(err, rc, "cannot be looked at: %s", strerror(-rc));
 		}
-		const char *why = file && !S_ISREG(st.st_mode) ? "is not a file" : mistrust(&self, &st);
+		const char *why = file && !S_ISREG(st.st_mode) ? "is not a file" : mistrust(f, &st);
 
 		if (why) {
 			crcore_fail_at(err, -1, -1, "%s", part);
@@ -168,5 +163,6 @@ int host_trust_file(const char *path, struct crcore_error *err)
 		}
 		file = false;
 	} while (cut(part));
+	snprintf(f->trusted, sizeof(f->trusted), "%s", path);
 	return 0;
 }

@@ -24,6 +24,7 @@ struct crcore_ctx {             /* one loaded plugin */
 	unsigned nobjects;
 	const char *key;             /* as the policy names it: a name or a path */
 	bool opened;                 /* open() succeeded, close() is due */
+	bool used;                   /* dump: it owns something of the tree, or has written of it */
 };
 
 /* What the stages lend to the plugins: set by dump or restore, NULL otherwise.
@@ -60,11 +61,13 @@ struct fate {
 struct host {
 	struct crcore_ctx **plugins; /* in policy order */
 	unsigned nplugins;
+	const char *const *spare;    /* borrowed, while they are loaded: see host_load_but() */
 	struct policy *policy;       /* borrowed */
 	struct host_services services;
 	struct undo *undo;           /* stack of entries */
 	struct crcore_ctx **order[NSTAGES]; /* nplugins each */
 	bool hung;                   /* some hook was left by force: no plugin is unloaded */
+	bool keep_loaded;            /* once open: the process ends soon, unloading is not worth it */
 	struct limit *limit;         /* the timer of hook calls, made when first used */
 	struct wills *wills;         /* will.c */
 	struct fate *fate;           /* shared with main and the guard; NULL: nobody asks */
@@ -75,6 +78,10 @@ struct host {
  * plain names: $CRCORE_PLUGIN_PATH, the build tree if crcore runs from it, LIBDIR/crcore/plugins.
  * Hooks run in the thread and process that calls; a fork of it may go on using the host. */
 int host_load(struct policy *, struct host **ret, struct crcore_error *);
+/* The same without those that have nothing to do (names, NULL at the end), unless the policy
+ * sets something for them. */
+int host_load_but(struct policy *, const char *const *spare, struct host **ret,
+                  struct crcore_error *);
 /* The same without open (for `crcore plugins`: nothing of a plugin runs but its constructors). */
 int host_look(struct policy *, struct host **ret, struct crcore_error *);
 void host_free(struct host *); /* runs close; NULL is fine */

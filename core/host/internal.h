@@ -7,21 +7,37 @@
 #ifndef CRCORE_HOST_INTERNAL_H
 #define CRCORE_HOST_INTERNAL_H
 
+#include <limits.h>
+#include <sys/stat.h>
 #include "core/host/host.h"
 
 /* -- find.c: which file is meant, and may it be trusted -- */
 /* A name that the ABI allows: [a-z0-9-]+, short enough for an error's plugin field. */
 bool host_valid_name(const char *name);
+/* What is the same for all plugins that are looked for in a row. */
+struct finder {
+	char dirs[3 * PATH_MAX];    /* that are searched */
+	/* The executable that runs and the directories above it. Whoever can change those
+	 * is trusted already: a developer's build tree works, also under sudo. */
+	struct stat self[24];
+	unsigned nself;
+	char trusted[PATH_MAX];     /* the last file that was: no directory above it is looked at again */
+};
+void finder_start(struct finder *);
 /* Real path of the plugin that the policy calls key. Caller frees. */
-int host_find_file(const char *key, char **ret, struct crcore_error *);
+int host_find_file(const struct finder *, const char *key, char **ret, struct crcore_error *);
 /* Refuses a file that somebody else could have written. */
-int host_trust_file(const char *path, struct crcore_error *);
+int host_trust_file(struct finder *, const char *path, struct crcore_error *);
 
 /* -- declared.c: is what the plugin says of itself sound -- */
 /* Takes the exported struct (of symbol_size bytes) into ctx->p, zero-padded. */
 int host_take_struct(struct crcore_ctx *, const void *exported, size_t symbol_size,
                      struct crcore_error *);
 int host_check_declared(const struct crcore_ctx *, struct crcore_error *);
+
+/* -- load.c -- */
+/* Is it one that need not be loaded? */
+bool host_is_spare(const struct host *, const char *name);
 
 /* -- order.c -- */
 int host_sort(struct host *, struct crcore_error *);

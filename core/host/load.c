@@ -17,7 +17,8 @@ static void ctx_free(struct crcore_ctx *ctx)
 {
 	if (!ctx)
 		return;
-	if (ctx->dl && !ctx->host->hung) /* what hung may have held the loader's lock */
+	/* What hung may have held the loader's lock. */
+	if (ctx->dl && !ctx->host->hung && !ctx->host->keep_loaded)
 		dlclose(ctx->dl);
 	free(ctx->values);
 	free(ctx->objects);
@@ -121,7 +122,8 @@ static int check_names(const struct host *h, const struct crcore_ctx *ctx, struc
 	return 0;
 }
 
-static int load_one(struct host *h, const char *key, struct crcore_error *err)
+static int load_one(struct host *h, struct finder *finder, const char *key,
+                    struct crcore_error *err)
 {
 	const char *file = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;
 	struct crcore_ctx *ctx = calloc(1, sizeof(*ctx));
@@ -132,9 +134,9 @@ static int load_one(struct host *h, const char *key, struct crcore_error *err)
 	ctx->host = h;
 	ctx->key = key;
 	ctx->p.name = file; /* until it says its own */
-	rc = host_find_file(key, (char **)&ctx->path, err);
+	rc = host_find_file(finder, key, (char **)&ctx->path, err);
 	if (rc == 0)
-		rc = host_trust_file(ctx->path, err);
+		rc = host_trust_file(finder, ctx->path, err);
 	if (rc == 0)
 		rc = read_limit(h->policy, ctx, err);
 	if (rc == 0)
@@ -183,37 +185,77 @@ static int open_all(struct host *h, struct crcore_error *err)
 	return 0;
 }
 
-static int load_all(struct policy *policy, bool open, struct host **ret, struct crcore_error *err)
+bool host_is_spare(const struct host *h, const char *name)
+{
+	for (const char *const *s = h->spare; s && *s; s++)
+		if (!strcmp(*s, name))
+			return true;
+	return false;
+}
+
+/* What is set for it is checked, wanted or not. */
+static bool is_set(const struct host *h, const char *key)
+{
+	const struct node *map = policy_plugin_node(h->policy, key);
+
+	return map && map->child;
+}
+
+static int load_plugins(struct host *h, bool open, struct crcore_error *err)
+{
+	struct finder finder;
+	const char *key;
+	int rc = limit_start(h, err);
+
+	if (rc < 0)
+		return rc;
+	finder_start(&finder);
+	for (unsigned i = 0; rc == 0 && (key = policy_plugin(h->policy, i)); i++)
+		if (!host_is_spare(h, key) || is_set(h, key))
+			rc = load_one(h, &finder, key, err);
+	if (rc == 0)
+		rc = host_sort(h, err);
+	if (rc == 0 && open)
+		rc = open_all(h, err);
+	limit_stop(h);
+	return rc;
+}
+
+static int load_all(struct policy *policy, bool open, const char *const *spare,
+                    struct host **ret, struct crcore_error *err)
 {
 	struct host *h = calloc(1, sizeof(*h));
-	const char *key;
 	int rc = h ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
 	if (rc < 0)
 		return rc;
 	h->policy = policy;
-	for (unsigned i = 0; rc == 0 && (key = policy_plugin(policy, i)); i++)
-		rc = load_one(h, key, err);
-	if (rc == 0)
-		rc = host_sort(h, err);
-	if (rc == 0 && open)
-		rc = open_all(h, err);
+	h->spare = spare;
+	rc = load_plugins(h, open, err);
+	h->spare = NULL;
 	if (rc < 0) {
 		host_free(h);
 		return rc;
 	}
+	h->keep_loaded = open;
 	*ret = h;
 	return 0;
 }
 
 int host_load(struct policy *policy, struct host **ret, struct crcore_error *err)
 {
-	return load_all(policy, true, ret, err);
+	return load_all(policy, true, NULL, ret, err);
+}
+
+int host_load_but(struct policy *policy, const char *const *spare, struct host **ret,
+                  struct crcore_error *err)
+{
+	return load_all(policy, true, spare, ret, err);
 }
 
 int host_look(struct policy *policy, struct host **ret, struct crcore_error *err)
 {
-	return load_all(policy, false, ret, err);
+	return load_all(policy, false, NULL, ret, err);
 }
 
 /* In the reverse of the order of open: a plugin may rely on those before it to the end. */

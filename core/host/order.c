@@ -58,14 +58,14 @@ static int unknown(struct sorter *s, const char *why, const char *what, const ch
 	                   name, *what == 's' ? "one" : "loaded");
 }
 
-/* 1: found; 0: optional and not there. */
+/* 1: found; 0: not there, and need not be. */
 static int find(struct sorter *s, const char *why, const char *name, unsigned *ret)
 {
 	bool optional = *name == '?';
 	const struct crcore_ctx *ctx = host_find(s->host, name + optional);
 
 	if (!ctx)
-		return optional ? 0 : unknown(s, why, "plugin", name);
+		return optional || host_is_spare(s->host, name) ? 0 : unknown(s, why, "plugin", name);
 	*ret = ctx->index;
 	return 1;
 }

@@ -68,6 +68,7 @@ static int service_put_record(struct crcore_ctx *ctx, const char *section, const
 		return wrong_time("put_record", err);
 	if (!has_section(ctx, section))
 		return no_section(section, err);
+	ctx->used = true;
 	service_enter();
 	int rc = s->put_record(s->arg, ctx, section, msg, len, err);
 	service_leave();
@@ -82,6 +83,7 @@ static int service_blob(struct crcore_ctx *ctx, const char *section, struct crco
 		return wrong_time("blob", err);
 	if (!has_section(ctx, section))
 		return no_section(section, err);
+	ctx->used = true;
 	service_enter();
 	int rc = s->blob(s->arg, ctx, section, err);
 	service_leave();
@@ -232,6 +234,7 @@ static int service_save_contents(struct crcore_ctx *ctx, uint64_t key, int fd,
 
 	if (!s->save_contents)
 		return wrong_time("save_contents", err);
+	ctx->used = true;
 	service_enter();
 	int rc = s->save_contents(s->arg, ctx, key, fd, err);
 	service_leave();

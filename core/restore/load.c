@@ -122,6 +122,8 @@ static int load_plugins(struct restore *r, struct crcore_error *err)
 	for (size_t i = 0; i < m->n_plugins; i++) {
 		const Crcore__PluginUse *u = m->plugins[i];
 		struct crcore_ctx *ctx = host_find(r->host, u->name);
+		if (u->idle)
+			continue;
 		if (!ctx) {
 			crcore_advise(err, "load it: --plugins=+%.40s", u->name);
 			return crcore_fail(err, -ENOENT,
@@ -135,6 +137,21 @@ static int load_plugins(struct restore *r, struct crcore_error *err)
 		}
 	}
 	return 0;
+}
+
+/* Those that the dump had no use for need not be loaded. */
+static int load_host(struct restore *r, struct crcore_error *err)
+{
+	const Crcore__Manifest *m = r->manifest;
+	cleanup_free const char **spare = calloc(m->n_plugins + 1, sizeof(*spare));
+	size_t n = 0;
+
+	if (!spare)
+		return births_no_memory(err);
+	for (size_t i = 0; i < m->n_plugins; i++)
+		if (m->plugins[i]->idle)
+			spare[n++] = m->plugins[i]->name;
+	return host_load_but(r->cmd->policy, spare, &r->host, err);
 }
 
 /* ---- tasks as plugins see them ------------------------------------------------------------- */
@@ -213,7 +230,7 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->rec.nmms; i++)
 		if ((ret = mm_validate(r->rec.mms[i], r->rec.mms, i, pages_length(r->pages), err)) < 0)
 			return ret;
-	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = host_load(r->cmd->policy, &r->host, err)) < 0 ||
+	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = load_host(r, err)) < 0 ||
 	    (ret = join(r, err)) < 0)
 		return ret;
 	r->host->fate = r->fate;

@@ -57,6 +57,12 @@ def main(crcore_path, program):
            *pids)
     if crtest.start_time(t.pid):
         raise Failure("restore --plan made a process")
+    used = [p["name"] for p in records["manifest"]["plugins"] if not p.get("idle")]
+    expect("restore --plan with the plugins that it needs",
+           crcore.must("restore", "--plan", "-D", image, "--plugins", ",".join(used), log=False),
+           *pids)
+    if "udp" in used:
+        raise Failure("a tree without sockets needs a plugin for them")
     crcore.restore_detached(image)
     open(t.path("go"), "w").close()
     crtest.wait_gone(t.pid)
