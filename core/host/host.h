@@ -38,6 +38,8 @@ struct host_services {
 	int (*need)(void *arg, struct crcore_ctx *, uint32_t id, struct crcore_error *);
 	int (*fetch)(void *arg, struct crcore_ctx *, struct crcore_program *, uint32_t id,
 	             uint32_t *ret_op, struct crcore_error *);
+	int (*hand)(void *arg, struct crcore_ctx *, struct crcore_program *, int fd, uint32_t *ret_op,
+	            struct crcore_error *);
 	uint32_t leave; /* enum crcore_leave */
 	int (*save_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);
 	int (*load_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);

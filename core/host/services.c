@@ -195,6 +195,19 @@ static int service_fetch(struct crcore_ctx *ctx, struct crcore_program *p, uint3
 	return rc;
 }
 
+static int service_hand(struct crcore_ctx *ctx, struct crcore_program *p, int fd, uint32_t *ret_op,
+                        struct crcore_error *err)
+{
+	const struct host_services *s = &ctx->host->services;
+
+	if (!s->hand)
+		return wrong_time("hand", err);
+	service_enter();
+	int rc = s->hand(s->arg, ctx, p, fd, ret_op, err);
+	service_leave();
+	return rc;
+}
+
 static int service_will(struct crcore_ctx *ctx, const char *path, const char *text,
                         struct crcore_error *err)
 {
@@ -293,4 +306,5 @@ const struct crcore_host host_table = {
 	.run_as = service_run_as,
 	.found = service_found,
 	.will_call = service_will_call,
+	.hand = service_hand,
 };

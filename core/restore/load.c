@@ -44,6 +44,13 @@ static int serve_fetch(void *arg, struct crcore_ctx *ctx, struct crcore_program 
 	return 0;
 }
 
+static int serve_hand(void *arg, struct crcore_ctx *ctx, struct crcore_program *p, int fd,
+                      uint32_t *ret_op, struct crcore_error *err)
+{
+	*ret_op = fetch_fd(arg, p, "fetch descriptor", fd);
+	return 0;
+}
+
 static int serve_load_contents(void *arg, struct crcore_ctx *ctx, uint64_t key, int fd,
                                struct crcore_error *err)
 {
@@ -235,8 +242,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 		return ret;
 	r->host->fate = r->fate;
 	r->host->services = (struct host_services){ .blob = serve_blob, .task = serve_task,
-		.need = serve_need, .fetch = serve_fetch, .load_contents = serve_load_contents,
-		.run_as = serve_run_as, .arg = r };
+		.need = serve_need, .fetch = serve_fetch, .hand = serve_hand,
+		.load_contents = serve_load_contents, .run_as = serve_run_as, .arg = r };
 	if ((ret = objects_load(r, err)) < 0 || (ret = load_plugins(r, err)) < 0)
 		return ret;
 	return host_run(r->host, STAGE_CHECK, err);

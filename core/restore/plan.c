@@ -111,6 +111,19 @@ static int plan_memory(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
+/* Helpers and zombies only pass on what they got. */
+static void tell_births(struct restore *r)
+{
+	for (unsigned i = 0; i < r->births.n; i++) {
+		const struct birth *b = &r->births.v[i], *of = b;
+		do
+			of = of->creator < 0 ? NULL : &r->births.v[of->creator];
+		while (of && (of->task < 0 || of->zombie));
+		if (b->task >= 0)
+			r->tasks[b->task].born_of = of ? of->pid : 0;
+	}
+}
+
 int restore_plan(struct restore *r, struct crcore_error *err)
 {
 	pid_t sid, pgid;
@@ -122,6 +135,8 @@ int restore_plan(struct restore *r, struct crcore_error *err)
 		ret = pids_choose(r, err);
 	if (ret == 0)
 		ret = plan_memory(r, err);
+	if (ret == 0)
+		tell_births(r);
 	if (ret == 0 && r->births.v[0].task < 0 && policy_core(r->cmd->policy, "restore.sibling")->b) {
 		crcore_advise(err, "restore it without --restore-sibling");
 		ret = crcore_fail(err, -ENOTSUP, "the leader of the root's session is dead; so it can only "

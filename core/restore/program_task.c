@@ -3,7 +3,7 @@
  * The program of one process, from its birth to the last operation before it is
  * let go. The order is the point of this file:
  *
- *   memory that children inherit, children, own memory, descriptors, directories
+ *   what plugins must do first, memory that children inherit, children, own memory, descriptors, directories
  *   sessions, groups, zombies               (barriers: program_family.c)
  *   threads, what plugins must do late, signals, timers, limits
  *   attributes and credentials              (from here on without privileges)
@@ -72,9 +72,10 @@ static void limits_build(struct stub *s)
 
 static int body_build(struct stub *s, struct crcore_error *err)
 {
-	int r = spawn_children(s, err);
+	int r = host_emit(s->r->host, &s->r->tasks[s->r->births.v[s->birth].task], CRCORE_PHASE_BIRTH,
+	                  s->p, err);
 
-	if (r < 0)
+	if (r < 0 || (r = spawn_children(s, err)) < 0)
 		return r;
 	if ((r = memory_build(s, err)) < 0 || (r = files_build(s, err)) < 0 ||
 	    (r = fs_build(s, err)) < 0)

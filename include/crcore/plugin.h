@@ -111,6 +111,9 @@ struct crcore_task {
 	 * from the freeze on). Hooks but open and close run in its mount, IPC and network
 	 * namespaces: paths, keys and addresses are the task's. At restore: of those it had. */
 	uint32_t namespaces;
+	/* Restore, from prepare on: the task of the tree from which it inherits what is inherited
+	 * at birth: its pid; 0: from crcore. Not always its parent. */
+	pid_t born_of;
 };
 
 enum crcore_task_state { CRCORE_TASK_RUNNING = 1, CRCORE_TASK_STOPPED, CRCORE_TASK_ZOMBIE };
@@ -313,6 +316,11 @@ struct crcore_host {
 	 * uses its bytes and system calls, and nothing else. */
 	int (*will_call)(struct crcore_ctx *, void (*fn)(const void *bytes, size_t len),
 	                 const void *bytes, size_t len, struct crcore_error *);
+
+	/* Restore, emit: as fetch(), for a descriptor of the plugin's own, which must stay open
+	 * until release. -1 in a plan: operations are only printed. */
+	int (*hand)(struct crcore_ctx *, struct crcore_program *, int fd, uint32_t *ret_op,
+	            struct crcore_error *);
 };
 
 /* A mapping of an object, in one address space. */
@@ -329,6 +337,8 @@ struct crcore_mapping {
 enum crcore_phase {
 	CRCORE_PHASE_FILES = 1, /* descriptors are in place, root credentials still */
 	CRCORE_PHASE_LATE = 2,  /* groups, sessions, threads are in place */
+	CRCORE_PHASE_BIRTH = 4,  /* before all else: no memory is filled, nobody is cloned;
+	                          * no descriptors yet, hand() works */
 	CRCORE_PHASE_SESSION = 3, /* a leader of a session, before its first child in it: what
 	                           * children inherit with the session; no descriptors yet,
 	                           * fetch() works */

@@ -101,6 +101,12 @@ static int cg_prepare(void *state, struct crcore_error *err)
 	return groups_create(state, err);
 }
 
+static int cg_emit(void *state, const struct crcore_task *task, uint32_t phase,
+                   struct crcore_program *p, struct crcore_error *err)
+{
+	return phase == CRCORE_PHASE_BIRTH ? charge_emit(state, task, p, err) : 0;
+}
+
 static int cg_settle(void *state, struct crcore_error *err)
 {
 	return groups_settle(state, err);
@@ -135,6 +141,13 @@ static const struct crcore_section sections[] = {
 	{ .name = NULL },
 };
 
+/* Those that fill memory while they prepare: it is to be charged to the tree. */
+static const char *const fillers[] = { "?ipc", "?files", "?tmpfiles", NULL };
+static const struct crcore_order order[] = {
+	{ .stage = "prepare", .before = fillers },
+	{ 0 },
+};
+
 static const struct crcore_need needs[] = {
 	{ CAP_DAC_OVERRIDE, "to write the files of groups whoever owns them" },
 	{ CAP_SYS_ADMIN, "to read where stopped threads wait" },
@@ -148,6 +161,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.summary = "control groups, their settings and members, and paused trees",
 	.options = options,
 	.sections = sections,
+	.order = order,
 	.needs = needs,
 	.open = cg_open,
 	.close = cg_close,
@@ -159,6 +173,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.load_record = cg_load_record,
 	.check = cg_check,
 	.prepare = cg_prepare,
+	.emit = cg_emit,
 	.settle = cg_settle,
 	.release = cg_release,
 };

@@ -11,6 +11,7 @@
  *   settings.[ch]     which files of a group are settings, and when they are written
  *   save.c load.c     records
  *   create.c place.c  restore: groups; their members and settings
+ *   charge.c          restore: the groups to which memory is charged come first
  *
  * A reader could break: a group that was frozen before we came must be so again
  * whatever happens. So the will and the undo entry come before the first change,
@@ -68,6 +69,8 @@ struct rgroup {
 	bool exists;        /* it was there before */
 	bool made;
 	bool frozen;        /* by us */
+	bool entered;       /* crcore is in it */
+	int procs;          /* to enter it; -1 */
 };
 
 struct cg {
@@ -160,6 +163,14 @@ int group_fail(const struct rgroup *, int code, const char *what, struct crcore_
 /* early, or all the others; also owners and modes, at the end */
 int group_set(struct rgroup *, bool early, struct crcore_error *);
 /* -- place.c: who is where; freezing at the end, and thawing after a failure -- */
+/* What the image says of a thread; NULL: it stays where it is. */
+const CgroupFreezer__Member *find_member(const struct cg *, pid_t pid, pid_t tid);
+/* -- charge.c -- */
+int charge_emit(struct cg *, const struct crcore_task *, struct crcore_program *,
+                struct crcore_error *);
+/* crcore goes into the groups of the tree's root, and back */
+int charge_enter(struct cg *, struct crcore_error *);
+void charge_leave(struct cg *);
 int groups_settle(struct cg *, struct crcore_error *);
 int groups_release(struct cg *, struct crcore_error *);
 int groups_wake(struct cg *, struct crcore_error *);

@@ -292,5 +292,5 @@ int groups_create(struct cg *cg, struct crcore_error *err)
 		if (r == 0)
 			r = group_set(g, true, err);
 	}
-	return r;
+	return r < 0 ? r : charge_enter(cg, err);
 }

@@ -76,6 +76,7 @@ static int load_group(struct cg *cg, const void *msg, size_t len, struct crcore_
 	}
 	g->cg = cg;
 	g->rec = rec;
+	g->procs = -1;
 	cg->groups[cg->ngroups++] = g;
 	return 0;
 }
@@ -112,6 +113,8 @@ void groups_free(struct cg *cg)
 	for (unsigned i = 0; i < cg->ngroups; i++) {
 		cgroup_freezer__group__free_unpacked(cg->groups[i]->rec, NULL);
 		free(cg->groups[i]->path);
+		if (cg->groups[i]->procs >= 0)
+			close(cg->groups[i]->procs);
 		free(cg->groups[i]);
 	}
 	for (unsigned i = 0; i < cg->nplaces; i++)

@@ -6,8 +6,7 @@
  */
 #include "cgroup-freezer.h"
 
-/* What the image says of a thread; NULL: it stays where it is. */
-static const CgroupFreezer__Member *find_place(const struct cg *cg, pid_t pid, pid_t tid)
+const CgroupFreezer__Member *find_member(const struct cg *cg, pid_t pid, pid_t tid)
 {
 	const CgroupFreezer__Member *all = NULL;
 
@@ -87,7 +86,7 @@ static bool is_used(const struct cg *cg, const struct hierarchy *h)
 /* The whole process to where its first thread is, then those that are elsewhere. */
 static int place_thread(struct cg *cg, pid_t pid, pid_t tid, bool whole, struct crcore_error *err)
 {
-	const CgroupFreezer__Member *m = find_place(cg, pid, tid);
+	const CgroupFreezer__Member *m = find_member(cg, pid, tid);
 	struct set now = { 0 };
 	char name[64];
 	int r;
