@@ -32,7 +32,7 @@ static const struct known {
 	{ SOCKET, 5, NET_EARLY, "SO_DONTROUTE" },
 	{ SOCKET, 6, NET_EARLY, "SO_BROADCAST" },
 	{ SOCKET, 9, NET_LATE, "SO_KEEPALIVE" }, /* starts the timer of a connection */
-	{ SOCKET, 10, NET_EARLY, "SO_OOBINLINE" },
+	{ SOCKET, 10, NET_LATE, "SO_OOBINLINE" }, /* whether urgent data can be taken out */
 	{ SOCKET, 11, NET_EARLY, "SO_NO_CHECK" },
 	{ SOCKET, 12, NET_LATE, "SO_PRIORITY" }, /* follows IP_TOS */
 	{ SOCKET, 13, NET_LATE, "SO_LINGER" },

@@ -134,7 +134,8 @@ static int make_connection(struct tcp *t, struct made *m, struct crcore_error *e
 	for (int i = 0; !r && i < n; i++)
 		r = repair_connect(t, end[i], err);
 	for (int i = 0; !r && i < n; i++)
-		r = repair_receive(t, end[i], err);
+		r = repair_receive(t, end[i], end[i]->rec->stream->receive_next -
+		                   end[i]->rec->queues->received, first_to_send(end[i]), err);
 	for (int i = 0; !r && i < n; i++)
 		r = repair_send(t, end[i], err);
 	for (int i = 0; !r && i < n; i++)

@@ -9,9 +9,6 @@
 
 #include <time.h>
 
-#define FIN 1
-#define RST 4
-#define ACK 16
 #define TRIES 500
 #define MINHOPCOUNT 73 /* IPV6_MINHOPCOUNT */
 
@@ -35,13 +32,14 @@ static uint8_t state_of(int fd)
 static int tell(struct tcp *t, const struct made *m, uint8_t flags, uint32_t seq, uint32_t ack,
                 uint8_t state, struct crcore_error *err)
 {
+	const struct said what = { .flags = flags, .seq = seq, .ack = ack };
 	struct timespec pause = { 0, 100000 };
 	int r;
 
 	for (int i = 0; i < TRIES; i++) {
 		if (i)
 			nanosleep(&pause, NULL);
-		r = i % 50 ? 0 : inject(t, &m->remote, &m->local, flags, seq, ack);
+		r = i % 50 ? 0 : inject(t, &m->remote, &m->local, &what);
 		if (r < 0)
 			return fail(m, r, "cannot be told what its peer has said", err);
 		if (state_of(m->fd) == state)
@@ -59,7 +57,7 @@ int ends_peer_first(struct tcp *t, struct made *m, struct crcore_error *err)
 
 	if (!st->fin_received || st->first_to_close)
 		return 0;
-	return tell(t, m, FIN | ACK, st->receive_next, m->una, ST_CLOSE_WAIT, err);
+	return tell(t, m, SEG_FIN | SEG_ACK, st->receive_next, m->una, ST_CLOSE_WAIT, err);
 }
 
 /* What came after our FIN. */
@@ -75,12 +73,12 @@ int ends_peer_last(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (r < 0)
 		return fail(m, r, "cannot be told what its peer has said", err);
 	if (acked && !st->fin_received)
-		return tell(t, m, ACK, st->receive_next, m->una, ST_FIN_WAIT2, err);
+		return tell(t, m, SEG_ACK, st->receive_next, m->una, ST_FIN_WAIT2, err);
 	if (acked)
-		return tell(t, m, st->first_to_close ? FIN | ACK : ACK,
+		return tell(t, m, st->first_to_close ? SEG_FIN | SEG_ACK : SEG_ACK,
 		            st->receive_next + !st->first_to_close, m->una, ST_CLOSE, err);
 	if (st->fin_received && st->first_to_close)
-		return tell(t, m, FIN | ACK, st->receive_next, m->una, ST_CLOSING, err);
+		return tell(t, m, SEG_FIN | SEG_ACK, st->receive_next, m->una, ST_CLOSING, err);
 	return 0;
 }
 
@@ -173,22 +171,22 @@ int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 		return fail(m, r, "cannot be given its numbers", err);
 	if ((r = bind_somewhere(t, m, err)) < 0 || (r = only_ours(m, true, err)) < 0 ||
 	    (r = connect_nowhere(t, m, err)) < 0 ||
-	    (q && (r = repair_receive(t, m, err)) < 0))
+	    (q && (r = repair_receive(t, m, 1, 1, err)) < 0))
 		return r;
 	setsockopt(m->fd, IPPROTO_TCP, T_REPAIR_OPTIONS, sack, sizeof(sack));
 	set_queue(m->fd, QUEUE_NONE);
 	if (m->rec->state == TCP__STATE__RESET) {
-		r = tell(t, m, RST, 1 + next, 0, ST_CLOSE, err);
+		r = tell(t, m, SEG_RST, 1 + next, 0, ST_CLOSE, err);
 		return r ? r : only_ours(m, false, err);
 	}
-	r = tell(t, m, FIN | ACK, 1 + next, 1, ST_CLOSE_WAIT, err);
+	r = tell(t, m, SEG_FIN | SEG_ACK, 1 + next, 1, ST_CLOSE_WAIT, err);
 	if (r < 0)
 		return r;
 	set_queue(m->fd, QUEUE_SEND);
 	if (shutdown(m->fd, SHUT_WR) < 0)
 		return fail(m, -errno, "cannot be shut down", err);
 	set_queue(m->fd, QUEUE_NONE);
-	r = tell(t, m, ACK, 2 + next, 2, ST_CLOSE, err);
+	r = tell(t, m, SEG_ACK, 2 + next, 2, ST_CLOSE, err);
 	return r ? r : only_ours(m, false, err);
 }
 

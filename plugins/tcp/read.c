@@ -13,6 +13,7 @@
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -56,7 +57,11 @@ static void leave_repair(struct tcp *t)
 }
 
 /* If a hook was left in the middle. */
-static void read_undo(void *state) { leave_repair(state); }
+static void read_undo(void *state)
+{
+	leave_repair(state);
+	urgent_undo(state);
+}
 
 static int enter_repair(struct tcp *t, const struct known *k, int fd)
 {
@@ -191,25 +196,29 @@ static int read_numbers(struct tcp *t, struct known *k, int fd)
 	return r;
 }
 
+/* What waits to be read: all of it, and how much of it before the mark of urgent data. */
+struct waiting { int all, mark; };
+
 /* Numbers that belong together, although segments may still arrive. */
-static int read_steady(struct tcp *t, struct known *k, int fd, uint8_t *ret_state, int *ret_waiting)
+static int read_steady(struct tcp *t, struct known *k, int fd, uint8_t *ret_state, struct waiting *ret)
 {
 	struct tcp_info before, after;
 
 	for (int i = 0; i < TRIES; i++) {
-		int r = get_info(fd, &before), waiting = 0;
-		if (!r && ioctl(fd, SIOCINQ, ret_waiting) < 0)
-			r = -errno;
+		int r = get_info(fd, &before), now = 0;
+		if (!r)
+			r = urgent_count(t, k, fd, &ret->all, &ret->mark);
 		if (!r)
 			r = read_numbers(t, k, fd);
-		if (!r && ioctl(fd, SIOCINQ, &waiting) < 0)
+		if (!r && ioctl(fd, SIOCINQ, &now) < 0)
 			r = -errno;
 		if (!r)
 			r = get_info(fd, &after);
 		if (r < 0)
 			return r;
 		*ret_state = after.tcpi_state;
-		if (waiting == *ret_waiting && before.tcpi_bytes_received == after.tcpi_bytes_received &&
+		if ((now == ret->all || now == ret->mark) &&
+		    before.tcpi_bytes_received == after.tcpi_bytes_received &&
 		    before.tcpi_state == after.tcpi_state)
 			return 0;
 	}
@@ -227,6 +236,20 @@ static int copy_received(int fd, size_t len, int blob)
 	return write_all(blob, buf, len);
 }
 
+/* The same, where some of it is urgent. */
+static int copy_urgent(struct tcp *t, const struct known *k, int fd, size_t len, int blob)
+{
+	cleanup_free char *buf = malloc(len);
+	int r = buf ? 0 : -ENOMEM;
+
+	for (size_t have = 0; !r && have < len;) {
+		ssize_t n = urgent_peek(t, k, fd, buf, len - have, have);
+		r = n < 0 ? (int)n : n == 0 ? -EIO : write_all(blob, buf, (size_t)n);
+		have += n > 0 ? (size_t)n : 0;
+	}
+	return r;
+}
+
 /* As above, though the socket has an own idea of where a peek begins. */
 static int copy_from_start(const struct known *k, int fd, size_t len, int blob)
 {
@@ -242,17 +265,30 @@ static int copy_from_start(const struct known *k, int fd, size_t len, int blob)
 	return r ? r : back;
 }
 
+static int copy_waiting(struct tcp *t, struct known *k, int fd, const struct waiting *w, int blob)
+{
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+	k->queues.received = (uint32_t)w->all;
+	if (w->mark == w->all)
+		return copy_from_start(k, fd, (size_t)w->all, blob);
+	k->queues.urgent = (uint32_t)w->mark + 1;
+	k->queues.urgent_read = poll(&p, 1, 0) >= 0 && !(p.revents & POLLPRI);
+	return copy_urgent(t, k, fd, (size_t)w->all, blob);
+}
+
 static int read_received(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
 {
 	bool connected = state_connected(k->state) && k->verdict == KEEP;
 	Tcp__Stream *st = &k->stream;
 	uint8_t state = k->state;
-	int waiting = 0, r;
+	struct waiting w = { 0 };
+	int r;
 
 	if (connected)
-		r = read_steady(t, k, fd, &state, &waiting);
+		r = read_steady(t, k, fd, &state, &w);
 	else
-		r = ioctl(fd, SIOCINQ, &waiting) < 0 ? -errno : 0;
+		r = urgent_count(t, k, fd, &w.all, &w.mark);
 	if (r < 0)
 		return fail(k, r, "its numbers cannot be read", err);
 	if (connected && fin_received_in(state)) {
@@ -262,10 +298,9 @@ static int read_received(struct tcp *t, struct known *k, int fd, int blob, struc
 	}
 	if (connected && state == ST_CLOSE) /* its end has come just now */
 		k->state = state;
-	k->queues.received = (uint32_t)waiting;
-	r = copy_from_start(k, fd, (size_t)waiting, blob);
+	r = copy_waiting(t, k, fd, &w, blob);
 	k->queues.receive_blob = t->blob_end;
-	t->blob_end += (uint64_t)waiting;
+	t->blob_end += (uint64_t)w.all;
 	k->read = true;
 	return r < 0 ? fail(k, r, "what it has received cannot be read", err) : 0;
 }

@@ -101,7 +101,7 @@ int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 	r = set_repair(m->fd, REPAIR_ON);
 	m->repair = !r;
 	if (!r)
-		r = repair_sequence(m->fd, QUEUE_SEND, m->una - (m->una == st->send_next + 1));
+		r = repair_sequence(m->fd, QUEUE_SEND, first_to_send(m));
 	if (!r)
 		r = repair_sequence(m->fd, QUEUE_RECEIVE, st->receive_next - m->rec->queues->received);
 	if (!r)
@@ -156,7 +156,30 @@ static uint32_t room_for(uint64_t bytes)
 	return room > INT_MAX / 2 ? INT_MAX / 2 : (uint32_t)room;
 }
 
-int repair_receive(struct tcp *t, struct made *m, struct crcore_error *err)
+/* Up to the urgent byte, that, and what came after it. */
+static int receive_urgent(struct tcp *t, struct made *m, uint32_t first, uint32_t ack,
+                          struct crcore_error *err)
+{
+	const Tcp__Queues *q = m->rec->queues;
+	uint32_t before = q->urgent - 1;
+	int blob = t->host->blob(t->ctx, "socket", err), r;
+	uint8_t byte;
+
+	if (blob < 0)
+		return blob;
+	r = send_from(t, m, q->receive_blob, before, err);
+	if (!r && pread(blob, &byte, 1, (off_t)(q->receive_blob + before)) != 1)
+		r = crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
+	if (!r)
+		r = urgent_put(t, m, byte, first + before, ack, err);
+	if (!r && q->urgent_read)
+		recv(m->fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
+	if (!r && set_queue(m->fd, QUEUE_RECEIVE) < 0)
+		r = fail(m, -errno, "what it has received cannot be put back", err);
+	return r ? r : send_from(t, m, q->receive_blob + q->urgent, q->received - q->urgent, err);
+}
+
+int repair_receive(struct tcp *t, struct made *m, uint32_t first, uint32_t ack, struct crcore_error *err)
 {
 	const Tcp__Queues *q = m->rec->queues;
 	int r;
@@ -166,8 +189,10 @@ int repair_receive(struct tcp *t, struct made *m, struct crcore_error *err)
 	r = net_buffer_room(m->fd, false, room_for(q->received));
 	if (!r)
 		r = set_queue(m->fd, QUEUE_RECEIVE);
-	return r < 0 ? fail(m, r, "cannot make room for what it has received", err)
-	             : send_from(t, m, q->receive_blob, q->received, err);
+	if (r < 0)
+		return fail(m, r, "cannot make room for what it has received", err);
+	return q->urgent ? receive_urgent(t, m, first, ack, err)
+	                 : send_from(t, m, q->receive_blob, q->received, err);
 }
 
 static int set_window(int fd, const struct tcp_window *w)

@@ -58,7 +58,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	t->host = host;
 	t->ctx = ctx;
-	t->busy_fd = t->raw[0] = t->raw[1] = -1;
+	t->busy_fd = t->inline_fd = t->raw[0] = t->raw[1] = -1;
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
@@ -118,10 +118,7 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 		crcore_advise(err, "dump when it has been read");
 		return crcore_fail(err, -ENOTSUP, "an error, or a message of its error queue, waits in it");
 	}
-	if (!(p.revents & POLLPRI))
-		return 0;
-	crcore_advise(err, "dump when it has been read");
-	return crcore_fail(err, -ENOTSUP, "urgent data waits in it, which cannot be saved yet");
+	return p.revents & POLLPRI ? urgent_supported(err) : 0;
 }
 
 /* Remembers what review() needs and can be seen through the descriptor alone. */

@@ -10,6 +10,7 @@
  *   read.c     dump: sequence numbers and queues of a connection
  *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
+ *   urgent.c   both: urgent data
  *   lock.c     both: the network lock
  *   bank.c     both: descriptors that wait
  *   silence.c  dump: the end of the tree, of which the peers must not hear
@@ -168,6 +169,8 @@ struct tcp {
 	uint64_t blob_end;
 	int busy_fd;             /* in repair mode just now, -1: none */
 	int busy_reuse;
+	int inline_fd;           /* whose SO_OOBINLINE is not its own just now, -1: none */
+	int inline_own;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
 	struct ahead *ahead;
@@ -284,6 +287,13 @@ static inline uint32_t leaves(const struct tcp *t)
 	return CRCORE_HAS(t->host, leave) ? t->host->leave(t->ctx) : (uint32_t)CRCORE_LEAVE_KILLED;
 }
 
+/* Where the send queue began when its connection was made anew: a FIN that is acknowledged
+ * has to be sent once more. */
+static inline uint32_t first_to_send(const struct made *m)
+{
+	return m->una - (m->una == m->rec->stream->send_next + 1);
+}
+
 /* load.c */
 int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,
                     struct crcore_error *);
@@ -299,13 +309,30 @@ int made_bind(struct made *, struct crcore_error *);
 
 /* repair.c */
 int repair_connect(struct tcp *, struct made *, struct crcore_error *);
-int repair_receive(struct tcp *, struct made *, struct crcore_error *);
+/* first, ack: numbers of the first byte received and of the next one to be sent. */
+int repair_receive(struct tcp *, struct made *, uint32_t first, uint32_t ack, struct crcore_error *);
 int repair_send(struct tcp *, struct made *, struct crcore_error *);
 int repair_sequence(int fd, int queue, uint32_t seq);
 
+/* urgent.c */
+int urgent_supported(struct crcore_error *);
+/* Dump: how many bytes wait, and how many of them before the mark (as many: there is none). */
+int urgent_count(struct tcp *, const struct known *, int fd, int *ret_all, int *ret_mark);
+void urgent_undo(struct tcp *);
+/* Dump: the bytes from a place on, as they were sent; as many as come at once. */
+ssize_t urgent_peek(struct tcp *, const struct known *, int fd, void *buf, size_t len, size_t from);
+/* Restore: one byte more is received, which is urgent. */
+int urgent_put(struct tcp *, const struct made *, uint8_t byte, uint32_t seq, uint32_t ack,
+               struct crcore_error *);
+
 /* inject.c: a segment as from one end to the other; nothing comes back. */
-int inject(struct tcp *, const struct end *from, const struct end *to, uint8_t flags, uint32_t seq,
-           uint32_t ack);
+enum { SEG_FIN = 1, SEG_RST = 4, SEG_ACK = 16, SEG_URG = 32 };
+struct said {
+	uint8_t flags; /* SEG_*; SEG_URG: comes with a byte, which is urgent */
+	uint32_t seq, ack;
+	uint8_t byte;
+};
+int inject(struct tcp *, const struct end *from, const struct end *to, const struct said *);
 
 /* ends.c */
 int ends_peer_first(struct tcp *, struct made *, struct crcore_error *);
