@@ -50,7 +50,8 @@ struct host_services {
 
 enum stage { STAGE_OPEN, STAGE_OBSERVE, STAGE_CLAIM, STAGE_PAUSE, STAGE_WAKE, STAGE_REST,
 	     STAGE_ASK, STAGE_HOLD, STAGE_SAVE, STAGE_LOAD, STAGE_CHECK, STAGE_PREPARE,
-	     STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE, STAGE_RELEASE, STAGE_CLOSE, NSTAGES };
+	     STAGE_PLAN, STAGE_CREATE, STAGE_EMIT, STAGE_SETTLE, STAGE_RELEASE, STAGE_DONE,
+	     STAGE_CLOSE, NSTAGES };
 const char *stage_name(enum stage);
 bool stage_has_hook(const struct crcore_plugin *, enum stage);
 
@@ -105,9 +106,9 @@ int host_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, vo
               struct crcore_error *), void *arg, struct crcore_error *);
 
 /* The plain stages: calls hook(state, err) of each plugin that has it, in order.
- * stage is one of OBSERVE, PAUSE, REST, HOLD, SAVE, CHECK, PREPARE, SETTLE, RELEASE.
- * Returns the largest result (0 or 1) or the first failure; all are called in RELEASE
- * and REST. */
+ * stage is one of OBSERVE, PAUSE, REST, HOLD, SAVE, CHECK, PREPARE, SETTLE, RELEASE, DONE.
+ * Returns the largest result (0 or 1) or the first failure; all are called in RELEASE,
+ * DONE and REST. */
 int host_run(struct host *, enum stage, struct crcore_error *);
 int host_wake(struct host *, uint32_t how, struct crcore_error *);
 int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);

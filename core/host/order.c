@@ -23,7 +23,8 @@ struct sorter {
 
 static const char *const names[NSTAGES] = {
 	"open", "observe", "claim", "pause", "wake", "rest", "ask", "hold", "save", "load",
-	"check", "prepare", "plan", "create", "emit", "settle", "release", "close",
+	"check", "prepare", "plan", "create", "emit", "settle", "release", "done",
+	"close",
 };
 
 const char *stage_name(enum stage s)
@@ -52,7 +53,7 @@ static uint32_t stage_mask(const char *name)
 static int unknown(struct sorter *s, const char *why, const char *what, const char *name)
 {
 	crcore_advise(s->err, "%s", *what == 's' ? "use dump, restore, open, observe, claim, pause, wake, "
-	              "rest, ask, hold, save, load, check, prepare, plan, create, emit, settle, release or close" :
+	              "rest, ask, hold, save, load, check, prepare, plan, create, emit, settle, release, done or close" :
 	              "add it to the policy, or write \"?name\" for one that need not be there");
 	return crcore_fail(s->err, -EINVAL, "order: %s names the %s \"%s\", which is not %s", why, what,
 	                   name, *what == 's' ? "one" : "loaded");

@@ -14,6 +14,7 @@ static const struct named_hook hooks[] = {
 	HOOK(open), HOOK(close), HOOK(observe), HOOK(claim), HOOK(review), HOOK(ask), HOOK(hold),
 	HOOK(save_object), HOOK(save), HOOK(load_record), HOOK(check), HOOK(prepare), HOOK(plan),
 	HOOK(create), HOOK(emit), HOOK(emit_thread), HOOK(settle), HOOK(release),
+	HOOK(done),
 };
 static const char *const types[] = {
 	"?", "bool", "int", "size", "seconds", "string", "choice", "list", "map",

@@ -28,6 +28,7 @@ static int (*plain_hook(const struct crcore_plugin *p, enum stage s))(void *, st
 	case STAGE_PREPARE: return p->prepare;
 	case STAGE_SETTLE: return p->settle;
 	case STAGE_RELEASE: return p->release;
+	case STAGE_DONE: return p->done;
 	default: return NULL;
 	}
 }
@@ -94,7 +95,7 @@ static int call_wake(struct crcore_ctx *ctx, void *arg, struct crcore_error *err
 /* Everybody is called whoever fails: it is the last chance to do what must be done. */
 static bool goes_on(enum stage s)
 {
-	return s == STAGE_RELEASE || s == STAGE_REST;
+	return s == STAGE_RELEASE || s == STAGE_DONE || s == STAGE_REST;
 }
 
 static int run_all(struct host *h, enum stage stage, struct hook_args *a,

@@ -372,6 +372,7 @@ static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *e
 /* What fails here still takes everything back; from host_wills_void() on it is done. */
 int restore_release(struct restore *r, struct crcore_error *err)
 {
+	struct crcore_error late = CRCORE_ERROR_INIT;
 	int ret = write_pidfile(r, err);
 
 	if (ret == 0 && (ret = host_run(r->host, STAGE_RELEASE, err)) < 0 && r->cmd->pidfile)
@@ -390,6 +391,8 @@ int restore_release(struct restore *r, struct crcore_error *err)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
 	host_wills_void(r->host, (pid_t)r->rec.tasks[0]->pid); /* it lives on, and keeps what was made for it */
+	if (host_run(r->host, STAGE_DONE, &late) < 0)
+		log_line(1, "%s", late.message);
 	each_thread(r, detach, err);
 	if (r->paused) /* those stop when they run again */
 		return 0;

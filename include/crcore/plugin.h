@@ -25,7 +25,7 @@
  *            claim* and review* again] -> ask* -> ask_again* -> [wake, rest] -> hold
  *            -> save_object* -> save -> release -> (seal) -> close
  *   restore: open -> load_record* -> check -> prepare -> plan* -> create* -> map*, emit*
- *            -> emit_thread* -> settle -> release -> close
+ *            -> emit_thread* -> settle -> release -> done -> close
  *   check:   open -> [observe] -> claim* -> review* -> close  (nothing is changed)
  *   A failure at any point goes to the undo entries, in reverse order, and close.
  */
@@ -486,6 +486,9 @@ struct crcore_plugin {
 	int (*map)(void *state, uint32_t object_id, const struct crcore_mapping *const *v, uint32_t n,
 	           uint64_t scratch, uint64_t scratch_len, struct crcore_program *,
 	           struct crcore_error *);
+	/* Restore, optional: nothing can fail any more, and no task has run yet. For what
+	 * cannot be taken back. What it returns only gets a warning. */
+	int (*done)(void *state, struct crcore_error *);
 };
 
 enum crcore_wake {

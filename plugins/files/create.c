@@ -262,9 +262,9 @@ int files_emit(void *state, const struct crcore_task *task, uint32_t phase, stru
 	return 0;
 }
 
-/* -- release ----------------------------------------------------------------------------- */
+/* -- done --------------------------------------------------------------------------------- */
 
-int files_release(void *state, struct crcore_error *err)
+int files_done(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
 
@@ -272,7 +272,6 @@ int files_release(void *state, struct crcore_error *err)
 	for (unsigned i = 0; i < f->nrecs; i++)
 		if (f->recs[i]->kind == FILES__KIND__REMAP)
 			unlink(f->recs[i]->path);
-	/* What cannot be taken back comes last. */
 	for (unsigned i = 0; i < f->nrecs; i++)
 		files_truncate(f, f->recs[i]);
 	return 0;

@@ -205,5 +205,5 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.create = files_create,
 	.emit = files_emit,
 	.settle = files_settle,
-	.release = files_release,
+	.done = files_done,
 };

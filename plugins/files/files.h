@@ -189,7 +189,7 @@ int files_check(void *state, struct crcore_error *);
 int files_create(void *state, uint32_t id, struct crcore_error *);
 int files_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,
                struct crcore_error *);
-int files_release(void *state, struct crcore_error *);
+int files_done(void *state, struct crcore_error *);
 
 /* ghost.c */
 int ghost_fill(struct files *, int out, const Files__Ghost *, struct crcore_error *);

@@ -33,7 +33,8 @@ POLICY = [x for pair in ("*/cut.log=truncate", "*/kept.dat=embed", "*/grown.log=
 
 
 class Test:
-    def __init__(self, path):
+    def __init__(self, path, failing):
+        self.failing = failing  # a plugin
         self.top = crtest.scratch()
         self.crcore = crtest.Crcore(path, self.top)
         self.count = 0
@@ -72,6 +73,12 @@ class Test:
             raise Failure(f"a restore that has to fail at its end: {rc} {err}")
         if self.contents(t) != before:
             raise Failure(f"a failed restore left {self.contents(t)} of {before}")
+        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, f"--plugins=+{self.failing}",
+                                     env={"MISBEHAVE": "fail:release"})
+        if rc != 1 or "was told to fail in release" not in err:
+            raise Failure(f"a restore whose last but one hook has to fail: {rc} {err}")
+        if self.contents(t) != before:
+            raise Failure(f"a restore that failed in release left {self.contents(t)} of {before}")
         os.unlink(t.path("kept.dat"))
         self.crcore.restore_detached(self.image)
         now = self.contents(t)
@@ -155,8 +162,8 @@ class Target(crtest.Target):
         self.pid = self.proc.pid
 
 
-def main(crcore):
-    test = Test(crcore)
+def main(crcore, failing):
+    test = Test(crcore, failing)
     for step in (test.by_path, test.refused, test.external, test.held_outside):
         step()
         print(f"{step.__name__}: passed", flush=True)
