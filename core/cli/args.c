@@ -5,6 +5,7 @@
  * meaning for the command is refused: nothing is accepted and then ignored.
  */
 #include "core/cli/flags.h"
+#include "core/image/image.h"
 #include "core/policy/nearest.h"
 #include "core/util/util.h"
 #include <getopt.h>
@@ -219,11 +220,14 @@ int args_parse(struct args *a, int argc, char **argv, struct crcore_error *err)
 		return unknown_verb(word, err);
 	a->command.verb = a->verb->name;
 	int r = parse_flags(a, argc - 1, argv + 1, err);
-	return r < 0 || a->help ? r : check_operands(a, err);
+	if (r >= 0 && !a->help)
+		r = check_operands(a, err);
+	return r < 0 || a->help ? r : stream_check(a, err);
 }
 
 void args_free(struct args *a)
 {
+	image_place_close(a->command.received);
 	policy_free(a->command.policy);
 	free(a->given);
 }

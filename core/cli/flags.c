@@ -112,6 +112,18 @@ static int take_plan(struct args *a, const char *value, struct crcore_error *err
 	return 0;
 }
 
+static int take_stream(struct args *a, const char *value, struct crcore_error *err)
+{
+	a->command.stream = true;
+	return 0;
+}
+
+static int take_keep_images(struct args *a, const char *value, struct crcore_error *err)
+{
+	a->command.keep_images = true;
+	return 0;
+}
+
 static int take_help(struct args *a, const char *value, struct crcore_error *err)
 {
 	a->help = true;
@@ -167,6 +179,12 @@ const struct flag flags[] = {
 	OPERAND("pidfile", 0, "FILE", V_RESTORE, take_pidfile, "write the pid of the root there")
 	OPERAND("trace", 0, "FILE", V_DUMP | V_RESTORE, take_trace,
 	        "write a timeline there, for a trace viewer (ui.perfetto.dev)")
+	OPERAND("stream", 0, NULL, V_DUMP, take_stream,
+	        "write the image to standard output, as a tar archive, not to a folder")
+	OPERAND("stream", 0, NULL, V_RESTORE, take_stream,
+	        "read the image from standard input into the folder -D, which is then removed")
+	OPERAND("keep-images", 0, NULL, V_RESTORE, take_keep_images,
+	        "with --stream: leave the image in the folder -D")
 	OPERAND("plan", 0, NULL, V_RESTORE, take_plan, "print what would be done, and do nothing")
 
 #include "plugins/flags.h"

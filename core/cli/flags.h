@@ -72,6 +72,10 @@ int args_parse(struct args *, int argc, char **argv, struct crcore_error *);
 /* Loads the policy of the command and lays the flags over it. */
 int args_policy(struct args *, struct crcore_error *);
 void args_free(struct args *);
+/* stream.c: what does not go together with --stream; and before a restore of one, makes the
+ * image that is then restored. */
+int stream_check(const struct args *, struct crcore_error *);
+int stream_receive(struct command *, struct crcore_error *);
 const struct verb *verb_find(const char *name);
 
 /* What kind of value, for args.c and help.c. */

@@ -4,6 +4,7 @@
  * 2 bad usage; a restore in the foreground ends as the restored root task did.
  */
 #include "core/cli/flags.h"
+#include "core/image/image.h"
 #include "core/util/json.h"
 #include "core/util/trace.h"
 #include "core/util/util.h"
@@ -53,6 +54,8 @@ static int run(struct args *a, struct crcore_error *err)
 	int r = open_log(c, err);
 	int status;
 
+	if (r >= 0 && a->verb->bit == V_RESTORE && c->stream)
+		r = stream_receive(c, err);
 	if (r >= 0)
 		r = args_policy(a, err);
 	if (r >= 0 && c->trace)
@@ -111,6 +114,7 @@ int main(int argc, char **argv)
 		report_error(&err, json);
 		fflush(stdout);
 	}
+	image_place_remove(args.command.received);
 	args_free(&args);
 	return r < 0 ? failed : r & 0xff;
 }

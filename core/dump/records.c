@@ -4,12 +4,14 @@
 #include "core/dump/dump.h"
 #include "core/task/machine.h"
 #include "core/util/util.h"
+#include "core/util/worker.h"
 
 int make_image(const struct command *cmd, struct image **ret, struct crcore_error *err)
 {
 	struct policy *p = cmd->policy;
 	enum pack_codec codec = (enum pack_codec)policy_core(p, "dump.compress")->i;
-	int r = image_create(cmd->images_dir, policy_core(p, "dump.sync")->b, ret, err);
+	int r = cmd->stream ? image_create_stream(STDOUT_FILENO, worker_check, ret, err) :
+	        image_create(cmd->images_dir, policy_core(p, "dump.sync")->b, ret, err);
 
 	return r < 0 ? r : image_set_packing(*ret, codec, (int)policy_core(p, "dump.compress-level")->i,
 	                                     err);

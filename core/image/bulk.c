@@ -93,11 +93,19 @@ static int bulk_failed(struct image *img, struct image_file *f, int r, struct cr
 	return f ? image_fail(img, f->name, r, "", err) : r;
 }
 
+int bulk_store(struct image_file *f, const void *buf, size_t len, uint64_t offset)
+{
+	if (!f->part)
+		return pwrite_all(f->fd, buf, len, offset);
+	memcpy(f->part + offset, buf, len);
+	return 0;
+}
+
 static int write_block(struct image *img, struct image_file *f, uint64_t block, const void *buf,
                        size_t len)
 {
 	uint64_t sum = XXH3_64bits(buf, len);
-	int r = pwrite_all(f->fd, buf, len, block * IMAGE_BLOCK);
+	int r = bulk_store(f, buf, len, block * IMAGE_BLOCK);
 
 	pthread_mutex_lock(&img->lock);
 	if (r == 0)
@@ -108,16 +116,40 @@ static int write_block(struct image *img, struct image_file *f, uint64_t block, 
 	return r;
 }
 
-int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
-                     struct crcore_error *err)
+static int put_in(struct image *img, struct image_file *f, uint64_t block, const void *buf, size_t len,
+                  struct crcore_error *err)
 {
-	struct image_file *f = find_fd(img, fd);
-
 	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
 		return bulk_failed(img, f, f ? -EINVAL : -EBADF, err);
 	int r = img->codec == PACK_PLAIN ? write_block(img, f, block, buf, len) :
 	                                   packed_write(img, f, block, buf, len);
 	return r < 0 ? bulk_failed(img, f, r, err) : 0;
+}
+
+int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
+                     struct crcore_error *err)
+{
+	return put_in(img, find_fd(img, fd), block, buf, len, err);
+}
+
+int image_pages_begin(struct image *img, struct crcore_error *err)
+{
+	int fd = img->stream ? 0 : image_bulk(img, PAGE_FILE, err);
+
+	if (fd >= 0 && !img->stream)
+		img->pages = image_file_find(img, PAGE_FILE);
+	return fd < 0 ? fd : 0;
+}
+
+int image_pages_block(struct image *img, uint64_t block, const void *buf, size_t len,
+                      struct crcore_error *err)
+{
+	struct image_file *f = img->stream ? stream_part(img, &block, err) : img->pages;
+
+	if (!f)
+		return img->stream ? -ECANCELED : bulk_failed(img, f, -EBADF, err); /* err says why */
+	int r = put_in(img, f, block, buf, len, err);
+	return r == 0 && img->stream ? stream_filled(img, f, err) : r;
 }
 
 /* Checksums a file that was written by other means. */

@@ -46,13 +46,24 @@ struct image_file *image_file_add(struct image *img, const char *name, enum file
 	return f;
 }
 
+static int open_nameless(void)
+{
+	const char *dir = secure_getenv("TMPDIR");
+
+	return open(dir && *dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
 int image_file_create(struct image *img, struct image_file *f, struct crcore_error *err)
 {
 	/* Readable too: what was written by other means is read back to checksum it. */
-	f->fd = openat(img->dir, f->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	f->fd = img->stream ? open_nameless() :
+	        openat(img->dir, f->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	f->made = f->fd >= 0;
 	if (f->fd >= 0)
 		return 0;
 	int r = -errno;
+	if (img->stream)
+		crcore_advise(err, "set TMPDIR to a folder that has room for what is not pages");
 	crcore_fail(err, r, "cannot create the file: %s", strerror(-r));
 	return image_fail(img, f->name, r, "", err);
 }
@@ -104,6 +115,7 @@ void image_file_free(struct image_file *f)
 	free(f->buf);
 	free(f->blocks);
 	packed_free(f);
+	free(f->part);
 	free(f);
 }
 

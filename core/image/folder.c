@@ -225,7 +225,7 @@ fail:
 void folder_unmake(struct image *img)
 {
 	for (unsigned i = 0; i < img->nfiles; i++)
-		if (img->files[i]->fd >= 0)
+		if (img->files[i]->made)
 			unlinkat(img->dir, img->files[i]->name, 0);
 	if (img->marker >= 0)
 		unlinkat(img->dir, MANIFEST_TMP, 0);
@@ -247,4 +247,53 @@ int folder_open(struct image *img, const char *dir, struct crcore_error *err)
 	}
 	int locked = take_lock(img, LOCK_SH, err);
 	return locked < 0 ? locked : 0;
+}
+
+struct image_place {
+	int dir, parent; /* parent -1: the folder stays */
+	char *base;
+};
+
+int image_place_open(const char *dir, bool made, struct image_place **ret, struct crcore_error *err)
+{
+	struct image_place *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	p->parent = -1;
+	p->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = p->dir < 0 ? crcore_fail(err, -errno, "cannot open %s: %s", dir, strerror(errno)) : 0;
+	if (r == 0 && made)
+		r = open_parent(dir, &p->parent, &p->base, err);
+	if (r < 0)
+		image_place_close(p);
+	else
+		*ret = p;
+	return r;
+}
+
+void image_place_remove(struct image_place *p)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct contents c;
+
+	if (!p)
+		return;
+	struct image img = { .path = (char *)"", .dir = p->dir };
+	unlinkat(p->dir, MANIFEST, 0);
+	look(&img, true, &c, &ignored);
+	if (p->parent >= 0)
+		unlinkat(p->parent, p->base, AT_REMOVEDIR);
+}
+
+void image_place_close(struct image_place *p)
+{
+	if (!p)
+		return;
+	if (p->dir >= 0)
+		close(p->dir);
+	if (p->parent >= 0)
+		close(p->parent);
+	free(p->base);
+	free(p);
 }

@@ -19,6 +19,10 @@ struct image; /* one open image folder, writing or reading */
  * appears. Without it the image is complete for every reader at once too, and what a
  * power cut damages is refused by its checksums. */
 int image_create(const char *dir, bool sync, struct image **ret, struct crcore_error *);
+/* The same without a folder: the image goes to fd as a tar archive, pages as they come, the
+ * manifest last. stop (may be NULL) is asked now and then: a negative errno ends it. */
+int image_create_stream(int fd, int (*stop)(struct crcore_error *), struct image **ret,
+                        struct crcore_error *);
 /* Appends one length-delimited record to "<prefix>.<section>.img". A section that
  * stays short is kept in the manifest and is no file of its own. */
 int image_put(struct image *, const char *prefix, const char *section, const void *msg, size_t len,
@@ -40,6 +44,10 @@ int image_put_message(struct image *, const char *prefix, const char *section,
 int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
+/* The pages, as blocks of one large file: begin, then blocks as above. */
+int image_pages_begin(struct image *, struct crcore_error *);
+int image_pages_block(struct image *, uint64_t block, const void *buf, size_t len,
+                      struct crcore_error *);
 /* From now on files that are filled by blocks are packed, each block by itself. */
 int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_error *);
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
@@ -47,6 +55,19 @@ int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);
 /* Closes. An image that was not sealed is removed (files it created; the folder if it created it). */
 void image_close(struct image *);
+
+/*
+ * Makes the folder dir (*ret_made), or fills an empty one, with the image that comes from
+ * fd as a stream. Reads to the end of it; what is cut or no image leaves nothing behind.
+ */
+int image_receive(int fd, const char *dir, int (*stop)(struct crcore_error *), bool *ret_made,
+                  struct crcore_error *);
+/* Where an image is, to remove it from there, whatever its path leads to by then; with
+ * its folder if that was made for it. */
+struct image_place;
+int image_place_open(const char *dir, bool made, struct image_place **ret, struct crcore_error *);
+void image_place_remove(struct image_place *); /* NULL is fine; again, too */
+void image_place_close(struct image_place *);
 
 /* -- reading -- */
 /* Opens; checks the manifest, the length of every file and the checksums of the

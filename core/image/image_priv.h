@@ -15,6 +15,7 @@
 #define IMAGE_MANIFEST_MAX (64u << 20)
 #define IMAGE_INLINE_MAX (16u << 10)      /* a section up to this is kept in the manifest */
 #define PAGE_FILES_MAX 16384u
+#define IMAGE_FILES_MAX (PAGE_FILES_MAX + 4096)
 #define IMAGE_STRING_MAX 16384u           /* bytes of a string in a core record, with the NUL */
 
 #define MANIFEST "manifest"
@@ -32,6 +33,7 @@ struct image_file {
 	int fd;                   /* -1: not opened (records: not flushed yet, or read already) */
 	uint64_t length;          /* on disk, or when reading as the manifest says */
 	bool contained;           /* in the manifest: there is no file */
+	bool made;                /* writing: in the folder, by us */
 
 	/* Records. Writing: what is not flushed yet. Reading: the whole file. */
 	unsigned char *buf;
@@ -50,6 +52,8 @@ struct image_file {
 	uint64_t end;             /* writing: where the next packed block goes */
 	unsigned codecs;          /* reading: those that it needs, bits */
 	struct kept_blocks *kept; /* reading */
+
+	unsigned char *part;      /* writing a stream: where its bytes wait to be complete */
 };
 
 struct image {
@@ -66,6 +70,8 @@ struct image {
 	struct image_file *last;  /* the file used last: the next record mostly goes there too */
 	pthread_mutex_t lock;     /* guards files and blocks for image_bulk_block() */
 	Crcore__Manifest *manifest;
+	struct stream *stream;    /* writing: where it goes; NULL: to the folder */
+	struct image_file *pages; /* writing: of the folder, the page file */
 	enum pack_codec codec;    /* writing: what blocks are packed with */
 	struct pack *packs[PACK_CODECS];
 	unsigned page_files;      /* reading: how many */
@@ -116,6 +122,8 @@ int bulk_finish(struct image *, struct image_file *, struct crcore_error *);
 uint64_t bulk_count(uint64_t length);                         /* blocks in that many bytes */
 uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n);
 
+/* Puts bytes where they belong in a bulk file. */
+int bulk_store(struct image_file *, const void *buf, size_t len, uint64_t offset);
 /* Notes the checksum of block n; the caller has the lock. */
 int bulk_put_block(struct image_file *, uint64_t n, uint64_t sum);
 /* What is in the file for block n of it: what its checksum is of. */
@@ -137,6 +145,19 @@ const char *packed_parse(struct image_file *, uint64_t unpacked, const void *ind
 /* Loads what unpacking it takes. */
 int packed_ready(struct image *, const struct image_file *, struct crcore_error *);
 void packed_free(struct image_file *);
+
+/* -- send.c -- */
+void stream_free(struct stream *); /* NULL is fine */
+/* The file that a block of pages belongs to; *block becomes its number there. NULL: err. */
+struct image_file *stream_part(struct image *, uint64_t *block, struct crcore_error *);
+/* A block more is in it: sends it if that was the last. */
+int stream_filled(struct image *, struct image_file *, struct crcore_error *);
+/* At the seal, in this order: the last page file, what is not pages, the manifest, the end. */
+int stream_send_parts(struct image *, struct crcore_error *);
+int stream_send_files(struct image *, struct crcore_error *);
+int stream_bytes(struct image *, const char *name, const void *bytes, size_t len,
+                 struct crcore_error *);
+int stream_end(struct image *, struct crcore_error *);
 
 /* -- manifest.c -- */
 int manifest_write(struct image *, Crcore__Manifest *, struct crcore_error *);

@@ -45,7 +45,11 @@ static Crcore__File *describe(const struct image_file *f)
 
 static int write_file(struct image *img, const void *bytes, size_t len, struct crcore_error *err)
 {
-	int r = pwrite_all(img->marker, bytes, len, 0);
+	int r = 0;
+
+	if (img->stream)
+		return stream_bytes(img, MANIFEST, bytes, len, err);
+	r = pwrite_all(img->marker, bytes, len, 0);
 
 	if (r == 0 && img->sync && fsync(img->marker) < 0)
 		r = -errno;
@@ -259,7 +263,6 @@ static int check_chain(struct image *img, const Crcore__Manifest *m, struct crco
 }
 
 #define PLUGINS_MAX 256
-#define FILES_MAX (PAGE_FILES_MAX + 4096)
 
 /* They are numbered from 1, without gaps. */
 static int count_page_files(struct image *img, struct crcore_error *err)
@@ -286,7 +289,7 @@ int manifest_parse(struct image *img, const unsigned char *bytes, size_t len,
 	if (!m)
 		return damaged(img, "not readable", err);
 	img->manifest = m;
-	if (m->n_plugins > PLUGINS_MAX || m->n_files > FILES_MAX)
+	if (m->n_plugins > PLUGINS_MAX || m->n_files > IMAGE_FILES_MAX)
 		return damaged(img, "has too many entries", err);
 	r = check_plugins(img, m, err);
 	if (r == 0)

@@ -71,7 +71,7 @@ int packed_write(struct image *img, struct image_file *f, uint64_t block, const 
 	b.offset = f->end;
 	f->end += b.len;
 	pthread_mutex_unlock(&img->lock);
-	int r = pwrite_all(f->fd, bytes, b.len, b.offset);
+	int r = bulk_store(f, bytes, b.len, b.offset);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&img->lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See tar.h. Numbers are octal text, or binary with the first bit set if they are too large. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "core/image/tar.h"

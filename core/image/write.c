@@ -155,7 +155,7 @@ static int finish_file(struct image *img, struct image_file *f, struct crcore_er
 	int r;
 
 	f->contained = f->kind == FILE_RECORDS && f->fd < 0 && f->used <= IMAGE_INLINE_MAX;
-	if (f->contained)
+	if (f->contained || (img->stream && image_page_number(f->name)))
 		return 0;
 	r = f->kind == FILE_BULK ? bulk_finish(img, f, err) : flush(img, f, err);
 	if (r == 0 && img->sync && fdatasync(f->fd) < 0)
@@ -167,12 +167,17 @@ int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 {
 	if (!img->writing || img->sealed)
 		return image_fail(img, NULL, -EBADF, "the image is not being written", err);
-	for (unsigned i = 0; i < img->nfiles; i++) {
-		int r = finish_file(img, img->files[i], err);
-		if (r < 0)
-			return r;
+	int r = img->stream ? stream_send_parts(img, err) : 0;
+	for (unsigned i = 0; r == 0 && i < img->nfiles; i++)
+		r = finish_file(img, img->files[i], err);
+	if (r == 0 && img->stream)
+		r = stream_send_files(img, err);
+	if (r == 0)
+		r = manifest_write(img, m, err);
+	if (r == 0 && img->stream) {
+		img->sealed = true;
+		return stream_end(img, err);
 	}
-	int r = manifest_write(img, m, err);
 	if (r < 0)
 		return r;
 	if (renameat(img->dir, MANIFEST_TMP, img->dir, MANIFEST) < 0)
@@ -185,8 +190,9 @@ int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 
 static void close_one(struct image *img)
 {
-	if (img->writing && !img->sealed)
+	if (img->writing && !img->sealed && !img->stream)
 		folder_unmake(img);
+	stream_free(img->stream);
 	for (unsigned i = 0; i < img->nfiles; i++)
 		image_file_free(img->files[i]);
 	free(img->files);

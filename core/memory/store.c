@@ -159,7 +159,7 @@ static int flush(struct copier *c, struct crcore_error *err)
 		return r < 0 ? r : 0;
 	if (!c->thread) /* the calling thread's copier speaks for all */
 		progress("dump: saving memory", block * (IMAGE_BLOCK / PAGE), q->store->pages);
-	return image_bulk_block(q->store->image, q->fd, block, c->block, IMAGE_BLOCK, err);
+	return image_pages_block(q->store->image, block, c->block, IMAGE_BLOCK, err);
 }
 
 static void *copy(void *arg)
@@ -215,14 +215,14 @@ static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crco
 		memcpy(v[0].block, rest + at, part);
 		r = put_off(&v[0], q->blocks, part, err);
 		if (r == 0)
-			r = image_bulk_block(q->store->image, q->fd, q->blocks, rest + at, part, err);
+			r = image_pages_block(q->store->image, q->blocks, rest + at, part, err);
 		else if (r > 0)
 			r = 0;
 	}
 	return r;
 }
 
-struct late_write { struct store *store; int fd, r; struct crcore_error err; pthread_mutex_t lock; };
+struct late_write { struct store *store; int r; struct crcore_error err; pthread_mutex_t lock; };
 
 static void write_late(void *arg, size_t from, size_t to)
 {
@@ -231,8 +231,9 @@ static void write_late(void *arg, size_t from, size_t to)
 
 	for (size_t i = from; i < to; i++) {
 		struct crcore_error err = CRCORE_ERROR_INIT;
-		int r = image_bulk_block(s->image, w->fd, s->late[i].block, s->late[i].bytes,
-		                         s->late[i].len, &err);
+		int r = image_pages_block(s->image, s->late[i].block, s->late[i].bytes, s->late[i].len,
+		                          &err);
+		free(STEAL(s->late[i].bytes));
 		pthread_mutex_lock(&w->lock);
 		if (r < 0 && w->r == 0) {
 			w->r = r;
@@ -245,11 +246,11 @@ static void write_late(void *arg, size_t from, size_t to)
 int store_late(struct store *s, struct crcore_error *err)
 {
 	struct late_write w = { .store = s, .err = CRCORE_ERROR_INIT,
-		                .fd = image_bulk(s->image, PAGE_FILE, err),
 		                .lock = PTHREAD_MUTEX_INITIALIZER };
+	int r = image_pages_begin(s->image, err);
 
-	if (w.fd < 0)
-		return w.fd;
+	if (r < 0)
+		return r;
 	parallel(s->nlate, 1, write_late, &w);
 	store_late_free(s);
 	if (w.r < 0 && err && !err->code)
@@ -310,10 +311,8 @@ int store_run(struct store *s, struct crcore_error *err)
 	int r;
 
 	/* where all of it is written later, the file is made then, too */
-	q.fd = -1;
-	if ((!s->later || s->pages > LATE_PAGES) &&
-	    (q.fd = image_bulk(s->image, PAGE_FILE, err)) < 0)
-		return q.fd;
+	if ((!s->later || s->pages > LATE_PAGES) && (r = image_pages_begin(s->image, err)) < 0)
+		return r;
 	r = run_copiers(&q, v, n, err);
 	progress(NULL, 0, 0);
 	if (r == 0)

@@ -13,7 +13,6 @@ struct stored { struct source *source; uint64_t addr, pages, offset; bool gone; 
 
 struct queue {
 	struct store *store;
-	int fd;                  /* of the bulk file */
 	pthread_mutex_t lock;
 	size_t job;              /* next, and how much of it was taken */
 	uint64_t taken;

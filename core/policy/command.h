@@ -8,6 +8,8 @@
 
 #include "core/policy/policy.h"
 
+struct image_place;
+
 struct command {
 	const char *verb;         /* "dump", "restore", "check", ... */
 	/* Effective: the file, then flags. The file is that of --policy or default.yaml;
@@ -21,6 +23,9 @@ struct command {
 	const char *trace;        /* --trace, NULL: none */
 	const char *pidfile;      /* --pidfile, NULL: none */
 	bool json, plan;          /* --json; restore --plan */
+	bool stream;              /* --stream: standard output or input instead of images_dir */
+	bool keep_images;         /* restore --stream: what came stays in images_dir */
+	struct image_place *received; /* ... or is removed once it is restored */
 	char **args;              /* what follows the flags (exec: the system call) */
 	int nargs;
 };

@@ -196,6 +196,7 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	children(&o.before, &o.nbefore);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	int r = worker_run(main_work, serve, &o, err);
+	image_place_remove(cmd->received);
 	if (r == -EPIPE && o.fate->kept) { /* killed when there was nothing more to do */
 		*err = (struct crcore_error)CRCORE_ERROR_INIT;
 		r = o.fate->kept;
