@@ -17,6 +17,8 @@ const struct verb verbs[] = {
 	  "what this machine lacks, or (-t) what keeps a live tree from being saved" },
 	{ "show", V_SHOW, command_show, NULL, false, false, BASE_NONE,
 	  "print what is in an image" },
+	{ "merge", V_MERGE, command_merge, "DIR", false, true, BASE_DEFAULT,
+	  "make one image (-D) of that in DIR and of those that it was made on" },
 	{ "exec", V_EXEC, command_exec, "SYSCALL [ARG...]", true, false, BASE_NONE,
 	  "let another task make one system call" },
 	{ "plugins", V_PLUGINS, command_plugins, NULL, false, false, BASE_DEFAULT,
@@ -140,7 +142,7 @@ static int take_help(struct args *a, const char *value, struct crcore_error *err
 
 const struct flag flags[] = {
 	OPERAND("tree", 't', "PID", V_DUMP | V_CHECK | V_EXEC, take_pid, "root of the process tree")
-	OPERAND("images-dir", 'D', "DIR", V_DUMP | V_RESTORE | V_SHOW | V_PLUGINS | V_POLICY,
+	OPERAND("images-dir", 'D', "DIR", V_DUMP | V_RESTORE | V_SHOW | V_MERGE | V_PLUGINS | V_POLICY,
 	        take_images_dir, "folder of the images (the current one)")
 	OPERAND("log-file", 'o', "FILE", V_ALL, take_log_file, "write the log there, not to stderr")
 	OPERAND("verbosity", 'v', "[N]", V_ALL, take_verbosity,
@@ -148,14 +150,14 @@ const struct flag flags[] = {
 	OPERAND("json", 0, NULL, V_ALL, take_json, "results and errors as JSON on stdout")
 	OPERAND("help", 'h', NULL, V_ALL, take_help, "print this")
 
-	{ "policy", 0, "FILE", V_WITH_POLICY, NULL, NULL, NULL, NULL, false,
+	{ "policy", 0, "FILE", V_WITH_POLICY | V_MERGE, NULL, NULL, NULL, NULL, false,
 	  "a policy by path or name; more than one: later over earlier" },
 	{ "plugins", 0, "LIST", V_WITH_POLICY, NULL, NULL, NULL, NULL, false,
 	  "exactly these plugins, or '+a,-b' to add and remove" },
-	{ "set", 0, "KEY=VALUE", V_WITH_POLICY, NULL, NULL, NULL, NULL, false,
+	{ "set", 0, "KEY=VALUE", V_WITH_POLICY | V_MERGE, NULL, NULL, NULL, NULL, false,
 	  "any option, e.g. dump.timeout=20s or PLUGIN.OPTION=VALUE; += adds to a list" },
 
-	{ "compress", 0, "[CODEC]", V_DUMP | V_POLICY, NULL, NULL, "dump.compress", "lz4", false,
+	{ "compress", 0, "[CODEC]", V_DUMP | V_MERGE | V_POLICY, NULL, NULL, "dump.compress", "lz4", false,
 	  "pack the pages of memory: lz4, or --compress=zstd, which is smaller and slower" },
 	CORE("leave-running", 'R', V_DUMP | V_POLICY, "dump.leave", "running",
 	     "let the tree run on once it is saved")

@@ -10,8 +10,8 @@
 
 enum { /* which commands: bits */
 	V_DUMP = 1, V_RESTORE = 2, V_CHECK = 4, V_SHOW = 8, V_EXEC = 16, V_PLUGINS = 32,
-	V_POLICY = 64,
-	V_ALL = 127,
+	V_POLICY = 64, V_MERGE = 128,
+	V_ALL = 255,
 	V_WITH_POLICY = V_DUMP | V_RESTORE | V_CHECK | V_PLUGINS | V_POLICY,
 };
 

@@ -73,6 +73,14 @@ static void print_summary(const struct show *s, FILE *f)
 	        plural(s->records.nmms));
 	size(f, bytes, ", of that ");
 	size(f, pages, " of pages\n");
+	if (m->parent) {
+		fputs("  made on ", f);
+		text(f, m->parent->path);
+		fputs(": ", f);
+		size(f, m->parent->pages, " of pages are there and before\n");
+	}
+	if (m->tracking)
+		fprintf(f, "  process %u tracked the tree from then on\n", m->tracking->pid);
 	if (m->shell_job)
 		fputs("  a job of a shell: its session is outside of the tree\n", f);
 	print_plugins(s, f);

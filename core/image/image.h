@@ -94,4 +94,6 @@ int image_each_message(struct image *, const char *prefix, const char *section,
 /* A bulk file for reading; *ret_len its length. Owned by the image. -ENOENT: none of
  * that name (err is filled; pass NULL where that is no failure). Not for packed files. */
 int image_bulk_read(struct image *, const char *name, uint64_t *ret_len, struct crcore_error *);
+/* Of "pages-N.bin" N, else 0. What those hold is read through pages.h. */
+unsigned image_page_number(const char *name);
 #endif

@@ -99,8 +99,6 @@ int image_fail(const struct image *, const char *name, int code, const char *why
                struct crcore_error *);
 
 /* -- files.c: the list of files -- */
-/* Of "pages-N.bin" N, else 0. */
-unsigned image_page_number(const char *name);
 struct image_file *image_file_find(struct image *, const char *name);
 struct image_file *image_file_add(struct image *, const char *name, enum file_kind,
                                   struct crcore_error *);

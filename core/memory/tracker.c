@@ -63,11 +63,14 @@ static _Noreturn void tracker_main(struct tracker *t)
 {
 	const unsigned n = t->table->n;
 	unsigned left = n;
+	sigset_t none;
 
 	prctl(PR_SET_NAME, "cr-tracker");
 	setsid();
 	for (int i = 1; i < SIGRTMIN; i++)
 		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (chdir("/") < 0)
 		_exit(1);
 	close_others(t);
@@ -211,7 +214,7 @@ void tracker_free(struct tracker *t)
 
 /* ---- who takes it over ------------------------------------------------------------------ */
 
-static int none(struct crcore_error *err, const char *why)
+static int gone(struct crcore_error *err, const char *why)
 {
 	return crcore_fail(err, -ESRCH, "%s", why);
 }
@@ -225,15 +228,15 @@ static int fetch_table(const Crcore__Tracking *rec, int pidfd, struct table **re
 
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct table) ||
 	    st.st_size > TABLE_MAX)
-		return none(err, "the process that tracked its writes is gone");
+		return gone(err, "the process that tracked its writes is gone");
 	struct table *t = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (t == MAP_FAILED)
-		return none(err, "the process that tracked its writes is gone");
+		return gone(err, "the process that tracked its writes is gone");
 	if (memcmp(t->magic, MAGIC, sizeof(t->magic)) ||
 	    memcmp(t->secret, rec->secret.data, TRACKING_SECRET) ||
 	    t->n > ((size_t)st.st_size - sizeof(*t)) / sizeof(t->v[0])) {
 		munmap(t, (size_t)st.st_size);
-		return none(err, "the process that tracked its writes is gone");
+		return gone(err, "the process that tracked its writes is gone");
 	}
 	*ret = t;
 	*ret_size = (size_t)st.st_size;
@@ -271,13 +274,13 @@ int tracker_take(const Crcore__Tracking *rec, struct tracked **ret, unsigned *re
 	/* what is said of the number is said of the process: it was opened before */
 	if (pidfd < 0 || start_time((pid_t)rec->pid, &since, &ignored) < 0 ||
 	    since != rec->start_time)
-		return none(err, "the process that tracked its writes is gone");
+		return gone(err, "the process that tracked its writes is gone");
 	int r = fetch_table(rec, pidfd, &t, &size, err);
 	if (r < 0)
 		return r;
 	if (!__atomic_compare_exchange_n(&t->state, &good, STATE_TAKEN, false, __ATOMIC_ACQ_REL,
 	                                 __ATOMIC_ACQUIRE))
-		r = none(err, "another dump goes on from there, or failed to");
+		r = gone(err, "another dump goes on from there, or failed to");
 	if (r == 0)
 		r = fetch_all(t, pidfd, ret, ret_n, err);
 	munmap(t, size);

@@ -39,6 +39,7 @@ int command_dump(struct command *, struct crcore_error *);    /* core/dump/ */
 int command_check(struct command *, struct crcore_error *);   /* core/dump/ */
 int command_restore(struct command *, struct crcore_error *); /* core/restore/ */
 int command_show(struct command *, struct crcore_error *);    /* core/cli/show.c */
+int command_merge(struct command *, struct crcore_error *);   /* core/dump/merge.c */
 int command_exec(struct command *, struct crcore_error *);    /* core/cli/exec.c */
 int command_plugins(struct command *, struct crcore_error *);
 int command_policy(struct command *, struct crcore_error *);

@@ -7,11 +7,9 @@ chain, restored or merged.
     chain.py CRCORE memory-chain PAGES-OF [STEPS SEED...]
 """
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
+import chains
 import jobs
 import crtest
 from crtest import Failure
@@ -19,111 +17,43 @@ from crtest import Failure
 STEPS, SEEDS = 20, [1, 2]
 
 
-class Chain:
-    def __init__(self, crcore, program, pages_of, seed):
-        self.top = os.path.join(crtest.scratch(), f"seed-{seed}")
-        os.mkdir(self.top)
-        os.chmod(self.top, 0o777)
-        self.seed, self.pages_of = seed, pages_of
-        self.crcore = crtest.Crcore(crcore, self.top)
-        work = os.path.join(self.top, "work")
-        env = {**os.environ, "CRCORE_SEED": str(seed),
-               "GLIBC_TUNABLES": "glibc.pthread.rseq=0"}  # the kernel writes to that at any time
-        self.t = crtest.Target([program, work], work, env=env)
-        crtest.wait_for("the target", crtest.LIMIT, lambda: self.t.read("ready"))
-        self.expected = []  # what each image must hold
-        self.told = []      # pages that each had to save
+class Random(chains.Chain):
+    def sizes(self, last):
+        """Nothing is in the merged image that nobody refers to."""
+        want = int(self.contents("used", self.image(last))[0])
+        got = os.stat(os.path.join(self.top, f"merged-{last}", "pages-1.bin")).st_size
+        if want != got:
+            raise Failure(f"the merged image has {got} bytes of pages, there are {want}")
 
-    def image(self, n):
-        return os.path.join(self.top, f"image-{n}")
-
-    def tree(self):
-        return crtest.snapshot.tree(self.t.pid)
-
-    def signal_all(self, signo):
-        for pid in self.tree():
-            try:
-                os.kill(pid, signo)
-            except ProcessLookupError:
-                pass
-
-    def stop(self):
-        self.signal_all(signal.SIGSTOP)
-        crtest.wait_for("all to be stopped", crtest.LIMIT, lambda: all(
-            crtest.snapshot.stat_fields(f"/proc/{p}/stat").get("state") in ("T", "Z")
-            for p in self.tree()))
-
-    def contents(self, *what):
-        p = subprocess.run([self.pages_of, *map(str, what)], stdout=subprocess.PIPE, text=True,
-                           timeout=crtest.LIMIT, check=False)
-        if p.returncode:
-            raise Failure(f"seed {self.seed}: pages-of {' '.join(map(str, what))} failed")
-        return sorted(p.stdout.splitlines())
-
-    def live(self):
-        alive = [p for p in self.tree() if crtest.start_time(p)]
-        return self.contents("live", *alive)
-
-    def same(self, n, got, what):
-        want = self.expected[n]
-        if got != want:
-            lost, more = sorted(set(want) - set(got)), sorted(set(got) - set(want))
-            raise Failure(f"seed {self.seed}: {what} {n} differs: {len(lost)} pages are not as they "
-                          f"were, first {lost[:3]}; {len(more)} are otherwise, first {more[:3]}")
-
-    def step(self, n):
-        with open(self.t.path(f"step-{n}"), "w"):
-            pass
-        crtest.wait_for(f"step {n}", crtest.LIMIT, lambda: os.path.exists(self.t.path(f"done-{n}"))
-                        or self.t.read("result"))
-        if self.t.read("result"):
-            raise Failure(f"seed {self.seed}: {self.t.read('result')}{self.t.read('stderr')}")
-
-    def dump(self, n, *args):
-        self.stop()
-        self.expected.append(self.live())
-        before = ["--prev-images-dir", f"../image-{n - 1}"] if n else []
-        self.crcore.dump(self.t.pid, self.image(n), *before, *args)
-        with open(self.crcore.log) as f:
-            log = f.read()
-        self.told.append(int(re.search(r"pages: ([0-9]+) stored", log).group(1)))
-        if before and "all memory is saved" in log:
-            raise Failure(f"seed {self.seed}, image {n}: {log}")
-        self.signal_all(signal.SIGCONT)
-
-    def kill(self):
-        tree = self.tree()
-        for pid in tree:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        for pid in tree[1:]:
-            crtest.wait_gone(pid)
-
-    def restored(self, n, image):
-        """The tree comes back stopped, as it was saved."""
-        self.crcore.restore_detached(image)
-        self.stop()
-        self.same(n, self.live(), f"what was restored from {os.path.basename(image)}, image")
-
-    def run(self, steps):
+    def dump_all(self, steps):
         for n in range(steps):
+            before = None
             if n:
                 self.step(n)
+            if n and n == steps // 2 + 1:  # a merged image will do as well
+                self.crcore.must("merge", "-D", os.path.join(self.top, "merged"), self.image(n - 1))
+                before = "../merged"
             self.dump(n, *(["-R", "--track-mem"] if n < steps - 1 else []),
-                      *(["--precopy"] if n % 3 == 1 else []))
+                      *(["--precopy"] if n % 3 == 1 else []), before=before)
             self.same(n, self.contents("image", self.image(n)), "image")
         self.t.killed()
         for n in range(steps):
             self.same(n, self.contents("image", self.image(n)), "at the end, image")
-        print(f"seed {self.seed}: {len(self.expected[-1])} pages in the end; saved each time: "
-              f"{self.told}")
+
+    def run(self, steps):
         last = steps - 1
+        self.dump_all(steps)
+        print(f"seed {self.seed}: {len(self.expected[last])} pages in the end; saved each time: "
+              f"{self.told}")
         for n in sorted({last // 2, last}):
-            self.restored(n, self.image(n))
-            if n < last:
-                self.kill()
+            merged = os.path.join(self.top, f"merged-{n}")
+            self.crcore.must("merge", "-D", merged, self.image(n))
+            self.same(n, self.contents("image", merged), "merged, image")
+            for image in self.image(n), merged:
+                self.restored(n, image)
+                if n < last or image != merged:
+                    self.kill()
+        self.sizes(last)
         with open(self.t.path("go"), "w"):
             pass
         self.signal_all(signal.SIGCONT)
@@ -135,7 +65,7 @@ class Chain:
 
 def main(crcore, program, pages_of, steps=STEPS, *seeds):
     for seed in seeds or SEEDS:
-        Chain(crcore, program, pages_of, int(seed)).run(int(steps))
+        Random(crcore, program, pages_of, int(seed)).run(int(steps))
 
 
 jobs.run(main)

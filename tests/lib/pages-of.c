@@ -6,6 +6,10 @@
  *
  *	pages-of live PID...
  *	pages-of image FOLDER
+ *
+ * And how many bytes of the pages of an image and its ancestors anybody refers to:
+ *
+ *	pages-of used FOLDER
  */
 #include <fcntl.h>
 #include <xxhash.h>
@@ -120,17 +124,44 @@ static void segment_pages(pid_t pid, const Crcore__Vma *v)
 	}
 }
 
-static int image(const char *dir)
-{
-	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct image *img = NULL;
-	int r = image_open(dir, true, &img, &err);
+static uint64_t *offsets;
+static size_t noffsets;
 
-	if (r == 0 && (r = core_records_load(img, &rec, &err)) == 0)
-		r = pages_open(img, &pages, &err);
-	for (unsigned i = 0; r == 0 && i < rec.nmms; i++)
-		r = mm_validate(rec.mms[i], rec.mms, i, pages_length(pages), &err);
-	for (unsigned i = 0; r == 0 && i < rec.ntasks; i++) {
+static void note_offsets(Crcore__Run *const *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t k = 0; v[i]->source == CRCORE__SOURCE__PAGES && k < v[i]->pages; k++) {
+			if (!GROW(offsets, noffsets))
+				exit(1);
+			offsets[noffsets++] = v[i]->offset + k * PAGE;
+		}
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void used(void)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < rec.nmms; i++)
+		note_offsets(rec.mms[i]->runs, rec.mms[i]->n_runs);
+	for (unsigned i = 0; i < rec.nsegments; i++)
+		note_offsets(rec.segments[i]->runs, rec.segments[i]->n_runs);
+	if (noffsets)
+		qsort(offsets, noffsets, sizeof(*offsets), by_number);
+	for (size_t i = 0; i < noffsets; i++)
+		n += i == 0 || offsets[i] != offsets[i - 1];
+	printf("%llu\n", (unsigned long long)(n * PAGE));
+}
+
+static void contents(void)
+{
+	for (unsigned i = 0; i < rec.ntasks; i++) {
 		const Crcore__Mm *mm = core_mm(&rec, rec.tasks[i]->mm);
 		for (size_t k = 0; mm && k < mm->n_vmas; k++) {
 			const Crcore__Vma *v = mm->vmas[k];
@@ -141,7 +172,21 @@ static int image(const char *dir)
 				mm_pages(pid, mm, v->start, v->end, v->start);
 		}
 	}
-	if (r < 0)
+}
+
+static int image(const char *dir, void (*what)(void))
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct image *img = NULL;
+	int r = image_open(dir, true, &img, &err);
+
+	if (r == 0 && (r = core_records_load(img, &rec, &err)) == 0)
+		r = pages_open(img, &pages, &err);
+	for (unsigned i = 0; r == 0 && i < rec.nmms; i++)
+		r = mm_validate(rec.mms[i], rec.mms, i, pages_length(pages), &err);
+	if (r == 0)
+		what();
+	else
 		fprintf(stderr, "%s: %s: %s\n", dir, err.object, err.message);
 	return r < 0;
 }
@@ -149,7 +194,9 @@ static int image(const char *dir)
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "image"))
-		return image(argv[2]);
+		return image(argv[2], contents);
+	if (argc == 3 && !strcmp(argv[1], "used"))
+		return image(argv[2], used);
 	for (int i = 2; i < argc; i++)
 		live(atoi(argv[i]));
 	return argc < 3 || strcmp(argv[1], "live");
