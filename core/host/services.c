@@ -226,6 +226,15 @@ static int service_will_call(struct crcore_ctx *ctx, void (*fn)(const void *, si
 	return rc;
 }
 
+static int service_will_first(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
+                              const void *bytes, size_t len, struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_will(ctx->host, WILL_FIRST, fn, bytes, len, err);
+	service_leave();
+	return rc;
+}
+
 static int service_found(struct crcore_ctx *ctx, int fd, struct crcore_error *err)
 {
 	const struct host_services *s = &ctx->host->services;
@@ -307,4 +316,5 @@ const struct crcore_host host_table = {
 	.found = service_found,
 	.will_call = service_will_call,
 	.hand = service_hand,
+	.will_first = service_will_first,
 };

@@ -321,6 +321,12 @@ struct crcore_host {
 	 * until release. -1 in a plan: operations are only printed. */
 	int (*hand)(struct crcore_ctx *, struct crcore_program *, int fd, uint32_t *ret_op,
 	            struct crcore_error *);
+
+	/* The same as will_call(), but at the very beginning of that death, before tasks
+	 * that crcore holds are let go. Memory that was mapped shared in open is seen by both
+	 * processes. */
+	int (*will_first)(struct crcore_ctx *, void (*fn)(const void *bytes, size_t len),
+	                  const void *bytes, size_t len, struct crcore_error *);
 };
 
 /* A mapping of an object, in one address space. */

@@ -7,7 +7,7 @@
  * to send, and the restore compares the numbers of both ends.
  *
  * What a reader could break: nothing may be done to a socket in repair mode
- * that can wait. If crcore is killed there, its task cannot use it any more.
+ * that can wait.
  */
 #include "plugins/tcp/tcp.h"
 
@@ -46,33 +46,14 @@ static int make_room(struct room *room, size_t len)
 
 /* -- repair mode ------------------------------------------------------------------- */
 
-static void leave_repair(struct tcp *t)
-{
-	if (t->busy_fd < 0)
-		return;
-	set_repair(t->busy_fd, REPAIR_OFF_SILENT);
-	if (t->busy_reuse) /* repair mode clears it */
-		set_int(t->busy_fd, SOL_SOCKET, SO_REUSEADDR, t->busy_reuse);
-	t->busy_fd = -1;
-}
-
-/* If a hook was left in the middle. */
-static void read_undo(void *state)
-{
-	leave_repair(state);
-	urgent_undo(state);
-}
-
 static int enter_repair(struct tcp *t, const struct known *k, int fd)
 {
-	int r;
+	int reuse = ahead_value(k, SOL_SOCKET, SO_REUSEADDR, 0);
 
-	t->busy_reuse = ahead_value(k, SOL_SOCKET, SO_REUSEADDR, 0);
-	t->busy_fd = fd;
-	r = set_repair(fd, REPAIR_ON);
-	if (r < 0)
-		t->busy_fd = -1;
-	return r;
+	meanwhile_of(t, k, fd);
+	if (reuse) /* repair mode clears it */
+		meanwhile_note(t, SOL_SOCKET, SO_REUSEADDR, reuse);
+	return meanwhile_set(t, IPPROTO_TCP, T_REPAIR, REPAIR_ON, REPAIR_OFF_SILENT);
 }
 
 static int sequence(int fd, int queue, uint32_t *ret)
@@ -152,7 +133,7 @@ static int read_sent(struct tcp *t, struct known *k, int fd, int blob, struct cr
 	r = enter_repair(t, k, fd);
 	if (!r)
 		n = peek_sent(fd, &room, st);
-	leave_repair(t);
+	meanwhile_back(t);
 	if (r < 0 || n < 0)
 		return fail(k, r < 0 ? r : (int)n, "its send queue cannot be read", err);
 	/* The FIN has a number and no byte; it is the last to be acknowledged. */
@@ -187,7 +168,7 @@ static int read_numbers(struct tcp *t, struct known *k, int fd)
 	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &w, &len) < 0)
 		r = -errno;
 	set_queue(fd, QUEUE_NONE);
-	leave_repair(t);
+	meanwhile_back(t);
 	st->window_seq = w.wl1;
 	st->send_window = w.send;
 	st->max_window = w.max;
@@ -251,18 +232,19 @@ static int copy_urgent(struct tcp *t, const struct known *k, int fd, size_t len,
 }
 
 /* As above, though the socket has an own idea of where a peek begins. */
-static int copy_from_start(const struct known *k, int fd, size_t len, int blob)
+static int copy_from_start(struct tcp *t, const struct known *k, int fd, size_t len, int blob)
 {
-	int offset = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r, back = 0;
+	int offset = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = 0;
 
 	if (!len)
 		return 0;
-	r = offset >= 0 ? set_int(fd, SOL_SOCKET, SO_PEEK_OFF, 0) : 0;
+	meanwhile_of(t, k, fd);
+	if (offset >= 0)
+		r = meanwhile_set(t, SOL_SOCKET, SO_PEEK_OFF, 0, offset);
 	if (!r)
 		r = copy_received(fd, len, blob);
-	if (offset >= 0)
-		back = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, offset);
-	return r ? r : back;
+	meanwhile_back(t);
+	return r;
 }
 
 static int copy_waiting(struct tcp *t, struct known *k, int fd, const struct waiting *w, int blob)
@@ -271,7 +253,7 @@ static int copy_waiting(struct tcp *t, struct known *k, int fd, const struct wai
 
 	k->queues.received = (uint32_t)w->all;
 	if (w->mark == w->all)
-		return copy_from_start(k, fd, (size_t)w->all, blob);
+		return copy_from_start(t, k, fd, (size_t)w->all, blob);
 	k->queues.urgent = (uint32_t)w->mark + 1;
 	k->queues.urgent_read = poll(&p, 1, 0) >= 0 && !(p.revents & POLLPRI);
 	return copy_urgent(t, k, fd, (size_t)w->all, blob);
@@ -329,7 +311,7 @@ static int each(struct tcp *t, int blob,
 int read_all(struct tcp *t, struct crcore_error *err)
 {
 	int blob = t->host->blob(t->ctx, "socket", err);
-	int r = blob < 0 ? blob : t->host->undo(t->ctx, read_undo, t, false, err);
+	int r = blob < 0 ? blob : meanwhile_begin(t, err);
 
 	for (unsigned i = 0; i < t->nknown; i++) {
 		tcp__stream__init(&t->known[i].stream);

@@ -44,6 +44,7 @@ static void tcp_close(void *state)
 	close_fd(&t->raw[0]);
 	close_fd(&t->raw[1]);
 	lock_free(t);
+	meanwhile_free(t->meanwhile);
 	free(t);
 }
 
@@ -58,11 +59,12 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	t->host = host;
 	t->ctx = ctx;
-	t->busy_fd = t->inline_fd = t->raw[0] = t->raw[1] = -1;
+	t->raw[0] = t->raw[1] = -1;
+	t->meanwhile = meanwhile_new();
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
-	r = policy_parse(t, err);
+	r = t->meanwhile ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
 	if (!r)
 		r = map_parse(t, err);
 	if (r < 0)

@@ -7,6 +7,7 @@
  *   policy.c   what becomes of a connection whose other end is outside the tree
  *   review.c   dump: which two sockets are the ends of one connection
  *   diag.c     dump: one query of sock_diag: who waits at listening sockets
+ *   meanwhile.c dump: what is set on a socket for a moment
  *   read.c     dump: sequence numbers and queues of a connection
  *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
@@ -21,8 +22,7 @@
  *   inject.c   restore: segments that say what a peer has said already
  *
  * A socket of the tree is in repair mode only for the microseconds in which its
- * numbers are read: were crcore killed with kill -9 and a socket left in that
- * mode, its task could neither read nor write any more.
+ * numbers are read: a task could neither read nor write one that is left in it.
  */
 #ifndef CRCORE_PLUGIN_TCP_H
 #define CRCORE_PLUGIN_TCP_H
@@ -139,6 +139,7 @@ struct rule {
 struct mapping { struct end from, to; uint8_t bits; };
 
 struct lock;
+struct meanwhile;
 struct bank;
 struct ahead;
 struct locked { struct end local, remote; };
@@ -167,10 +168,7 @@ struct tcp {
 	struct graph graph;      /* if it is needed */
 	bool taken;
 	uint64_t blob_end;
-	int busy_fd;             /* in repair mode just now, -1: none */
-	int busy_reuse;
-	int inline_fd;           /* whose SO_OOBINLINE is not its own just now, -1: none */
-	int inline_own;
+	struct meanwhile *meanwhile;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
 	struct ahead *ahead;
@@ -251,6 +249,16 @@ int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 /* read.c */
 int read_all(struct tcp *, struct crcore_error *);
 
+/* meanwhile.c */
+struct meanwhile *meanwhile_new(void);
+void meanwhile_free(struct meanwhile *);
+int meanwhile_begin(struct tcp *, struct crcore_error *); /* before the first of them */
+void meanwhile_of(struct tcp *, const struct known *, int fd);
+/* Sets an option of that socket; own is what it is to be afterwards. */
+int meanwhile_set(struct tcp *, int level, int number, int value, int own);
+void meanwhile_note(struct tcp *, int level, int number, int own); /* it will change by itself */
+void meanwhile_back(struct tcp *); /* the last one first */
+
 /* ahead.c */
 int ahead_ask(struct tcp *, struct known *, const struct crcore_object *, struct crcore_error *);
 int ahead_need(struct tcp *, const struct known *, int fd, struct crcore_error *);
@@ -318,7 +326,6 @@ int repair_sequence(int fd, int queue, uint32_t seq);
 int urgent_supported(struct crcore_error *);
 /* Dump: how many bytes wait, and how many of them before the mark (as many: there is none). */
 int urgent_count(struct tcp *, const struct known *, int fd, int *ret_all, int *ret_mark);
-void urgent_undo(struct tcp *);
 /* Dump: the bytes from a place on, as they were sent; as many as come at once. */
 ssize_t urgent_peek(struct tcp *, const struct known *, int fd, void *buf, size_t len, size_t from);
 /* Restore: one byte more is received, which is urgent. */

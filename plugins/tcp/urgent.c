@@ -40,16 +40,8 @@ int urgent_supported(struct crcore_error *err)
 
 static int set_inline(struct tcp *t, const struct known *k, int fd, int value)
 {
-	t->inline_own = ahead_value(k, SOL_SOCKET, SO_OOBINLINE, 0);
-	t->inline_fd = fd;
-	return set_int(fd, SOL_SOCKET, SO_OOBINLINE, value);
-}
-
-void urgent_undo(struct tcp *t)
-{
-	if (t->inline_fd >= 0)
-		set_int(t->inline_fd, SOL_SOCKET, SO_OOBINLINE, t->inline_own);
-	t->inline_fd = -1;
+	meanwhile_of(t, k, fd);
+	return meanwhile_set(t, SOL_SOCKET, SO_OOBINLINE, value, ahead_value(k, SOL_SOCKET, SO_OOBINLINE, 0));
 }
 
 /* Segments may arrive meanwhile: then it is asked again. */
@@ -63,7 +55,7 @@ int urgent_count(struct tcp *t, const struct known *k, int fd, int *ret_all, int
 		r = set_inline(t, k, fd, !own);
 		if (!r && ioctl(fd, SIOCINQ, &other) < 0)
 			r = -errno;
-		urgent_undo(t);
+		meanwhile_back(t);
 		if (r < 0 || ioctl(fd, SIOCINQ, &last) < 0)
 			return r < 0 ? r : -errno;
 		*ret_all = other > last ? other : last;
@@ -80,14 +72,12 @@ ssize_t urgent_peek(struct tcp *t, const struct known *k, int fd, void *buf, siz
 	ssize_t n = -1;
 
 	if (!r)
-		r = set_int(fd, SOL_SOCKET, SO_PEEK_OFF, (int)from);
+		r = meanwhile_set(t, SOL_SOCKET, SO_PEEK_OFF, (int)from, own);
 	if (!r)
 		n = recv(fd, buf, len, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && !r)
 		r = -errno;
-	if (set_int(fd, SOL_SOCKET, SO_PEEK_OFF, own) < 0 && !r)
-		r = -errno;
-	urgent_undo(t);
+	meanwhile_back(t);
 	return r < 0 ? r : n;
 }
 

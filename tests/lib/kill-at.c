@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * For LD_PRELOAD: kills the process of crcore that works (SIGKILL) at the CRCORE_KILL_AT-th setsockopt() since
+ * the first one that turns repair mode on. So a test can stop crcore at every single
+ * place in between, which no random moment would find.
+ */
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REPAIR 19
+
+__attribute__((visibility("default")))
+int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{
+	static unsigned n;
+	static bool counting;
+	const char *at = getenv("CRCORE_KILL_AT");
+	char name[16] = "";
+
+	prctl(PR_GET_NAME, name);
+	counting |= level == IPPROTO_TCP && option == REPAIR;
+	if (counting && at && strcmp(name, "cr-worker") == 0 && ++n == (unsigned)atoi(at))
+		kill(getpid(), SIGKILL);
+	return (int)syscall(SYS_setsockopt, fd, level, option, value, len);
+}
