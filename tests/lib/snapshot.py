@@ -82,6 +82,8 @@ def mappings(pid):
         elif line.split(":")[0] in SMAPS_KEEP:
             ret[-1] += "; " + " ".join(line.split())
     ret = merged(ret)
+    # Who made a named semaphore is shown the name that sem_open(3) had for it before it was one.
+    ret = [re.sub(r"/dev/shm/sem\.[^ ;]+( \(deleted\))?", "/dev/shm/sem.*", x) for x in ret]
     # Shared memory and deleted files are new files after a restore: inodes differ.
     return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/dev/shm/|/.* \(deleted\))",
                    r"\1 * \2", x)
