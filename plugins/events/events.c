@@ -118,13 +118,14 @@ static const char *const queued_choices[] = { "refuse", "overflow", "drop", NULL
 
 static const struct crcore_option options[] = {
 	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_choices,
-	  .help = "events of inotify that the program has not read yet, which cannot be saved: refuse, tell "
-	          "the program at the restore that events were lost (overflow), or drop them silently" },
+	  .help = "events of inotify and fanotify that the program has not read yet, which cannot be saved: "
+	          "refuse, tell the program at the restore that events were lost (overflow, inotify), or "
+	          "drop them silently" },
 	{ .name = NULL },
 };
 
 static const struct crcore_field event_fields[] = {
-	{ 10003, CRCORE_PATH, "path" },
+	{ 10003, CRCORE_PATH, "path" }, { 13005, CRCORE_PATH, "path" },
 	{ 0 },
 };
 static const struct crcore_section sections[] = {
@@ -140,7 +141,7 @@ static const struct crcore_order order[] = {
 };
 
 static const struct crcore_need needs[] = {
-	{ CAP_DAC_READ_SEARCH, "to find the files that inotify watches" },
+	{ CAP_DAC_READ_SEARCH, "to find the files that are watched" },
 	{ CAP_WAKE_ALARM, "to make timers that wake the machine" },
 	{ CAP_CHECKPOINT_RESTORE, "to compare what epoll watches" },
 	{ 0, NULL },
@@ -150,12 +151,12 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,
 	.name = "events",
 	.version = "1",
-	.summary = "eventfd, timerfd, signalfd, epoll, pidfd and inotify",
+	.summary = "eventfd, timerfd, signalfd, epoll, pidfd, inotify and fanotify",
 	.options = options,
 	.sections = sections,
 	.order = order,
 	.needs = needs,
-	.claims = "eventfd, timerfd, signalfd, epoll, pidfd, inotify (exact); refuses fanotify, "
+	.claims = "eventfd, timerfd, signalfd, epoll, pidfd, inotify, fanotify (exact); refuses "
 	          "userfaultfd, io_uring",
 	.open = events_open,
 	.close = events_close,

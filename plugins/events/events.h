@@ -9,7 +9,8 @@
  *   eventfd.c, timerfd.c, signalfd.c, pidfd.c   one kind each
  *   epoll.c     dump: what is registered, and where it is found
  *   register.c  restore: the registrations, made by the tasks
- *   inotify.c   dump: what is watched, by path
+ *   inotify.c   dump: what is watched;  find.c: by which path
+ *   fanotify.c  marks of groups, dump and restore
  *   watch.c     restore: the watches, under their old numbers
  *   overflow.c  restore: telling the program that events were lost
  *   refuse.c    kinds that nobody can bring back, and what to do about them
@@ -115,7 +116,26 @@ int epoll_emit(struct events *, const Events__Event *, const struct crcore_task 
 int inotify_overflow(int fd, const char *path, struct crcore_error *);
 /* Empties the queue. */
 int inotify_drain(int fd);
+/* find.c */
+struct watched { /* an inode, as fdinfo has it */
+	unsigned sdev;
+	unsigned long long ino;
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	};
+};
+/* The handle that a line of fdinfo has, if it has one. */
+void watched_handle(const char *line, struct watched *);
+/* A path that leads to it. what: who watches it, for the error. */
+int watched_find(struct watched *, const char *what, char path[PATH_MAX], struct stat *,
+                 struct crcore_error *);
+/* Paths in mountinfo have spaces and the like as \040. */
+void mount_unescape(char *);
 /* watch.c */
+/* Is what was watched by that path still there? */
+int watch_check_path(struct events *, const char *path, uint64_t ino, uint32_t mode,
+                     struct crcore_error *);
 int watch_check(struct events *, const Events__Event *, struct crcore_error *);
 int watch_create(struct events *, const Events__Event *, struct crcore_error *);
 int watch_settle(struct events *, const Events__Event *, int fd, struct crcore_error *);

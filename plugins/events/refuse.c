@@ -3,14 +3,6 @@
  * only to say so, and what the program would have to do. */
 #include "events.h"
 
-static int refuse_fanotify(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
-{
-	crcore_advise(err, "let the program close its fanotify group before the dump and open it again "
-	              "after the restore, or use inotify");
-	return crcore_fail(err, -ENOTSUP, "its queue holds open files and questions that a process waits "
-	                   "on, which cannot be saved");
-}
-
 static int refuse_userfaultfd(struct events *e, const struct crcore_object *obj,
                               struct crcore_error *err)
 {
@@ -40,9 +32,6 @@ static int refuse_aio(struct events *e, const struct crcore_object *obj, struct 
 
 const struct kind kind_aio = {
 	.name = "/[aio] (deleted)", .title = "AIO context", .claim = refuse_aio,
-};
-const struct kind kind_fanotify = {
-	.name = "[fanotify]", .title = "fanotify group", .claim = refuse_fanotify,
 };
 const struct kind kind_userfaultfd = {
 	.name = "[userfaultfd]", .title = "userfaultfd", .claim = refuse_userfaultfd,

@@ -30,19 +30,20 @@ int watch_check(struct events *e, const Events__Event *rec, struct crcore_error 
 	return 0;
 }
 
-static int check_path(struct events *e, const Events__Watch *w, struct crcore_error *err)
+int watch_check_path(struct events *e, const char *path, uint64_t ino, uint32_t mode,
+                     struct crcore_error *err)
 {
 	struct stat st;
 
-	if (stat(w->path, &st) < 0) {
+	if (stat(path, &st) < 0) {
 		crcore_advise(err, "make it before the restore");
-		return crcore_fail(err, -errno, "it watches %.200s, which is not there: %s", w->path,
+		return crcore_fail(err, -errno, "it watches %.200s, which is not there: %s", path,
 		                   strerror(errno));
 	}
-	if ((st.st_mode & S_IFMT) != w->mode)
-		return crcore_fail(err, -ENOTSUP, "it watches %.200s, which is of another type now", w->path);
-	if (st.st_ino != w->ino)
-		e->host->log(e->ctx, 2, "%s is another file now; it is watched all the same", w->path);
+	if ((st.st_mode & S_IFMT) != mode)
+		return crcore_fail(err, -ENOTSUP, "it watches %.200s, which is of another type now", path);
+	if (st.st_ino != ino)
+		e->host->log(e->ctx, 2, "%s is another file now; it is watched all the same", path);
 	return 0;
 }
 
@@ -51,7 +52,10 @@ int watch_create(struct events *e, const Events__Event *rec, struct crcore_error
 	int fd, r = 0;
 
 	for (size_t i = 0; !r && i < rec->n_watches; i++)
-		r = check_path(e, rec->watches[i], err);
+		{
+		const Events__Watch *w = rec->watches[i];
+		r = watch_check_path(e, w->path, w->ino, w->mode, err);
+	}
 	if (r < 0)
 		return r;
 	fd = inotify_init1(IN_CLOEXEC | ((int)rec->flags & O_NONBLOCK));

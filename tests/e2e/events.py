@@ -12,7 +12,13 @@ import ctypes, os, sys, time
 libc = ctypes.CDLL(None)
 kind = sys.argv[1]
 if kind == "fanotify":
+    fd = libc.fanotify_init(4, 0)
+    open("asked", "w").close()
+    libc.fanotify_mark(fd, 1, ctypes.c_uint64(0x10000), -100, b"asked")
+elif kind == "fanotify events":
     fd = libc.fanotify_init(0, 0)
+    libc.fanotify_mark(fd, 1, ctypes.c_uint64(0x08000020), -100, b".")
+    open("file", "w").close()
 elif kind == "userfaultfd":
     fd = libc.syscall(323, 0)
 elif kind == "io_uring":
@@ -37,7 +43,7 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 REFUSALS = {
-    "fanotify": "use inotify", "userfaultfd": "unregister", "io_uring": "without io_uring",
+    "fanotify": "asked for permission", "fanotify events": "not read yet", "userfaultfd": "unregister", "io_uring": "without io_uring",
     "AIO": "io_destroy",
     "foreign pidfd": "outside the tree", "deleted watch": "deleted file",
     "queued events": "not read yet",

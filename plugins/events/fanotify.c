@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fanotify: a group and its marks, on inodes, mounts and file systems. All of that is in
+ * fdinfo. Events that nobody has read cannot be copied, as with inotify; and here
+ * nothing but a full queue makes the kernel say that some were lost.
+ *
+ * Groups that are asked for permission are refused: whoever touches such a file waits for
+ * the program, and so would crcore, while it holds the program.
+ */
+#include "events.h"
+
+#include <stdio.h>
+#include <sys/fanotify.h>
+#include <sys/sysmacros.h>
+
+#ifndef FAN_MARK_EVICTABLE
+#define FAN_MARK_EVICTABLE 0x200
+#endif
+#ifndef FAN_MARK_IGNORE
+#define FAN_MARK_IGNORE 0x400
+#endif
+#define FAN_PRE_ACCESS_ 0x00100000
+#define ASKS (FAN_OPEN_PERM | FAN_ACCESS_PERM | FAN_OPEN_EXEC_PERM | FAN_PRE_ACCESS_)
+#define FLAGS (FAN_MARK_IGNORED_SURV_MODIFY | FAN_MARK_EVICTABLE | FAN_MARK_IGNORE)
+/* In an ignored mask of the old sort the kernel has these by itself. */
+#define FLAGS_OF_EVENTS (FAN_ONDIR | FAN_EVENT_ON_CHILD)
+
+enum { INODE, MOUNT, FILESYSTEM, NTYPES };
+
+/* ---- fdinfo ---------------------------------------------------------------------------- */
+
+struct line { /* of one mark */
+	unsigned type, flags, mask, ignored;
+	int mnt_id;
+	struct watched at;
+};
+
+static bool read_line(const char *p, struct line *l)
+{
+	static const char marks[] = "mflags:%x mask:%x ignored_mask:%x";
+	int at = 0;
+
+	memset(l, 0, sizeof(*l));
+	if (sscanf(p, "fanotify ino:%llx sdev:%x %n", &l->at.ino, &l->at.sdev, &at) == 2 && at) {
+		watched_handle(p, &l->at);
+	} else if (sscanf(p, "fanotify mnt_id:%x %n", (unsigned *)&l->mnt_id, &at) == 1 && at) {
+		l->type = MOUNT;
+	} else if (sscanf(p, "fanotify sdev:%x %n", &l->at.sdev, &at) == 1 && at) {
+		l->type = FILESYSTEM;
+	} else {
+		return false;
+	}
+	return sscanf(p + at, marks, &l->flags, &l->mask, &l->ignored) == 3;
+}
+
+static int claim(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
+{
+	int waiting = 0;
+
+	for (const char *p = obj->fdinfo; p && *p; p = strchrnul(p, '\n'), p += *p == '\n') {
+		struct line l;
+		if (strncmp(p, "fanotify ", 9) || !strncmp(p, "fanotify flags:", 15))
+			continue;
+		if (!read_line(p, &l)) {
+			crcore_advise(err, "let the program remove it");
+			return crcore_fail(err, -ENOTSUP, "it has a mark of a sort that crcore does not know: "
+			                   "%.*s", (int)strcspn(p, "\n"), p);
+		}
+		if (!(l.mask & ASKS))
+			continue;
+		crcore_advise(err, "let the program close the group before the dump and open it again after "
+		              "the restore");
+		return crcore_fail(err, -ENOTSUP, "it is asked for permission: processes that touch its "
+		                   "files wait for it, and so would crcore");
+	}
+	if (e->queued == QUEUED_DROP || ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
+		return 0;
+	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin events "
+	              "to drop");
+	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied", waiting);
+}
+
+/* ---- mounts ------------------------------------------------------------------------------ */
+
+/* The path of a mount, by its id or the device of its file system; not one that is covered. */
+static bool find_mount(const struct line *l, char path[PATH_MAX])
+{
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	char *text = NULL;
+	bool found = false;
+	size_t size = 0;
+
+	while (in && !found && getline(&text, &size, in) > 0) {
+		unsigned ma, mi;
+		int id;
+		struct statx st;
+		if (sscanf(text, "%d %*d %u:%u %*s %4095s", &id, &ma, &mi, path) != 4)
+			continue;
+		if (l->type == MOUNT ? id != l->mnt_id : ma != l->at.sdev >> 20 || mi != (l->at.sdev & 0xfffff))
+			continue;
+		mount_unescape(path);
+		found = statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
+		        st.stx_mnt_id == (uint64_t)id;
+	}
+	free(text);
+	if (in)
+		fclose(in);
+	return found;
+}
+
+static int locate(struct line *l, char path[PATH_MAX], struct stat *st, struct crcore_error *err)
+{
+	if (l->type == INODE)
+		return watched_find(&l->at, "a mark", path, st, err);
+	if (find_mount(l, path))
+		return 0;
+	crcore_advise(err, "let the program remove it");
+	return crcore_fail(err, -ENOTSUP, "no path leads to a %s that it marks",
+	                   l->type == MOUNT ? "mount" : "file system");
+}
+
+/* ---- dump ---------------------------------------------------------------------------------- */
+
+static int add_mark(Events__Event *rec, const struct line *l, const char *path, const struct stat *st)
+{
+	void *more = realloc(rec->marks, (rec->n_marks + 1) * sizeof(*rec->marks));
+	Events__Mark *m = malloc(sizeof(*m));
+
+	if (more)
+		rec->marks = more;
+	if (!more || !m) {
+		free(m);
+		return -ENOMEM;
+	}
+	events__mark__init(m);
+	m->type = l->type;
+	m->flags = l->flags;
+	m->mask = l->mask;
+	m->ignored = l->ignored;
+	if (l->type == INODE) {
+		m->ino = st->st_ino;
+		m->mode = st->st_mode & S_IFMT;
+	}
+	rec->marks[rec->n_marks++] = m;
+	m->path = strdup(path);
+	return m->path ? 0 : -ENOMEM;
+}
+
+static int each_mark(const struct crcore_object *obj, Events__Event *rec, struct crcore_error *err)
+{
+	char path[PATH_MAX];
+	struct stat st = { 0 };
+	struct line l;
+	int r = 0;
+
+	for (const char *p = obj->fdinfo; !r && p && *p; p = strchrnul(p, '\n'), p += *p == '\n') {
+		if (!read_line(p, &l))
+			continue;
+		r = locate(&l, path, &st, err);
+		if (!r && rec && add_mark(rec, &l, path, &st) < 0)
+			r = crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	return r;
+}
+
+static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return each_mark(obj, NULL, err);
+}
+
+static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
+                struct crcore_error *err)
+{
+	const char *p = strstr(obj->fdinfo, "fanotify flags:");
+	int waiting = 0;
+
+	rec->fanotify = malloc(sizeof(*rec->fanotify));
+	if (!rec->fanotify)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	events__fanotify__init(rec->fanotify);
+	if (!p || sscanf(p, "fanotify flags:%x event-flags:%x", &rec->fanotify->flags,
+	                 &rec->fanotify->event_flags) != 2)
+		return crcore_fail(err, -EPROTO, "this kernel does not tell its flags");
+	if (ioctl(obj->local_fd, FIONREAD, &waiting) == 0 && waiting)
+		e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
+		             waiting, obj->fd, (int)obj->pid);
+	return each_mark(obj, rec, err);
+}
+
+/* ---- restore ------------------------------------------------------------------------------- */
+
+static bool is(const Events__Event *rec)
+{
+	return rec->fanotify != NULL;
+}
+
+static int check(struct events *e, const Events__Event *rec, struct crcore_error *err)
+{
+	for (size_t i = 0; i < rec->n_marks; i++) {
+		const Events__Mark *m = rec->marks[i];
+		if (m->type >= NTYPES || m->path[0] != '/' || m->mask & ASKS || m->flags & ~(uint32_t)FLAGS ||
+		    !(m->mask | m->ignored))
+			return crcore_fail(err, -EBADMSG, "its record makes no sense");
+	}
+	return 0;
+}
+
+static int create(struct events *e, const Events__Event *rec, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rec->n_marks; i++) {
+		const Events__Mark *m = rec->marks[i];
+		struct stat st;
+		if (m->type == INODE)
+			r = watch_check_path(e, m->path, m->ino, m->mode, err);
+		else if (stat(m->path, &st) < 0)
+			r = crcore_fail(err, -errno, "it marks what is mounted at %.200s: %s", m->path,
+			                strerror(errno));
+	}
+	if (r < 0)
+		return r;
+	int fd = fanotify_init(rec->fanotify->flags, rec->fanotify->event_flags);
+	if (fd < 0) {
+		crcore_advise(err, "raise /proc/sys/fs/fanotify/max_user_groups");
+		return crcore_fail(err, -errno, "cannot make it: %s", strerror(errno));
+	}
+	/* What it was made with shows; what it is now may differ. */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0) {
+		close(fd);
+		return crcore_fail(err, -EIO, "cannot set its flags");
+	}
+	return fd;
+}
+
+static int add(const Events__Mark *m, int fd, bool ignored)
+{
+	static const unsigned types[NTYPES] = { 0, FAN_MARK_MOUNT, FAN_MARK_FILESYSTEM };
+	unsigned flags = FAN_MARK_ADD | types[m->type] | (m->flags & FAN_MARK_EVICTABLE);
+	uint64_t mask = ignored ? m->ignored : m->mask;
+
+	if (ignored) {
+		flags |= m->flags & FAN_MARK_IGNORE ? FAN_MARK_IGNORE : FAN_MARK_IGNORED_MASK;
+		flags |= m->flags & FAN_MARK_IGNORED_SURV_MODIFY;
+		if (!(m->flags & FAN_MARK_IGNORE))
+			mask &= ~(uint64_t)FLAGS_OF_EVENTS;
+	}
+	return mask && fanotify_mark(fd, flags, mask, AT_FDCWD, m->path) < 0 ? -errno : 0;
+}
+
+/* Last, so that the program hears nothing of the restore. */
+static int settle(struct events *e, const Events__Event *rec, int fd, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rec->n_marks; i++) {
+		if ((r = add(rec->marks[i], fd, false)) == 0)
+			r = add(rec->marks[i], fd, true);
+		if (r < 0) {
+			crcore_advise(err, "raise /proc/sys/fs/fanotify/max_user_marks");
+			crcore_fail(err, r, "cannot mark %.200s: %s", rec->marks[i]->path, strerror(-r));
+		}
+	}
+	return r;
+}
+
+const struct kind kind_fanotify = {
+	.name = "[fanotify]", .title = "fanotify group", .claim = claim, .review = review, .save = save,
+	.is = is, .check = check, .create = create, .settle = settle,
+};

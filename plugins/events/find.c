@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is watched, by path. The kernel tells the inode and a file handle; the
+ * restore needs a path. The handle opens the file, whatever it is called by
+ * now, and /proc tells the path; where a file system cannot open by handle its
+ * mount is searched.
+ */
+#include "events.h"
+
+#include <fts.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+
+#define DELETED " (deleted)"
+#define SEARCH_MOST 200000 /* files looked at where a handle does not open */
+
+static bool read_handle(const char *hex, struct watched *l)
+{
+	for (unsigned i = 0; i < l->handle.handle_bytes; i++) {
+		unsigned byte;
+		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
+			return false;
+		l->handle.f_handle[i] = (unsigned char)byte;
+	}
+	return true;
+}
+
+void watched_handle(const char *line, struct watched *l)
+{
+	const char *p = strstr(line, "fhandle-bytes:"), *end = strchrnul(line, '\n');
+	unsigned bytes = 0, type = 0;
+	int at = 0;
+
+	l->handle.handle_bytes = 0;
+	if (p && p < end && sscanf(p, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &bytes, &type, &at) == 2 &&
+	    at && bytes <= MAX_HANDLE_SZ) {
+		l->handle.handle_bytes = bytes;
+		l->handle.handle_type = (int)type;
+		if (!read_handle(p + at, l))
+			l->handle.handle_bytes = 0;
+	}
+}
+
+static bool leads_to(const char *path, const struct watched *l, struct stat *st)
+{
+	return stat(path, st) == 0 && st->st_ino == l->ino &&
+	       st->st_dev == makedev(l->sdev >> 20, l->sdev & 0xfffff);
+}
+
+/* 1: found, 0: not on this mount, -ENOENT: it has no name any more. */
+static int path_by_handle(const char *mount, struct watched *l, char path[PATH_MAX], struct stat *st)
+{
+	cleanup_close int dir = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
+	size_t end = strlen(DELETED);
+	char link[40];
+	ssize_t n;
+
+	if (dir < 0 || !l->handle.handle_bytes)
+		return 0;
+	fd = open_by_handle_at(dir, &l->handle, O_PATH | O_CLOEXEC);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = fd < 0 ? -1 : readlink(link, path, PATH_MAX - 1);
+	if (n < 0)
+		return 0;
+	path[n] = '\0';
+	if (leads_to(path, l, st))
+		return 1;
+	return (size_t)n > end && !strcmp(path + n - end, DELETED) ? -ENOENT : 0;
+}
+
+static int path_by_search(const char *mount, const struct watched *l, char path[PATH_MAX], struct stat *st)
+{
+	char *const roots[] = { (char *)(uintptr_t)mount, NULL };
+	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+	unsigned left = SEARCH_MOST;
+	int found = 0;
+	FTSENT *f;
+
+	while (fts && !found && left-- && (f = fts_read(fts))) {
+		if (f->fts_info == FTS_DP || f->fts_info == FTS_NS || f->fts_statp->st_ino != l->ino ||
+		    strlen(f->fts_path) >= PATH_MAX || !leads_to(f->fts_path, l, st))
+			continue;
+		strcpy(path, f->fts_path);
+		found = 1;
+	}
+	if (fts)
+		fts_close(fts);
+	return found;
+}
+
+void mount_unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		unsigned c;
+		if (s[0] == '\\' && sscanf(s + 1, "%3o", &c) == 1) {
+			*to++ = (char)c;
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+/* Tries every mount of the file system. */
+static int each_mount(struct watched *l, bool search, char path[PATH_MAX], struct stat *st)
+{
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	char *text = NULL, mount[PATH_MAX];
+	unsigned ma, mi;
+	size_t size = 0;
+	int r = 0;
+
+	while (in && !r && getline(&text, &size, in) > 0) {
+		if (sscanf(text, "%*d %*d %u:%u %*s %4095s", &ma, &mi, mount) != 3 || ma != l->sdev >> 20 ||
+		    mi != (l->sdev & 0xfffff))
+			continue;
+		mount_unescape(mount);
+		r = search ? path_by_search(mount, l, path, st) : path_by_handle(mount, l, path, st);
+	}
+	free(text);
+	if (in)
+		fclose(in);
+	return r;
+}
+
+int watched_find(struct watched *l, const char *what, char path[PATH_MAX], struct stat *st,
+                 struct crcore_error *err)
+{
+	int r = each_mount(l, false, path, st);
+
+	if (!r)
+		r = each_mount(l, true, path, st);
+	if (r > 0)
+		return 0;
+	crcore_advise(err, "let the program remove it");
+	if (r == -ENOENT)
+		return crcore_fail(err, -ENOTSUP, "%s is on a deleted file: %.200s", what, path);
+	return crcore_fail(err, -ENOTSUP, "no path is found for %s (inode %llu of device %u:%u)", what,
+	                   l->ino, l->sdev >> 20, l->sdev & 0xfffff);
+}
