@@ -174,6 +174,8 @@ const struct flag flags[] = {
 	     "the tree is a job of a shell: its session is outside the tree")
 	CORE("restore-detached", 'd', V_RESTORE | V_POLICY, "restore.detached", "yes",
 	     "end when the tree runs, do not wait for its root")
+	CORE("lazy", 0, V_RESTORE | V_POLICY, "restore.lazy", "yes",
+	     "run the tree at once, and load its memory when it is needed")
 	CORE("restore-sibling", 'S', V_RESTORE | V_POLICY, "restore.sibling", "yes",
 	     "the root becomes a child of crcore's parent")
 	{ "join-ns", 0, "FILE", V_RESTORE, NULL, NULL, "restore.join-ns", NULL, true,

@@ -77,6 +77,8 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
  * other calls that read, once pages_open() has opened those (restore: while the tree is being
  * built; nothing may run before it succeeded). */
 int image_verify(struct image *, struct crcore_error *);
+/* The same without pages: for those that are checked when they are read (pages_read_block()). */
+int image_verify_others(struct image *, struct crcore_error *);
 /* Bytes of pages that its ancestors have. */
 uint64_t image_pages_before(const Crcore__Manifest *);
 const Crcore__Manifest *image_manifest(const struct image *);
@@ -96,4 +98,8 @@ int image_each_message(struct image *, const char *prefix, const char *section,
 int image_bulk_read(struct image *, const char *name, uint64_t *ret_len, struct crcore_error *);
 /* Of "pages-N.bin" N, else 0. What those hold is read through pages.h. */
 unsigned image_page_number(const char *name);
+/* What a process needs that goes on reading the pages, as a malloc'ed list of descriptors (-1:
+ * none). NULL: out of memory. */
+int *image_descriptors(const struct image *, unsigned *ret_n);
+int image_folder(const struct image *); /* its descriptor; the image's */
 #endif

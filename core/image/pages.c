@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The page files of an image as one row of bytes (pages.h). */
+#include <endian.h>
 #include "core/image/image_priv.h"
 #include "core/image/pages.h"
 
@@ -134,6 +135,50 @@ int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct c
 		len -= n;
 	}
 	return 0;
+}
+
+void pages_block(const struct pages *p, uint64_t offset, uint64_t *ret_start, size_t *ret_len)
+{
+	const struct page_file *f = find(p, offset);
+	uint64_t start = offset - (offset - f->start) % IMAGE_BLOCK;
+
+	*ret_start = start;
+	*ret_len = f->end - start < IMAGE_BLOCK ? (size_t)(f->end - start) : IMAGE_BLOCK;
+}
+
+/* Checksums are of what is stored, which may be packed. */
+static int check_stored(const struct page_file *f, uint64_t block)
+{
+	cleanup_free unsigned char *packed = malloc(IMAGE_BLOCK);
+	int fd = bulk_open(f->image, f->file);
+	uint64_t at;
+	size_t n;
+
+	bulk_stored_at(f->file, block, &at, &n);
+	int r = fd < 0 ? fd : packed ? pread_all(fd, packed, n, at) : -ENOMEM;
+	bulk_close(f->file, fd);
+	return r < 0 ? r : XXH3_64bits(packed, n) != le64toh(f->file->blocks[block]);
+}
+
+int pages_read_block(struct pages *p, uint64_t offset, void *buf, struct crcore_error *err)
+{
+	const struct page_file *f = find(p, offset);
+	const uint64_t block = (offset - f->start) / IMAGE_BLOCK;
+	uint64_t start;
+	size_t len;
+
+	pages_block(p, offset, &start, &len);
+	int bad = f->file->index ? check_stored(f, block) : 0;
+	int r = bad ? 0 : pages_read(p, start, buf, len, err);
+	if (r == 0 && !f->file->index)
+		bad = XXH3_64bits(buf, len) != le64toh(f->file->blocks[block]);
+	if (!bad)
+		return r;
+	r = bad < 0 ? bad : -EBADMSG;
+	crcore_fail(err, r, bad < 0 ? "cannot read the file" :
+	            "the checksum of the bytes from %llu on is wrong: damaged",
+	            (unsigned long long)(block * IMAGE_BLOCK));
+	return image_fail(f->image, f->file->name, r, "", err);
 }
 
 int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len)

@@ -152,3 +152,27 @@ int image_bulk_read(struct image *img, const char *name, uint64_t *ret_len,
 	*ret_len = f->length;
 	return f->fd;
 }
+
+int image_folder(const struct image *img)
+{
+	return img->dir;
+}
+
+int *image_descriptors(const struct image *img, unsigned *ret_n)
+{
+	unsigned n = 0;
+	int *v = NULL;
+	bool ok = true;
+
+	for (const struct image *i = img; i && ok; i = i->older) {
+		if ((ok = GROW(v, n)))
+			v[n++] = i->dir; /* -1: it is not needed any more */
+		for (unsigned k = 0; k < i->nfiles && ok; k++)
+			if (i->files[k]->fd >= 0 && (ok = GROW(v, n)))
+				v[n++] = i->files[k]->fd;
+	}
+	if (!ok)
+		free(STEAL(v));
+	*ret_n = n;
+	return v;
+}

@@ -78,14 +78,23 @@ static int verify_pages(struct image *img, struct crcore_error *err)
 	return r;
 }
 
+int image_verify_others(struct image *img, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < img->nfiles && r == 0; i++)
+		if (img->files[i]->kind == FILE_BULK && !image_page_number(img->files[i]->name))
+			r = verify_file(img, img->files[i], err);
+	return r;
+}
+
 int image_verify(struct image *img, struct crcore_error *err)
 {
 	int r = chain_open(img, err);
 
-	for (unsigned i = 0; i < img->nfiles && r == 0; i++)
-		if (img->files[i]->kind == FILE_BULK)
-			r = verify_file(img, img->files[i], err);
-	for (struct image *p = img->older; p && r == 0; p = p->older)
+	if (r == 0)
+		r = image_verify_others(img, err);
+	for (struct image *p = img; p && r == 0; p = p->older)
 		r = verify_pages(p, err);
 	return r;
 }

@@ -34,6 +34,8 @@ const struct crcore_option core_options[] = {
 	  "do not wait for the root task" },
 	{ "restore.join-ns", CRCORE_LIST, "[]", NULL, 0, 0,
 	  "files of namespaces that the restored tree joins" },
+	{ "restore.lazy", CRCORE_BOOL, "no", NULL, 0, 0,
+	  "run the tree at once, and load its memory when it is needed" },
 	{ "restore.sibling", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "the root becomes a child of crcore's parent" },
 	{ "restore.stopped", CRCORE_BOOL, "no", NULL, 0, 0,

@@ -12,6 +12,7 @@
  *   dump.timeout     seconds  to freeze the tree and run its programs (10s)
  *   restore.detached bool     do not wait for the root task (no)
  *   restore.join-ns  list     namespaces, by files, that the tree joins
+ *   restore.lazy     bool     the tree runs at once, its memory comes on demand (no)
  *   restore.sibling  bool     the root becomes a child of crcore's parent (no)
  *   restore.stopped  bool     leave the restored tree stopped (no)
  *   restore.pid-wait seconds  for a pid that a zombie still holds (5s)

@@ -9,18 +9,13 @@
  * A bank has nothing but objects: whatever else plugins hold, they close when they
  * must. It ends with the worker, and before the tree runs.
  */
-#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "core/restore/restore.h"
-
-static int by_number(const void *a, const void *b)
-{
-	return *(const int *)a < *(const int *)b ? -1 : 1;
-}
+#include "core/util/keep.h"
 
 /* Of the worker's descriptors; what is left is for plugins and for us. */
 int banks_threshold(void)
@@ -31,10 +26,9 @@ int banks_threshold(void)
 	                                                                  : INT32_MAX;
 }
 
-/* The bank: keeps these numbers, ascending, and waits to be killed. */
-static _Noreturn void hold(const int *fds, unsigned n, pid_t worker)
+/* The bank: keeps these numbers and waits to be killed. */
+static _Noreturn void hold(int *fds, unsigned n, pid_t worker)
 {
-	unsigned from = 0;
 	sigset_t all;
 
 	sigfillset(&all);
@@ -42,17 +36,12 @@ static _Noreturn void hold(const int *fds, unsigned n, pid_t worker)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != worker)
 		_exit(1);
-	for (unsigned i = 0; i < n; i++) {
-		if ((unsigned)fds[i] > from)
-			syscall(SYS_close_range, from, fds[i] - 1, 0);
-		from = (unsigned)fds[i] + 1;
-	}
-	syscall(SYS_close_range, from, ~0U, 0);
+	keep_only(fds, n);
 	for (;;)
 		pause();
 }
 
-static int open_bank(struct restore *r, const int *fds, unsigned n, struct crcore_error *err)
+static int open_bank(struct restore *r, int *fds, unsigned n, struct crcore_error *err)
 {
 	pid_t self = getpid();
 
@@ -87,7 +76,6 @@ int banks_deposit(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->nobjects; i++)
 		if (object_is_made(&r->objects[i]) && !r->objects[i].bank)
 			fds[n++] = r->objects[i].fd;
-	qsort(fds, n, sizeof(*fds), by_number);
 	int ret = n ? open_bank(r, fds, n, err) : 0;
 	for (unsigned i = 0; ret == 0 && n && i < r->nobjects; i++)
 		if (object_is_made(&r->objects[i]) && !r->objects[i].bank) {

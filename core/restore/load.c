@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <sys/utsname.h>
+#include "core/pager/pager.h"
 #include "core/restore/restore.h"
 
 /* ---- services for plugins ---------------------------------------------------------------- */
@@ -223,7 +224,11 @@ static int join(struct restore *r, struct crcore_error *err)
 int restore_load(struct restore *r, struct crcore_error *err)
 {
 	const struct crcore_value *verify = policy_core(r->cmd->policy, "restore.verify");
-	int ret = image_open(r->cmd->images_dir, verify && verify->b, &r->image, err);
+
+	r->wants_lazy = policy_core(r->cmd->policy, "restore.lazy")->b && (r->only_plan || pager_works());
+	if (policy_core(r->cmd->policy, "restore.lazy")->b && !r->wants_lazy)
+		log_line(1, "this kernel cannot load memory on demand: all is loaded before the tree runs");
+	int ret = image_open(r->cmd->images_dir, verify && verify->b && !r->wants_lazy, &r->image, err);
 
 	if (ret < 0)
 		return ret;

@@ -262,6 +262,7 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
 	if ((r = fills_build(s, l->fills, l->nfills, err)) < 0)
 		return r;
+	lazy_build(s);
 	advise_ranges(s, "guard", l->guards, l->nguards, MADV_GUARD_INSTALL);
 	mappings_finish(s, l);
 	specials_unpark(s);

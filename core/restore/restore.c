@@ -18,7 +18,8 @@ static int plan(struct restore *r, struct crcore_error *err)
 	int ret;
 
 	if ((ret = own_read(&r->own, err)) < 0 || (ret = restore_load(r, err)) < 0 ||
-	    (ret = specials_find(r, err)) < 0 || (ret = restore_plan(r, err)) < 0)
+	    (ret = specials_find(r, err)) < 0 || (ret = restore_plan(r, err)) < 0 ||
+	    (ret = lazy_plan(r, err)) < 0 || (ret = lazy_verify(r, err)) < 0)
 		return ret;
 	if (r->only_plan)
 		return 0;
@@ -28,8 +29,10 @@ static int plan(struct restore *r, struct crcore_error *err)
 
 static int create(struct restore *r, struct crcore_error *err)
 {
-	int ret = r->only_plan ? 0 : host_run(r->host, STAGE_PREPARE, err);
+	int ret = r->only_plan ? 0 : lazy_begin(r, err);
 
+	if (ret == 0 && !r->only_plan)
+		ret = host_run(r->host, STAGE_PREPARE, err);
 	if (ret == 0 && !r->only_plan)
 		ret = segments_create(r, err);
 
@@ -88,6 +91,7 @@ static int work(struct worker *w, struct command *cmd, struct fate *fate,
 	int ret = build(&r, err);
 	if (ret < 0)
 		restore_kill(&r);
+	lazy_end(&r);
 	if (r.host)
 		host_undo(r.host, ret >= 0);
 	restore_unload(&r);

@@ -133,6 +133,8 @@ struct restore {
 	struct fate *fate;           /* of the host, and of main */
 	const struct namespaces *join; /* what the tree joins */
 	int pidfile_dir;             /* where the pid file goes; from before we joined any */
+	bool wants_lazy;             /* restore.lazy, and the kernel can do it */
+	struct lazy *lazy;           /* lazy.c; NULL: all is read before the tree runs */
 	bool paused;                 /* release() has left tasks that do not run */
 };
 
@@ -184,6 +186,16 @@ int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *);
 bool object_maps(struct restore *, uint32_t id);
 int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const *, uint32_t n, prog *,
                struct crcore_error *);
+
+/* lazy.c: memory that is loaded on demand */
+int lazy_plan(struct restore *, struct crcore_error *);   /* takes fills out of the layouts */
+int lazy_verify(struct restore *, struct crcore_error *); /* lazy_verify.c: of what is left in them */
+int lazy_begin(struct restore *, struct crcore_error *);
+void lazy_build(struct stub *);
+uint32_t *lazy_word(const struct restore *);               /* changes when a task waits; NULL: none will */
+int lazy_serve(struct restore *, struct crcore_error *);   /* whoever waits; did the pager fail? */
+int lazy_keep(struct restore *, struct crcore_error *);    /* the tree is about to run */
+void lazy_end(struct restore *);
 
 /* arena.c */
 int arena_size(struct restore *);

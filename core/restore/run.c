@@ -134,7 +134,7 @@ static int look_for_dead(struct restore *r, struct crcore_error *err)
 /* Waits for a change of one of the words, at most LOOK_EVERY. */
 static void wait_words(uint32_t *const *word, const uint32_t *seen, unsigned n)
 {
-	struct futex_waitv v[3];
+	struct futex_waitv v[4];
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -159,6 +159,8 @@ int run_check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcor
 		ret = run_failure(r, err);
 	if (ret == 0)
 		ret = worker_check(err);
+	if (ret == 0)
+		ret = lazy_serve(r, err);
 	if (ret == 0 && now >= deadline) {
 		crcore_advise(err, "raise restore.timeout");
 		ret = crcore_fail(err, -ETIMEDOUT, "the tree was not complete in time");
@@ -174,16 +176,18 @@ int run_check(struct restore *r, uint64_t deadline, uint64_t *look, struct crcor
 static int wait_for_programs(struct restore *r, struct crcore_error *err)
 {
 	struct region *region = arena_region(&r->arena);
-	uint32_t *const word[3] = { &region->done, arena_local(&r->arena, r->go[BUILT]),
-		                    &region->failed };
+	uint32_t *const lazy = lazy_word(r);
+	uint32_t *const word[4] = { &region->done, arena_local(&r->arena, r->go[BUILT]),
+		                    &region->failed, lazy };
+	const int most = lazy ? 4 : 3;
 	const struct crcore_value *limit = policy_core(r->cmd->policy, "restore.timeout");
 	uint64_t deadline = limit && limit->i ? now_ns() + (uint64_t)limit->i : UINT64_MAX;
 	uint64_t look = now_ns() + LOOK_EVERY;
-	uint32_t seen[3];
+	uint32_t seen[4];
 
 	__atomic_store_n(&region->done_want, count(r, false), __ATOMIC_SEQ_CST);
 	for (;;) {
-		for (int i = 0; i < 3; i++)
+		for (int i = 0; i < most; i++)
 			seen[i] = __atomic_load_n(word[i], __ATOMIC_SEQ_CST);
 		int ret = run_check(r, deadline, &look, err);
 		if (ret < 0)
@@ -192,7 +196,7 @@ static int wait_for_programs(struct restore *r, struct crcore_error *err)
 			return 0;
 		if (seen[0] >= region->done_want)
 			__atomic_store_n(&region->done_want, seen[0] + 1, __ATOMIC_SEQ_CST);
-		wait_words(word, seen, seen[GO] ? 1 : 3);
+		wait_words(word, seen, seen[GO] ? 1 : (unsigned)most);
 	}
 }
 

@@ -381,7 +381,7 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (ret < 0)
 		return ret;
 	objects_close(r); /* or the tree would not see its own ends close */
-	if ((ret = pact_begin(r, err)) < 0) {
+	if ((ret = lazy_keep(r, err)) < 0 || (ret = pact_begin(r, err)) < 0) {
 		if (r->cmd->pidfile)
 			unlink(r->cmd->pidfile);
 		return ret;

@@ -18,6 +18,11 @@ void log_open(const char *path, int level)
 		setvbuf(log_stream, NULL, _IOLBF, 0);
 }
 
+int log_descriptor(void)
+{
+	return fileno(log_stream ? log_stream : stderr);
+}
+
 void log_line(int level, const char *fmt, ...)
 {
 	static const char *const word[] = { "Error", "Warning", "Info", "Debug" };

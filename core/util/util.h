@@ -48,4 +48,5 @@ static inline uint64_t now_ns(void)
 __attribute__((format(printf, 2, 3))) void log_line(int level, const char *fmt, ...);
 extern int log_level;
 void log_open(const char *path, int level); /* path NULL: stderr */
+int log_descriptor(void);
 #endif

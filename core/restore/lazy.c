@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * restore.lazy: pages that are not read before the tree runs, but by a pager (core/pager) when a
+ * task asks for them, and otherwise little by little.
+ *
+ * Left to the pager is private anonymous memory that no other address space has a part of, which
+ * is most of it; what is shared copy-on-write, locked, on a stack or of hugetlb, and changed pages
+ * of files, is read at once as ever. Mappings are given to the pager whole: one that is watched in
+ * part is two to the kernel, which mremap(2) would not forgive.
+ *
+ * A userfaultfd belongs to the address space of whoever makes it, so the task does, with an
+ * operation of its program where it would have read its pages; we fetch it, and the task closes
+ * its own before it has any descriptor of the tree. From there on the pager answers, the rest of
+ * the program included.
+ */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include "core/pager/pager.h"
+#include "core/restore/restore.h"
+#include "core/util/trace.h"
+
+#define WORTH (1ULL << 20) /* bytes of an address space; less is read sooner than it is watched */
+#define ADVICE(n) (1ULL << (n))
+/* Advice that changes neither what is in the memory nor who gets it. */
+#define HARMLESS (ADVICE(MADV_RANDOM) | ADVICE(MADV_SEQUENTIAL) | ADVICE(MADV_DONTDUMP) | \
+                  ADVICE(MADV_HUGEPAGE) | ADVICE(MADV_NOHUGEPAGE))
+
+struct lazy_mm {
+	struct layout_fill *fills; unsigned n;       /* the pager's */
+	struct layout_range *ranges; unsigned nranges; /* to be watched */
+	uint64_t word;                               /* the task waits for it */
+	uint32_t op;                                 /* makes the descriptor */
+	struct stub *stub;                           /* whose program has it; NULL: none */
+	bool taken;
+};
+
+struct lazy {
+	struct pager *pager;
+	struct lazy_mm *v; /* parallel to layouts.v */
+	uint64_t word;     /* counts those that wait */
+};
+
+/* ---- what can wait -------------------------------------------------------------------- */
+
+static bool is_fit(const Crcore__Vma *v)
+{
+	return v->backing == CRCORE__BACKING__ANON && !v->shared && !v->grows_down && !v->locked &&
+	       !v->droppable && !v->sealed && !(v->advice & ~HARMLESS);
+}
+
+/* The mapping that is made afresh at addr, or the next. Both lists ascend: *at goes on. */
+static const struct layout_map *map_from(const struct layout *l, unsigned *at, uint64_t addr)
+{
+	while (*at < l->nmaps && l->maps[*at].end <= addr)
+		++*at;
+	return *at < l->nmaps ? &l->maps[*at] : NULL;
+}
+
+static bool add_fill(struct layout_fill **v, unsigned *n, const struct layout_fill *f, uint64_t from,
+                     uint64_t to)
+{
+	if (!GROW(*v, *n))
+		return false;
+	(*v)[(*n)++] = (struct layout_fill){ from, (to - from) / PAGE, f->file_offset + (from - f->addr) };
+	return true;
+}
+
+static bool add_range(struct lazy_mm *m, const Crcore__Vma *v)
+{
+	struct layout_range *last = m->nranges ? &m->ranges[m->nranges - 1] : NULL;
+
+	if (last && last->end >= v->start) {
+		last->end = v->end > last->end ? v->end : last->end;
+		return true;
+	}
+	if (!GROW(m->ranges, m->nranges))
+		return false;
+	m->ranges[m->nranges++] = (struct layout_range){ v->start, v->end };
+	return true;
+}
+
+/* Parts one fill; what is not the pager's goes to now. */
+static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_fill *f, unsigned *at,
+                 struct layout_fill **now, unsigned *nnow)
+{
+	const uint64_t end = f->addr + f->pages * PAGE;
+	bool ok = true;
+
+	for (uint64_t a = f->addr, b; a < end && ok; a = b) {
+		const struct layout_map *map = map_from(l, at, a);
+		const bool inside = map && map->start <= a;
+		b = !map ? end : inside ? map->end : map->start;
+		b = b < end ? b : end;
+		if (inside && is_fit(map->vma))
+			ok = add_fill(&m->fills, &m->n, f, a, b) && add_range(m, map->vma);
+		else
+			ok = add_fill(now, nnow, f, a, b);
+	}
+	return ok;
+}
+
+static void lazy_mm_clear(struct lazy_mm *m)
+{
+	free(m->fills);
+	free(m->ranges);
+	*m = (struct lazy_mm){ 0 };
+}
+
+static bool choose(struct lazy_mm *m, struct layout *l)
+{
+	struct layout_fill *now = NULL;
+	unsigned n = 0, at = 0;
+	uint64_t pages = 0;
+	bool ok = true;
+
+	for (unsigned i = 0; i < l->nfills && ok; i++)
+		ok = part(m, l, &l->fills[i], &at, &now, &n);
+	for (unsigned i = 0; i < m->n; i++)
+		pages += m->fills[i].pages;
+	if (!ok || pages * PAGE < WORTH) {
+		lazy_mm_clear(m);
+		free(now);
+		return ok;
+	}
+	free(l->fills);
+	l->fills = now;
+	l->nfills = n;
+	return true;
+}
+
+int lazy_plan(struct restore *r, struct crcore_error *err)
+{
+	struct lazy *z = r->wants_lazy ? calloc(1, sizeof(*z)) : NULL;
+	struct rlimit files = { .rlim_cur = 0 };
+	unsigned n = 0;
+
+	if (!r->wants_lazy)
+		return 0;
+	r->lazy = z;
+	if (!z || !(z->v = calloc(r->layouts.n + 1, sizeof(*z->v))))
+		return births_no_memory(err);
+	getrlimit(RLIMIT_NOFILE, &files); /* the pager holds a descriptor for each */
+	for (unsigned i = 0; i < r->layouts.n && n < files.rlim_cur / 2; i++) {
+		if (!choose(&z->v[i], &r->layouts.v[i]))
+			return births_no_memory(err);
+		n += z->v[i].n > 0;
+	}
+	return 0;
+}
+
+/* Before anything of the tree is made: the pager is to have nothing of it. */
+int lazy_begin(struct restore *r, struct crcore_error *err)
+{
+	struct lazy *z = r->lazy;
+	cleanup_free struct pager_space *v = z ? calloc(r->layouts.n + 1, sizeof(*v)) : NULL;
+	unsigned n = 0;
+
+	if (!z)
+		return 0;
+	if (!v)
+		return births_no_memory(err);
+	for (unsigned i = 0; i < r->layouts.n; i++) {
+		v[i] = (struct pager_space){ z->v[i].fills, z->v[i].n, z->v[i].ranges,
+			                               z->v[i].nranges };
+		n += z->v[i].n > 0;
+	}
+	const struct pager_setup setup = {
+		.image = r->image, .pages = r->pages, .spaces = v, .n = r->layouts.n,
+		.verify = policy_core(r->cmd->policy, "restore.verify")->b,
+		.detached = policy_core(r->cmd->policy, "restore.detached")->b ||
+		            policy_core(r->cmd->policy, "restore.sibling")->b,
+	};
+	return n ? pager_start(&setup, &z->pager, err) : 0;
+}
+
+/* ---- in the programs ---------------------------------------------------------------------- */
+
+static struct lazy_mm *lazy_of(const struct stub *s)
+{
+	const struct lazy *z = s->r->lazy;
+
+	for (unsigned i = 0; z && i < s->r->layouts.n; i++)
+		if (s->r->layouts.v[i].mm == s->mm->id && z->v[i].n)
+			return &z->v[i];
+	return NULL;
+}
+
+void lazy_build(struct stub *s)
+{
+	struct lazy_mm *m = lazy_of(s);
+	struct lazy *z = s->r->lazy;
+
+	if (!m)
+		return;
+	if (!z->word)
+		z->word = arena_word(&s->r->arena);
+	m->word = arena_word(&s->r->arena);
+	m->stub = s;
+	m->op = CALL(s->p, "watch memory", SYS_userfaultfd, EXPECT_OK, 0, IMM(O_CLOEXEC | O_NONBLOCK));
+	OP(s->p, "tell that it is watched", OP_POST, EXPECT_ANY, 0, IMM(z->word), IMM(1));
+	OP(s->p, "wait for the pager", OP_WAIT, EXPECT_ANY, 0, IMM(m->word), IMM(1));
+	close_fd(s->p, m->op);
+}
+
+/* ---- while the programs run --------------------------------------------------------------- */
+
+uint32_t *lazy_word(const struct restore *r)
+{
+	return r->lazy && r->lazy->word ? arena_local(&r->arena, r->lazy->word) : NULL;
+}
+
+static int watch_ranges(int uffd, const struct lazy_mm *m, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < m->nranges; i++) {
+		struct uffdio_register q = {
+			.range = { m->ranges[i].start, m->ranges[i].end - m->ranges[i].start },
+			.mode = UFFDIO_REGISTER_MODE_MISSING,
+		};
+		if (ioctl(uffd, UFFDIO_REGISTER, &q) == 0)
+			continue;
+		crcore_advise(err, "restore it without --lazy");
+		return crcore_fail(err, -errno, "memory at %#llx cannot be loaded on demand: %s",
+		                   (unsigned long long)m->ranges[i].start, strerror(errno));
+	}
+	return 0;
+}
+
+/* The task waits meanwhile. */
+static int take(struct restore *r, unsigned i, struct crcore_error *err)
+{
+	struct lazy_mm *m = &r->lazy->v[i];
+	const pid_t pid = born_pid(r, m->stub->birth);
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	cleanup_close int uffd = pidfd < 0 ? -1 :
+		(int)syscall(SYS_pidfd_getfd, pidfd, (int)prog_result(m->stub->p, m->op), 0);
+
+	if (uffd < 0)
+		return crcore_fail(err, -errno, "task %d cannot give its descriptor: %s", pid,
+		                   strerror(errno));
+	int ret = pager_prepare(uffd, err);
+	if (ret == 0 && (ret = watch_ranges(uffd, m, err)) == 0)
+		ret = pager_take(r->lazy->pager, i, uffd, err);
+	if (ret < 0)
+		crcore_fail_at(err, pid, -1, "task %d", pid);
+	return ret;
+}
+
+int lazy_serve(struct restore *r, struct crcore_error *err)
+{
+	struct lazy *z = r->lazy;
+	int ret = z && z->pager ? pager_check(z->pager, err) : 0;
+
+	for (unsigned i = 0; ret == 0 && z && i < r->layouts.n; i++) {
+		struct lazy_mm *m = &z->v[i];
+		if (!m->stub || m->taken || prog_result(m->stub->p, m->op) < 0)
+			continue;
+		uint64_t start = trace_start();
+		ret = take(r, i, err);
+		m->taken = ret == 0;
+		uint32_t *word = arena_local(&r->arena, m->word);
+		__atomic_store_n(word, m->taken, __ATOMIC_SEQ_CST);
+		syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+		trace_end(start, (pid_t)m->stub->rec->pid, "task", "give memory to the pager");
+	}
+	return ret;
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+int lazy_keep(struct restore *r, struct crcore_error *err)
+{
+	cleanup_free pid_t *pids = calloc(r->births.n + 1, sizeof(*pids));
+	unsigned n = 0;
+
+	if (!r->lazy || !r->lazy->pager)
+		return 0;
+	if (!pids)
+		return births_no_memory(err);
+	for (unsigned i = 0; i < r->births.n; i++)
+		if (is_live(&r->stubs[i]))
+			pids[n++] = r->births.v[i].pid;
+	return pager_keep(r->lazy->pager, pids, n, err);
+}
+
+void lazy_end(struct restore *r)
+{
+	struct lazy *z = STEAL(r->lazy);
+
+	if (!z)
+		return;
+	pager_end(z->pager);
+	for (unsigned i = 0; z->v && i < r->layouts.n; i++)
+		lazy_mm_clear(&z->v[i]);
+	free(z->v);
+	free(z);
+}

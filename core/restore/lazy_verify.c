@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checksums where memory is loaded on demand: the pager checks each block when it first reads
+ * it. Here those are checked that are read before the tree runs, and what is no memory.
+ */
+#include <pthread.h>
+#include "core/restore/restore.h"
+#include "core/util/parallel.h"
+
+struct wanted {
+	struct pages *pages;
+	uint64_t *v; size_t n;   /* offsets: one in each block */
+	uint64_t end;            /* of the block added last */
+	pthread_mutex_t lock;
+	struct crcore_error *err;
+	int ret;
+};
+
+/* What is outside of the pages is refused when it is read. */
+static bool want(struct wanted *w, uint64_t offset, uint64_t len)
+{
+	const uint64_t length = pages_length(w->pages);
+	const uint64_t end = offset > length || len > length - offset ? offset : offset + len;
+
+	for (uint64_t at = offset; at < end;) {
+		uint64_t start;
+		size_t size;
+		pages_block(w->pages, at, &start, &size);
+		at = start + size;
+		if (at == w->end)
+			continue;
+		if (!GROW(w->v, w->n))
+			return false;
+		w->v[w->n++] = start;
+		w->end = at;
+	}
+	return true;
+}
+
+static bool want_fills(struct wanted *w, const struct layout_fill *f, unsigned n)
+{
+	bool ok = true;
+
+	for (unsigned i = 0; i < n && ok; i++)
+		ok = want(w, f[i].file_offset, f[i].pages * PAGE);
+	return ok;
+}
+
+static bool want_segment(struct wanted *w, const Crcore__Segment *s)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < s->n_runs && ok; i++)
+		if (s->runs[i]->source == CRCORE__SOURCE__PAGES)
+			ok = want(w, s->runs[i]->offset, s->runs[i]->pages * PAGE);
+	return ok;
+}
+
+static void check(void *arg, size_t from, size_t to)
+{
+	struct wanted *w = arg;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	cleanup_free void *buf = malloc(IMAGE_BLOCK);
+	int r = buf ? 0 : births_no_memory(&err);
+
+	for (size_t i = from; i < to && r == 0; i++)
+		r = pages_read_block(w->pages, w->v[i], buf, &err);
+	pthread_mutex_lock(&w->lock);
+	if (r < 0 && w->ret == 0) {
+		*w->err = err;
+		w->ret = r;
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int lazy_verify(struct restore *r, struct crcore_error *err)
+{
+	struct wanted w = { .pages = r->pages, .lock = PTHREAD_MUTEX_INITIALIZER, .err = err };
+	bool ok = true;
+	size_t n = 0;
+
+	if (!r->wants_lazy || !policy_core(r->cmd->policy, "restore.verify")->b)
+		return 0;
+	for (unsigned i = 0; i < r->layouts.n && ok; i++) {
+		const struct layout *l = &r->layouts.v[i];
+		ok = want_fills(&w, l->fills, l->nfills) && want_fills(&w, l->stage_fills, l->nstage_fills);
+	}
+	for (unsigned i = 0; i < r->rec.nsegments && ok; i++)
+		ok = want_segment(&w, r->rec.segments[i]);
+	if (ok && w.n) {
+		qsort(w.v, w.n, sizeof(*w.v), by_offset);
+		for (size_t i = 0; i < w.n; i++)
+			if (!n || w.v[n - 1] != w.v[i])
+				w.v[n++] = w.v[i];
+		parallel(w.n = n, 8, check, &w);
+	}
+	free(w.v);
+	if (!ok)
+		return births_no_memory(err);
+	return w.ret < 0 ? w.ret : image_verify_others(r->image, err);
+}
