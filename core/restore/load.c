@@ -221,14 +221,28 @@ static int join(struct restore *r, struct crcore_error *err)
 	return namespaces_enter(r->join, false, err);
 }
 
+static int want_lazy(struct restore *r, struct crcore_error *err)
+{
+	if (!policy_core(r->cmd->policy, "restore.lazy")->b)
+		return 0;
+	if (r->cmd->received) {
+		crcore_advise(err, "keep what is received (--keep-images)");
+		return crcore_fail(err, -EINVAL, "memory cannot be loaded on demand (--lazy) from an image "
+		                   "that is removed");
+	}
+	r->wants_lazy = r->only_plan || pager_works();
+	if (!r->wants_lazy)
+		log_line(1, "this kernel cannot load memory on demand: all is loaded before the tree runs");
+	return 0;
+}
+
 int restore_load(struct restore *r, struct crcore_error *err)
 {
 	const struct crcore_value *verify = policy_core(r->cmd->policy, "restore.verify");
+	int ret = want_lazy(r, err);
 
-	r->wants_lazy = policy_core(r->cmd->policy, "restore.lazy")->b && (r->only_plan || pager_works());
-	if (policy_core(r->cmd->policy, "restore.lazy")->b && !r->wants_lazy)
-		log_line(1, "this kernel cannot load memory on demand: all is loaded before the tree runs");
-	int ret = image_open(r->cmd->images_dir, verify && verify->b && !r->wants_lazy, &r->image, err);
+	if (ret == 0)
+		ret = image_open(r->cmd->images_dir, verify && verify->b && !r->wants_lazy, &r->image, err);
 
 	if (ret < 0)
 		return ret;
