@@ -374,18 +374,20 @@ int restore_release(struct restore *r, struct crcore_error *err)
 {
 	struct crcore_error late = CRCORE_ERROR_INIT;
 	int ret = write_pidfile(r, err);
+	const bool written = ret == 0 && r->cmd->pidfile;
 
-	if (ret == 0 && (ret = host_run(r->host, STAGE_RELEASE, err)) < 0 && r->cmd->pidfile)
-		unlink(r->cmd->pidfile);
+	if (ret == 0)
+		ret = host_run(r->host, STAGE_RELEASE, err);
 	r->paused = ret != 0;
+	if (ret >= 0) {
+		objects_close(r); /* or the tree would not see its own ends close */
+		if ((ret = lazy_keep(r, err)) == 0)
+			ret = pact_begin(r, err);
+	}
+	if (ret < 0 && written)
+		unlink(r->cmd->pidfile);
 	if (ret < 0)
 		return ret;
-	objects_close(r); /* or the tree would not see its own ends close */
-	if ((ret = lazy_keep(r, err)) < 0 || (ret = pact_begin(r, err)) < 0) {
-		if (r->cmd->pidfile)
-			unlink(r->cmd->pidfile);
-		return ret;
-	}
 	const bool stopped = policy_core(r->cmd->policy, "restore.stopped")->b;
 	if (stopped)
 		each_thread(r, stay_stopped, err);
