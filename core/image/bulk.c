@@ -121,8 +121,8 @@ static int put_in(struct image *img, struct image_file *f, uint64_t block, const
 {
 	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
 		return bulk_failed(img, f, f ? -EINVAL : -EBADF, err);
-	int r = img->codec == PACK_PLAIN ? write_block(img, f, block, buf, len) :
-	                                   packed_write(img, f, block, buf, len);
+	bool packs = img->codec != PACK_PLAIN && image_page_number(f->name);
+	int r = packs ? packed_write(img, f, block, buf, len) : write_block(img, f, block, buf, len);
 	return r < 0 ? bulk_failed(img, f, r, err) : 0;
 }
 

@@ -34,7 +34,7 @@ int image_put_message(struct image *, const char *prefix, const char *section,
  * Returns a descriptor (owned by the image). The same name again gives the same
  * descriptor. Fill a file in one of two ways:
  *  - image_bulk_block(): whole blocks, by any thread, in any order, each once; the
- *    last block of the file may be short. Such a file is packed if the image packs.
+ *    last block of the file may be short. Files of pages are packed if the image packs.
  *  - write to the descriptor by other means (splice, a plugin's blob): seal then
  *    reads the file back to checksum it, which costs another pass over it.
  */
@@ -48,7 +48,7 @@ int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, si
 int image_pages_begin(struct image *, struct crcore_error *);
 int image_pages_block(struct image *, uint64_t block, const void *buf, size_t len,
                       struct crcore_error *);
-/* From now on files that are filled by blocks are packed, each block by itself. */
+/* From now on files of pages are packed, each block by itself. */
 int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_error *);
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
  * format, files and checksum is filled by the caller. */

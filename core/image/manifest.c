@@ -210,6 +210,8 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 	if (!bulk)
 		return m->length <= IMAGE_SECTION_MAX && !m->blocks.len && !m->unpacked &&
 		       !m->index.len ? 0 : damaged(img, "has a file of records that is too long", err);
+	if ((m->unpacked || m->index.len) && !image_page_number(m->name))
+		return damaged(img, "has a packed file that is not of pages", err);
 	if (m->unpacked || m->index.len)
 		bad = packed_parse(f, m->unpacked, m->index.data, m->index.len);
 	if (bad)

@@ -34,7 +34,8 @@ class Random(chains.Chain):
                 self.crcore.must("merge", "-D", os.path.join(self.top, "merged"), self.image(n - 1))
                 before = "../merged"
             self.dump(n, *(["-R", "--track-mem"] if n < steps - 1 else []),
-                      *(["--precopy"] if n % 3 == 1 else []), before=before)
+                      *(["--precopy"] if n % 3 == 1 else []),
+                      *(["--compress"] if n % 4 > 1 else []), before=before)
             self.same(n, self.contents("image", self.image(n)), "image")
         self.t.killed()
         for n in range(steps):

@@ -289,6 +289,8 @@ static uint64_t put_packed(const char *dir, enum pack_codec codec, int level, co
 	for (uint64_t i = BLOCKS; i-- > 0;) /* not in order */
 		assert_int_equal(image_bulk_block(img, fd, i, bytes + i * IMAGE_BLOCK, i + 1 < BLOCKS ?
 		                                  IMAGE_BLOCK : LEN % IMAGE_BLOCK, &err), 0);
+	fd = image_bulk(img, "plugin.file.bin", &err);
+	assert_int_equal(image_bulk_block(img, fd, 0, bytes, PAGE, &err), 0);
 	sample_manifest(&m);
 	assert_int_equal(image_seal(img, &m, &err), 0);
 	image_close(img);
@@ -334,6 +336,7 @@ static void test_packed(void **state)
 		assert_true(f->length > IMAGE_BLOCK && f->length < 2 * IMAGE_BLOCK);
 		assert_int_equal(le32toh(f->index[0].codec), how[i].codec);
 		assert_int_equal(le32toh(f->index[1].codec), PACK_PLAIN);
+		assert_true(image_bulk_read(img, "plugin.file.bin", &len, &err) >= 0 && len == PAGE);
 		assert_int_equal(pages_open(img, &p, &err), 0);
 		assert_int_equal(pages_length(p), LEN);
 		assert_int_equal(pages_plain(p, IMAGE_BLOCK + PAGE, &at, &len), -1);
