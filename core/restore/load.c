@@ -209,6 +209,21 @@ static void open_pidfile_dir(struct restore *r)
 		r->pidfile_dir = open(slash ? copy : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+int pidfile_write(const struct restore *r, struct crcore_error *err)
+{
+	const char *path = r->cmd->pidfile, *slash = path ? strrchr(path, '/') : NULL;
+
+	if (!path)
+		return 0;
+	cleanup_close int fd = openat(r->pidfile_dir, slash ? slash + 1 : path,
+	                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || dprintf(fd, "%u\n", r->rec.tasks[0]->pid) < 0) {
+		crcore_fail_at(err, -1, -1, "%s", path);
+		return crcore_fail(err, -errno, "cannot write the pid file: %s", strerror(errno));
+	}
+	return 0;
+}
+
 /* From here on names are those that the tree has for things. */
 static int join(struct restore *r, struct crcore_error *err)
 {

@@ -141,6 +141,7 @@ struct restore {
 /* load.c */
 int restore_load(struct restore *, struct crcore_error *);
 void restore_unload(struct restore *);
+int pidfile_write(const struct restore *, struct crcore_error *);
 /* The processes and what they share; all refusals that need no machine. */
 int restore_plan(struct restore *, struct crcore_error *); /* plan.c */
 /* machine.c: capabilities, limits, processor, vdso, kernel features. */

@@ -297,21 +297,6 @@ static int set_oom_score(struct stub *s, unsigned thread, struct crcore_error *e
 	return 0;
 }
 
-static int write_pidfile(const struct restore *r, struct crcore_error *err)
-{
-	const char *path = r->cmd->pidfile, *slash = path ? strrchr(path, '/') : NULL;
-
-	if (!path)
-		return 0;
-	cleanup_close int fd = openat(r->pidfile_dir, slash ? slash + 1 : path,
-	                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || dprintf(fd, "%u\n", r->rec.tasks[0]->pid) < 0) {
-		crcore_fail_at(err, -1, -1, "%s", path);
-		return crcore_fail(err, -errno, "cannot write the pid file: %s", strerror(errno));
-	}
-	return 0;
-}
-
 /* ---- the stages -------------------------------------------------------------------------------- */
 
 int restore_settle(struct restore *r, struct crcore_error *err)
@@ -373,7 +358,7 @@ static int await_stopped(struct stub *s, unsigned thread, struct crcore_error *e
 int restore_release(struct restore *r, struct crcore_error *err)
 {
 	struct crcore_error late = CRCORE_ERROR_INIT;
-	int ret = write_pidfile(r, err);
+	int ret = pidfile_write(r, err);
 	const bool written = ret == 0 && r->cmd->pidfile;
 
 	if (ret == 0)
