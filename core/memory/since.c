@@ -70,9 +70,11 @@ int since_open(struct image *image, struct since **ret, struct crcore_error *err
 	struct since *s = calloc(1, sizeof(*s));
 	struct core_records rec = { 0 };
 	struct pages *pages = NULL;
+	time_t now = time(NULL);
 	int r = s ? pages_open(image, &pages, err) : memory_enomem(err);
 
 	if (r == 0) {
+		s->age_ns = (uint64_t)now > m->created ? ((uint64_t)now - m->created) * 1000000000u : 0;
 		s->pages = pages_length(pages);
 		pages_close(pages);
 		r = core_records_load(image, &rec, err);

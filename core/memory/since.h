@@ -15,6 +15,7 @@ struct since_mm {
 
 struct since {
 	uint64_t pages;       /* bytes of pages of the image and its ancestors */
+	uint64_t age_ns;      /* how long ago it was made, at most */
 	struct since_mm *v;
 	unsigned n;
 	Crcore__Tracking tracking;

@@ -149,6 +149,8 @@ static int go_on(struct watch *w, struct since *since, struct crcore_error *err)
 	}
 	w->mixed = n && n < w->n;
 	w->store.base = since ? since->pages : 0;
+	if (n && since->age_ns)
+		w->looked_ns = now_ns() - since->age_ns;
 	since_close(since);
 	return r;
 }

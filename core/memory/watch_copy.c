@@ -118,9 +118,20 @@ static int take_over(struct watched *m, const struct spans *asked, struct crcore
 	return ok ? 0 : memory_enomem(err);
 }
 
+/* The look of this round was at now. How many pages were written to since, if they are
+ * written to as fast as between that look and the one before? */
+static void expect_more(struct watch *w, uint64_t now)
+{
+	uint64_t span = now - w->looked_ns;
+
+	w->expected = w->looked_ns && span ?
+	              (uint64_t)((double)w->store.pages * (double)(now_ns() - now) / (double)span) : UINT64_MAX;
+	w->looked_ns = now;
+}
+
 static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, struct crcore_error *err)
 {
-	uint64_t start = trace_start();
+	uint64_t start = trace_start(), now = now_ns();
 	int r = 0;
 
 	w->store.njobs = 0;
@@ -145,6 +156,7 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, s
 		if (w->v[i].uffd >= 0)
 			r = take_over(&w->v[i], &asked[i], err);
 	w->rounds++;
+	expect_more(w, now);
 	trace_end(start, TRACE_HERE, "memory", "round %u", w->rounds);
 	return r;
 }
@@ -166,7 +178,8 @@ int watch_copy(struct watch *w, struct crcore_error *err)
 			return 1;
 		}
 		/* little is left, or it is written to as fast as we copy */
-		if (w->store.pages <= FEW_PAGES || w->store.pages > before / 2)
+		if (w->store.pages <= FEW_PAGES || w->expected <= FEW_PAGES ||
+		    w->store.pages > before / 2)
 			break;
 		before = w->store.pages;
 		if (r == 0)

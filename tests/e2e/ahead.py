@@ -2,7 +2,8 @@
 """Images made while the tree ran on are of one instant: programs that keep invariants
 across distant pages, threads, processes and shared memory are dumped with -R several
 times, killed, and brought back from such an image. The same with --precopy and a dump
-that ends the tree; and a dump killed while it copies leaves nothing behind."""
+that ends the tree, and with images made on each other. A dump killed while it copies
+leaves nothing behind."""
 import os
 import re
 import shutil
@@ -87,6 +88,23 @@ def moved(crcore, program):
     j.finish(image)
 
 
+def chained(crcore, program):
+    """Each image made on the one before, while the tree writes all the time."""
+    j = Job(crcore, program, f"chained-{os.path.basename(program)}")
+    for n in range(5):
+        prev = ["--prev-images-dir", f"../image-{n - 1}"] if n else []
+        j.crcore.dump(j.pid, os.path.join(j.top, f"image-{n}"), "-R", "--track-mem", *prev,
+                      *(["--precopy"] if n % 2 else ["--set", "dump.copy-ahead=no"]))
+        with open(j.crcore.log) as f:
+            log = f.read()
+        if "all memory is saved" in log:
+            raise Failure(f"it was not tracked\n{log}")
+        j.check()
+        time.sleep(0.02)
+    j.kill()
+    j.finish(os.path.join(j.top, "image-4"))
+
+
 def descriptors(pid):
     return sorted(os.listdir(f"/proc/{pid}/fd"))
 
@@ -128,6 +146,7 @@ def main(crcore, *programs):
     for program in programs:
         running(crcore, program)
         moved(crcore, program)
+        chained(crcore, program)
     killed(crcore, programs[0])
 
 
