@@ -224,10 +224,13 @@ int ends_waiting(struct tcp *t, struct made *m, struct crcore_error *err)
 	struct sockaddr_storage to;
 	socklen_t len = end_to(&m->remote, &to);
 
-	if (connect(m->fd, (struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)
+	if (set_int(m->fd, SOL_SOCKET, SO_MARK, (int)LOCK_MARK) < 0 ||
+	    (connect(m->fd, (struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS))
 		return fail(m, -errno, "cannot be connected again", err);
 	for (int i = 0; i < TRIES && state_of(m->fd) == ST_SYN_SENT; i++)
 		nanosleep(&pause, NULL);
+	set_int(m->fd, SOL_SOCKET, SO_MARK, 0);
+	net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET, SO_MARK);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The network lock: while a connection is in nobody's hands, no packet of it may
- * come in, or the kernel would answer it with a reset. One table of nftables
- * with a set of the connections, put up and taken down in one transaction each.
+ * come in, or the kernel would answer it with a reset. (So for those who want to
+ * connect, if the policy says so.) One table of nftables with a set of the connections, put up and taken down in one transaction each.
  *
  * While crcore works the table belongs to its netlink socket (flags owner): the
  * kernel takes it away with the process, whatever ends that. Only when the tree
@@ -126,7 +126,7 @@ static void put_set(FILE *f, const struct lock_list *l, bool v4)
 
 	fprintf(f, "set %s { type %s\n", v4 ? "v4" : "v6", type);
 	for (unsigned i = 0; i < l->n; i++) {
-		if (end_is_v4(&l->v[i].local) != v4)
+		if (end_is_v4(&l->v[i].local) != v4 || !l->v[i].remote.port)
 			continue;
 		fputs(*comma ? comma : "elements = { ", f);
 		put_end(f, &l->v[i].local, v4);
@@ -135,6 +135,49 @@ static void put_set(FILE *f, const struct lock_list *l, bool v4)
 		comma = ",\n";
 	}
 	fprintf(f, "%s}\n", *comma ? "}\n" : "");
+}
+
+/* Whether connections of this family come in there. */
+static bool listens(const struct locked *at, bool v4, bool any)
+{
+	if (at->remote.port || end_any(&at->local) != any)
+		return false;
+	return end_is_v4(&at->local) == v4 || (any && v4 && !at->v6only);
+}
+
+static unsigned put_listening(FILE *f, const struct lock_list *l, bool v4, bool any)
+{
+	const char *ip = v4 ? "ipv4" : "ipv6", *type = any ? "inet_service" : "_addr . inet_service";
+	unsigned n = 0;
+
+	fprintf(f, "set %s%c { type %s%s\n", any ? "any" : "at", v4 ? '4' : '6', any ? "" : ip, type);
+	for (unsigned i = 0; i < l->n; i++) {
+		if (!listens(&l->v[i], v4, any))
+			continue;
+		fputs(n++ ? ",\n" : "elements = { ", f);
+		if (any)
+			fprintf(f, "%u", l->v[i].local.port);
+		else
+			put_end(f, &l->v[i].local, v4);
+	}
+	fprintf(f, "%s}\n", n ? "}\n" : "");
+	return n;
+}
+
+/* Who wants to connect is not answered, and tries again. */
+static void put_wait(FILE *f, const struct lock_list *l)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < 4; i++)
+		n += put_listening(f, l, i & 1, i & 2);
+	if (n)
+		fprintf(f, "chain connect { type filter hook input priority -300; policy accept;\n"
+		        "meta mark %#x accept\n"
+		        "tcp flags & (fin | syn | rst | ack) != syn accept\n"
+		        "ip daddr . tcp dport @at4 drop\nip6 daddr . tcp dport @at6 drop\n"
+		        "meta nfproto ipv4 tcp dport @any4 drop\n"
+		        "meta nfproto ipv6 tcp dport @any6 drop\n}\n", LOCK_MARK);
 }
 
 static void put_chain(FILE *f, bool in)
@@ -163,6 +206,7 @@ static char *table_text(const char *name, const char *suffix, const struct lock_
 	put_set(f, l, false);
 	put_chain(f, true);
 	put_chain(f, false);
+	put_wait(f, l);
 	fputs("}\n", f);
 	return fclose(f) == 0 ? text : NULL;
 }

@@ -106,6 +106,8 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 {
 	int r = t->drop_in_flight ? 0 : graph_take(&t->graph, err);
 
+	if (!r && t->hold_listening)
+		r = lock_possible(t, err);
 	for (unsigned i = 0; !r && !t->drop_in_flight && i < t->graph.n; i++) {
 		const struct other *o = &t->graph.v[i];
 		struct known key = { .local = o->local, .remote = o->remote };
@@ -183,6 +185,17 @@ int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error
 	r = k && k->obj ? judge(t, k, err) : crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	return r;
+}
+
+int review_backlogs(struct tcp *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	graph_free(&t->graph);
+	for (unsigned i = 0; !r && i < t->nknown; i++)
+		if (t->known[i].obj && t->known[i].state == ST_LISTEN)
+			r = judge_listening(t, &t->known[i], err);
 	return r;
 }
 

@@ -13,7 +13,13 @@ static bool outside(const struct known *k)
 	return k->obj && state_connected(k->state) && !k->peer && !k->unaccepted;
 }
 
-static int list_outside(const struct tcp *t, struct lock_list *l, struct crcore_error *err)
+/* A tree that goes on takes those who connect meanwhile. */
+static bool held(const struct tcp *t, const struct known *k)
+{
+	return k->obj && k->state == ST_LISTEN && t->hold_listening && leaves(t) == CRCORE_LEAVE_KILLED;
+}
+
+static int list_locked(struct tcp *t, struct lock_list *l, struct crcore_error *err)
 {
 	*l = (struct lock_list){ .v = calloc(t->nknown + 1, sizeof(*l->v)) };
 	if (!l->v)
@@ -21,7 +27,9 @@ static int list_outside(const struct tcp *t, struct lock_list *l, struct crcore_
 	for (unsigned i = 0; i < t->nknown; i++) {
 		const struct known *k = &t->known[i];
 		if (outside(k) && k->verdict == KEEP)
-			l->v[l->n++] = (struct locked){ k->local, k->remote };
+			l->v[l->n++] = (struct locked){ k->local, k->remote, false };
+		else if (held(t, k))
+			l->v[l->n++] = (struct locked){ .local = k->local, .v6only = k->v6only };
 	}
 	return 0;
 }
@@ -71,7 +79,7 @@ static void end_of_tree(void *state)
 	unsigned k = 0;
 
 	if (!t->failed && t->bank) {
-		int r = list_outside(t, &l, &err);
+		int r = list_locked(t, &l, &err);
 		if (!r)
 			r = lock_stay(t, &l, &err);
 		if (r < 0)
@@ -90,10 +98,12 @@ int tcp_hold(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
 	struct lock_list l;
-	int r = list_outside(t, &l, err);
+	int r = list_locked(t, &l, err);
 
 	if (!r && l.n)
 		r = lock_take(t, &l, err);
+	if (!r && t->hold_listening)
+		r = review_backlogs(t, err);
 	free(l.v);
 	return r;
 }

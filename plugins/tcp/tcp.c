@@ -64,6 +64,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
+	t->hold_listening = host->option(ctx, "listening")->i == 1;
 	r = t->meanwhile ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
 	if (!r)
 		r = map_parse(t, err);
@@ -114,6 +115,8 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 	end_from((struct sockaddr *)&local, &k->local);
 	if (getpeername(obj->local_fd, (struct sockaddr *)&remote, &rlen) == 0)
 		end_from((struct sockaddr *)&remote, &k->remote);
+	k->v6only = k->state == ST_LISTEN && k->local.family == AF_INET6 &&
+	            get_int(obj->local_fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
 	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
 	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
 	if (k->error && k->state != ST_CLOSE) {
@@ -169,6 +172,7 @@ static int tcp_release(void *state, struct crcore_error *err)
 
 static const char *const verdicts[] = { "keep", "close", "reset", "refuse", NULL };
 static const char *const in_flight[] = { "refuse", "drop", NULL };
+static const char *const listening[] = { "open", "hold", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "established", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = verdicts,
 	  .help = "connections whose other end is outside the tree: keep; close (its reads then end, its "
@@ -179,6 +183,9 @@ static const struct crcore_option options[] = {
 	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = in_flight,
 	  .help = "connections from outside that wait to be accepted, or are just being made: refuse or "
 	          "drop" },
+	{ .name = "listening", .type = CRCORE_CHOICE, .default_value = "open", .choices = listening,
+	  .help = "dump that ends the tree: what becomes of those who connect to it before it is restored: "
+	          "open (they are refused, and who got in last is reset) or hold (they wait)" },
 	{ .name = "address-map", .type = CRCORE_MAP,
 	  .help = "restore: use another address in place of one, or another prefix of the same length" },
 	{ .name = NULL },

@@ -78,6 +78,7 @@ struct known {
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
 	bool was_connected;      /* ST_CLOSE */
 	bool incoming;
+	bool v6only;
 	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
 	bool unaccepted;         /* its other end waits in a backlog of the tree */
 	struct known *peer;
@@ -142,7 +143,10 @@ struct lock;
 struct meanwhile;
 struct bank;
 struct ahead;
-struct locked { struct end local, remote; };
+struct locked {
+	struct end local, remote; /* remote without a port: those who want to connect there */
+	bool v6only;
+};
 struct lock_list { struct locked *v; unsigned n; };
 #define LOCK_NAME 32
 #define LOCK_MARK 0x6372746eu /* of segments that the lock lets pass: inject.c */
@@ -152,6 +156,7 @@ struct tcp {
 	struct crcore_ctx *ctx;
 	enum verdict established; /* where no rule matches */
 	bool drop_in_flight;
+	bool hold_listening;
 	struct rule *rules;
 	unsigned nrules;
 	struct mapping *map;
@@ -233,6 +238,7 @@ static inline bool state_connected(uint8_t s)
 	       s == ST_LAST_ACK || s == ST_CLOSING;
 }
 /* A descriptor of it in this process. */
+int review_backlogs(struct tcp *, struct crcore_error *); /* once more, with the lock up */
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
 
 /* tcp.c */
