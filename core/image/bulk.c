@@ -132,19 +132,29 @@ int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf,
 	return put_in(img, find_fd(img, fd), block, buf, len, err);
 }
 
-int image_pages_begin(struct image *img, struct crcore_error *err)
+unsigned image_page_files(const struct image *img)
 {
-	int fd = img->stream ? 0 : image_bulk(img, PAGE_FILE, err);
-
-	if (fd >= 0 && !img->stream)
-		img->pages = image_file_find(img, PAGE_FILE);
-	return fd < 0 ? fd : 0;
+	/* Packing, or whoever reads a stream, takes longer than any waiting. */
+	return img->stream || img->codec != PACK_PLAIN ? 1 : PAGE_FILES;
 }
 
-int image_pages_block(struct image *img, uint64_t block, const void *buf, size_t len,
+int image_pages_begin(struct image *img, unsigned n, struct crcore_error *err)
+{
+	for (unsigned i = 0; !img->stream && i < n; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "pages-%u.bin", i + 1);
+		int fd = image_bulk(img, name, err);
+		if (fd < 0)
+			return fd;
+		img->pages[i] = image_file_find(img, name);
+	}
+	return 0;
+}
+
+int image_pages_block(struct image *img, unsigned file, uint64_t block, const void *buf, size_t len,
                       struct crcore_error *err)
 {
-	struct image_file *f = img->stream ? stream_part(img, &block, err) : img->pages;
+	struct image_file *f = img->stream ? stream_part(img, &block, err) : img->pages[file];
 
 	if (!f)
 		return img->stream ? -ECANCELED : bulk_failed(img, f, -EBADF, err); /* err says why */

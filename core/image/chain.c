@@ -103,7 +103,7 @@ int chain_open(struct image *img, struct crcore_error *err)
 		r = ++n > CHAIN_MAX ? bad_parent(i, -ELOOP, "it has too many ancestors", err) :
 		                      open_parent(img, i, err);
 	for (struct image *i = img->older; i; i = i->older)
-		if (i->dir >= 0 && i->page_files < 2)
+		if (i->dir >= 0 && i->page_files <= PAGE_FILES)
 			close(STEAL_FD(i->dir));
 	if (r == -EBADMSG)
 		crcore_advise(err, "take another copy of that image");

@@ -85,7 +85,7 @@ int image_file_open(struct image *img, struct image_file *f, struct crcore_error
 		            (long long)st.st_size, (unsigned long long)f->length);
 		return image_fail(img, f->name, -EBADMSG, "", err);
 	}
-	if (img->page_files > 1 && image_page_number(f->name))
+	if (img->page_files > PAGE_FILES && image_page_number(f->name))
 		close(STEAL_FD(f->fd));
 	return 0;
 }

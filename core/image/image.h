@@ -39,14 +39,18 @@ int image_put_message(struct image *, const char *prefix, const char *section,
  *    reads the file back to checksum it, which costs another pass over it.
  */
 #define IMAGE_BLOCK (1u << 20)
-#define PAGE_FILE "pages-1.bin" /* that of memory */
+#define PAGE_FILE "pages-1.bin" /* the first file of memory */
+#define PAGE_FILES 4            /* of memory at most, that one dump writes: pages-1.bin and so on */
 #define TRACKING_SECRET 16      /* bytes */
 int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
-/* The pages, as blocks of one large file: begin, then blocks as above. */
-int image_pages_begin(struct image *, struct crcore_error *);
-int image_pages_block(struct image *, uint64_t block, const void *buf, size_t len,
+/* The pages, as blocks of n large files, one behind the other: begin (more often, too), then
+ * blocks of each as above. Writers that each have a file of their own do not wait for each
+ * other, as they do in the kernel; image_page_files() says how many it may be. */
+unsigned image_page_files(const struct image *);
+int image_pages_begin(struct image *, unsigned n, struct crcore_error *);
+int image_pages_block(struct image *, unsigned file, uint64_t block, const void *buf, size_t len,
                       struct crcore_error *);
 /* From now on files of pages are packed, each block by itself. */
 int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_error *);

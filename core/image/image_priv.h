@@ -71,7 +71,7 @@ struct image {
 	pthread_mutex_t lock;     /* guards files and blocks for image_bulk_block() */
 	Crcore__Manifest *manifest;
 	struct stream *stream;    /* writing: where it goes; NULL: to the folder */
-	struct image_file *pages; /* writing: of the folder, the page file */
+	struct image_file *pages[PAGE_FILES]; /* writing: of the folder, the page files */
 	enum pack_codec codec;    /* writing: what blocks are packed with */
 	struct pack *packs[PACK_CODECS];
 	unsigned page_files;      /* reading: how many */

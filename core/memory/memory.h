@@ -70,7 +70,7 @@ uint64_t since_length(const struct since *); /* bytes of pages that it and its a
 void since_free(struct since *); /* NULL is fine */
 
 /*
- * Save stage, all tasks frozen: copies to pages-1.bin what was not copied ahead (watch,
+ * Save stage, all tasks frozen: copies to page files what was not copied ahead (watch,
  * or NULL). later: the tree waits to go on, so what is not too much (128 MiB) is only
  * copied to our memory. Regions that crcore mapped are left out (see vmas_read: call it
  * before the injection). Finish, which needs no tree: writes what is not yet, fills the

@@ -136,6 +136,7 @@ static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
 		e = runs_add(&all, m->stored.v[k]->addr, m->stored.v[k]->pages,
 		             CRCORE__SOURCE__PAGES, m->stored.v[k]->offset, 0, err);
 	runs_sort(&all);
+	store_settle(&s->store, all.v, all.n);
 	rec->runs = all.v;
 	rec->n_runs = all.n;
 	return e;
@@ -196,7 +197,7 @@ int memory_save(struct tree *t, struct image *image, struct watch *watch, bool l
 	*s = (struct save){ .tree = t, .watch = watch,
 		            .store = { .image = image, .later = later } };
 	if (watch) {
-		s->store.blocks = watch->store.blocks;
+		memcpy(s->store.blocks, watch->store.blocks, sizeof(s->store.blocks));
 		s->store.base = watch->store.base;
 		s->forked = watch->mixed;
 	}
@@ -233,6 +234,7 @@ int memory_finish(struct save *s, Crcore__Segment ***ret_segments, unsigned *ret
 		return r;
 	for (unsigned i = 0; i < s->segments.n; i++) {
 		runs_sort(&s->segments.runs[i]);
+		store_settle(&s->store, s->segments.runs[i].v, s->segments.runs[i].n);
 		s->segments.v[i]->runs = STEAL(s->segments.runs[i].v);
 		s->segments.v[i]->n_runs = s->segments.runs[i].n;
 	}

@@ -78,10 +78,11 @@ struct store {
 	struct job *jobs; size_t njobs;
 	uint64_t pages;        /* of all jobs */
 	bool live;             /* the tree runs: pages may go away, and more runs will follow */
-	uint64_t blocks;       /* of the file, written so far */
-	uint64_t base;         /* bytes of pages that come before the file's */
+	uint64_t blocks[PAGE_FILES]; /* of each file, written so far */
+	uint64_t base;         /* bytes of pages that come before the files' */
 	bool later;            /* keep what is copied in memory, up to a point, for store_late() */
-	struct late { char *bytes; size_t len; uint64_t block; } *late; size_t nlate;
+	struct late { char *bytes; size_t len; unsigned file; uint64_t block; } *late; size_t nlate;
+	uint64_t short_by;     /* what the last block of the first file lacks */
 	uint64_t zero, stored; /* results */
 };
 int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bool gently,
@@ -89,6 +90,9 @@ int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bo
 /* Copies the pages of all jobs to the image. Pages that are all zero are left
  * out, but where keep_zero is set. */
 int store_run(struct store *, struct crcore_error *);
+/* The runs that store_run() made say in which file their bytes are; once all is stored, where
+ * they are in the row of all pages. */
+void store_settle(const struct store *, Crcore__Run *const *, size_t n);
 /* Writes what store_run() kept. */
 int store_late(struct store *, struct crcore_error *);
 void store_late_free(struct store *);

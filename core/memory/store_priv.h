@@ -13,15 +13,16 @@ struct stored { struct source *source; uint64_t addr, pages, offset; bool gone; 
 
 struct queue {
 	struct store *store;
+	unsigned nfiles;         /* that are written */
 	pthread_mutex_t lock;
 	size_t job;              /* next, and how much of it was taken */
 	uint64_t taken;
-	uint64_t blocks;         /* written */
 	bool stop;
 };
 
 struct copier {
 	struct queue *q;
+	unsigned file;           /* that it writes */
 	char *block;
 	uint64_t fill;           /* bytes in it */
 	struct stored *v; size_t n, flushed;

@@ -37,18 +37,18 @@ class Job:
             raise Failure(f"{image}: {self.t.read('result')}{self.t.read('stderr')}")
 
 
-def pages(image):
-    return os.path.join(image, "pages-1.bin")
+def size(image):
+    return sum(os.path.getsize(x) for x in crtest.page_files(image))
 
 
 def program(crcore, path, codec):
     j = Job(crcore, os.path.basename(path), [path, os.path.join(crtest.scratch(),
                                                                 os.path.basename(path), "work")])
-    plain = os.path.getsize(pages(j.dump("-R", "--compress=none")))
+    plain = size(j.dump("-R", "--compress=none"))
     shutil.rmtree(j.dump("-R", *codec))
     image = j.dump("--precopy", *codec)
     j.t.killed()
-    print(f"{os.path.basename(path)} {codec}: {os.path.getsize(pages(image)) / plain:.2f}")
+    print(f"{os.path.basename(path)} {codec}: {size(image) / plain:.2f}")
     plan = j.crcore.restore(image, "--plan")
     if "ask for packed pages" not in plan or "wait for packed pages" not in plan:
         raise Failure(f"the plan does not say how packed pages come\n{plan[-2000:]}")
@@ -69,7 +69,7 @@ open("result", "w").write("pass" if all(a[i] == i % (1 << 20) * (i % (1 << 20)) 
 def small_and_damaged(crcore):
     j = Job(crcore, "numbers", [jobs.python(), "-c", f"import os; os.chdir('{crtest.scratch()}/"
                                 f"numbers/work')\n" + NUMBERS])
-    sizes = [os.path.getsize(pages(j.dump("-R", f"--compress={x}"))) for x in ("none", "lz4", "zstd")]
+    sizes = [size(j.dump("-R", f"--compress={x}")) for x in ("none", "lz4", "zstd")]
     print("numbers: {:.1f} MiB, lz4 {:.1f}, zstd {:.1f}".format(*(x / 2 ** 20 for x in sizes)))
     if not sizes[0] * 0.8 > sizes[1] > sizes[2]:
         raise Failure(f"packed is not smaller: {sizes}")
@@ -77,7 +77,7 @@ def small_and_damaged(crcore):
     j.t.killed()
     damaged = image + "-damaged"
     shutil.copytree(image, damaged)
-    with open(pages(damaged), "r+b") as f:
+    with open(crtest.page_files(damaged)[0], "r+b") as f:
         f.seek(sizes[2] // 2)
         f.write(os.urandom(100 << 10))
     before = crtest.pids()

@@ -200,7 +200,7 @@ def large(crcore_path):
     h.crcore.dump(h.target.pid, h.image)
     took = time.monotonic() - start
     h.target.killed()
-    size = os.stat(os.path.join(h.image, "pages-1.bin")).st_blocks * 512 >> 20
+    size = sum(os.stat(x).st_blocks for x in crtest.page_files(h.image)) * 512 >> 20
     LIBC.shmctl(shm, 0, None)
     start = time.monotonic()
     h.crcore.restore_detached(h.image)

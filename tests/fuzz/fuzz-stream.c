@@ -83,8 +83,8 @@ _Bool fuzz_seed(unsigned i, uint8_t **ret, size_t *ret_len)
 		return true;
 	}
 	int fd = memfd_create("seed", MFD_CLOEXEC);
-	if (image_create_stream(fd, NULL, &img, &err) || image_pages_begin(img, &err) ||
-	    image_pages_block(img, 0, page, sizeof(page), &err))
+	if (image_create_stream(fd, NULL, &img, &err) || image_pages_begin(img, 1, &err) ||
+	    image_pages_block(img, 0, 0, page, sizeof(page), &err))
 		abort();
 	sample_manifest(&m);
 	if (image_seal(img, &m, &err))

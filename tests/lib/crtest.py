@@ -47,6 +47,12 @@ def wait_for(what, seconds, test):
         pause = min(pause * 1.5, 0.05)
 
 
+def page_files(image):
+    """The files of an image that hold memory, in their order."""
+    names = [x for x in os.listdir(image) if x.startswith("pages-") and x.endswith(".bin")]
+    return [os.path.join(image, x) for x in sorted(names, key=lambda x: int(x[6:-4]))]
+
+
 def start_time(pid):
     """Start time of a process, 0 if it is gone or a zombie."""
     try:

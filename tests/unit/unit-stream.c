@@ -86,10 +86,10 @@ static void send_image(int fd, enum pack_codec codec, const unsigned char *bytes
 	memset(record, 'r', sizeof(record));
 	assert_int_equal(image_create_stream(fd, NULL, &img, &err), 0);
 	assert_int_equal(image_set_packing(img, codec, 0, &err), 0);
-	assert_int_equal(image_pages_begin(img, &err), 0);
+	assert_int_equal(image_pages_begin(img, 1, &err), 0);
 	for (uint64_t i = 0; i < BLOCKS; i++) { /* neighbours in turn */
 		uint64_t n = i + 1 < BLOCKS ? i ^ 1 : i;
-		assert_int_equal(image_pages_block(img, n, bytes + n * IMAGE_BLOCK, n + 1 < BLOCKS ?
+		assert_int_equal(image_pages_block(img, 0, n, bytes + n * IMAGE_BLOCK, n + 1 < BLOCKS ?
 		                                   IMAGE_BLOCK : LEN % IMAGE_BLOCK, &err), 0);
 	}
 	int blob = image_bulk(img, "sample.blob.bin", &err);
