@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""restore --lazy: the processes that load memory are killed in the middle of it, the image is
+damaged where memory is that nobody has loaded yet, the recorded order is used, spoilt and made
+anew; a dump of a tree that is still loading is refused. Each time every byte is checked by the
+program itself, or the tree ends."""
+import os
+import shutil
+import signal
+import sys
+import jobs
+import crtest
+from crtest import Failure
+
+MIB = "192" if jobs.SHORT else "384"
+
+
+def named(comm):
+    """Processes of this test's namespace with that name."""
+    ret = []
+    for pid in crtest.pids():
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().strip() == comm:
+                    ret.append(pid)
+        except OSError:
+            pass
+    return ret
+
+
+def loading(pid):
+    """Does the kernel tell anybody of pages that it misses?"""
+    try:
+        with open(f"/proc/{pid}/smaps") as f:
+            return any(x.startswith("VmFlags:") and " um" in x for x in f)
+    except OSError:
+        return False
+
+
+class Test:
+    def __init__(self, crcore_path, program):
+        self.top = crtest.scratch()
+        self.crcore = crtest.Crcore(crcore_path, self.top)
+        self.program = program
+        self.image = os.path.join(self.top, "image")
+
+    def start(self):
+        work = os.path.join(self.top, f"work-{self.crcore.count}")
+        t = crtest.Target([self.program, work, MIB], work)
+        crtest.wait_for("the program", crtest.LIMIT, lambda: t.read("ready"))
+        return t
+
+    def dump(self):
+        shutil.rmtree(self.image, ignore_errors=True)
+        t = self.start()
+        self.crcore.dump(t.pid, self.image)
+        t.killed()
+        return t
+
+    def restore(self):
+        """Restored, with its pager stopped before all is loaded; None: it was too fast for us."""
+        pid = self.crcore.restore_detached(self.image, "--lazy")
+        for pager in named("cr-pager"):
+            os.kill(pager, signal.SIGSTOP)
+            if loading(pid):
+                return pid, pager
+        return pid, None
+
+    def go(self, t):
+        with open(t.path("go"), "w"):
+            pass
+
+    def finish(self, t, pid, log=""):
+        """It checks itself and ends; nobody is left."""
+        crtest.wait_gone(pid)
+        result = t.read("result").strip()
+        if result != "pass":
+            raise Failure(f"after {self.what}: {result or 'no result'}{t.read('stderr')}\n"
+                          f"{self.crcore.tail()}")
+        self.nobody_left()
+        if log and log not in self.crcore.tail(200):
+            raise Failure(f"after {self.what}: the log does not say \"{log}\"\n{self.crcore.tail()}")
+
+    def nobody_left(self):
+        crtest.wait_for(f"the end of the pager ({self.what})", crtest.LIMIT,
+                        lambda: not named("cr-pager") + named("cr-standby"))
+
+    def kill(self, kills, go_first):
+        """The pager, or the one that stands by, that many times in turn."""
+        self.what = f"{kills} kills, {'while' if go_first else 'before'} it runs into missing pages"
+        t = self.dump()
+        pid, pager = self.restore()
+        if not pager:
+            return False
+        if go_first:
+            self.go(t)
+        for i in range(kills):
+            standby = crtest.wait_for("somebody to stand by", crtest.LIMIT, lambda: named("cr-standby"))
+            os.kill(standby[0] if i % 2 else named("cr-pager")[0], signal.SIGKILL)
+            if i + 1 < kills:
+                crtest.wait_for("the other to go on", crtest.LIMIT,
+                                lambda: len(named("cr-pager")) == len(named("cr-standby")) == 1 and
+                                named("cr-standby") != standby or not loading(pid))
+                if not loading(pid):
+                    break
+        self.go(t)
+        self.finish(t, pid, "goes on in its place")
+        return True
+
+    def dump_is_refused(self):
+        self.what = "a dump while it was loading"
+        t = self.dump()
+        pid, pager = self.restore()
+        if not pager:
+            return False
+        for verb in ("check", "dump"):
+            to = ["-D", os.path.join(self.top, "second")] if verb == "dump" else []
+            rc, out, err = self.crcore.run(verb, "-t", pid, *to, log=False)
+            if rc == 0 or "lazy restore" not in out + err:
+                raise Failure(f"{verb} of a tree that is loading: status {rc}\n{out}{err}")
+        os.kill(pager, signal.SIGCONT)
+        self.go(t)
+        self.finish(t, pid)
+        return True
+
+    def order(self):
+        self.what = "the recorded order"
+        t = self.dump()
+        path = os.path.join(self.image, "order-1.bin")
+        for spoil in (None, None, b"", b"crorder1" + b"\xff" * 400, None):
+            if spoil is not None:
+                with open(path, "wb") as f:
+                    f.write(spoil)
+            pid = self.crcore.restore_detached(self.image, "--lazy")
+            crtest.wait_for("all to be loaded", crtest.LIMIT, lambda p=pid: not loading(p))
+            self.nobody_left()
+            with open(path, "rb") as f:
+                head = f.read(8)
+            if head != b"crorder1":
+                raise Failure(f"no order was recorded: {head}")
+            os.kill(pid, signal.SIGKILL)
+            crtest.wait_gone(pid)
+        left = sorted(os.listdir(self.image))
+        if left != ["manifest", "order-1.bin", "pages-1.bin"]:
+            raise Failure(f"beside the image: {left}")
+        pid = self.crcore.restore_detached(self.image, "--lazy")
+        self.go(t)
+        self.finish(t, pid)
+
+    def damaged(self):
+        """A byte in the middle of what is loaded late: the tree ends, and says nothing wrong."""
+        self.what = "a damaged block"
+        t = self.dump()
+        pages = os.path.join(self.image, "pages-1.bin")
+        with open(pages, "r+b") as f:
+            f.seek(os.path.getsize(pages) // 2)
+            byte = f.read(1)
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte[0] ^ 1]))
+        pid = self.crcore.restore_detached(self.image, "--lazy")
+        self.go(t)
+        crtest.wait_gone(pid)
+        if t.read("result"):
+            raise Failure(f"the program did not end by it: {t.read('result')}")
+        self.nobody_left()
+        errors = [x for x in self.crcore.tail(200).splitlines() if "Error" in x]
+        if len(errors) != 1 or "checksum" not in errors[0] or "was ended" not in errors[0]:
+            raise Failure(f"not one line of error:\n{self.crcore.tail()}")
+
+    def run(self):
+        caught = [self.kill(1, True), self.kill(1, False), self.kill(4, True), self.dump_is_refused()]
+        self.order()
+        self.damaged()
+        print(f"{sum(caught)} of {len(caught)} caught while loading")
+        if not any(caught):
+            raise Failure("everything was loaded before anybody could look")
+
+
+crtest.main(lambda: Test(*sys.argv[1:3]).run())
