@@ -4,6 +4,7 @@
 #include "core/image/image.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
+#include <fcntl.h>
 
 static int check_dump(const struct args *a, struct crcore_error *err)
 {
@@ -16,6 +17,8 @@ static int check_dump(const struct args *a, struct crcore_error *err)
 	}
 	if (a->command.json)
 		return crcore_fail(err, -EINVAL, "--json would write to standard output, as --stream does");
+	if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
+		return crcore_fail(err, -EBADF, "standard output is closed");
 	if (isatty(STDOUT_FILENO)) {
 		crcore_advise(err, "send it somewhere: crcore dump --stream ... | ssh other cat '>' image.tar");
 		return crcore_fail(err, -EINVAL, "standard output is a terminal, which is no place for an image");
@@ -29,6 +32,8 @@ static int check_restore(const struct args *a, struct crcore_error *err)
 		crcore_advise(err, "name a folder with -D: it is made, and removed afterwards");
 		return crcore_fail(err, -EINVAL, "what comes in must be put somewhere");
 	}
+	if (fcntl(STDIN_FILENO, F_GETFD) < 0)
+		return crcore_fail(err, -EBADF, "standard input is closed");
 	if (isatty(STDIN_FILENO)) {
 		crcore_advise(err, "e.g. ssh other cat image.tar | crcore restore --stream -D DIR");
 		return crcore_fail(err, -EINVAL, "standard input is a terminal, where no image comes from");

@@ -46,8 +46,9 @@ int image_bulk(struct image *, const char *name, struct crcore_error *);
 int image_bulk_block(struct image *, int fd, uint64_t block, const void *buf, size_t len,
                      struct crcore_error *);
 /* The pages, as blocks of n large files, one behind the other: begin (more often, too), then
- * blocks of each as above. Writers that each have a file of their own do not wait for each
- * other, as they do in the kernel; image_page_files() says how many it may be. */
+ * blocks of each as above, which whoever has taken a number puts there before it takes a much
+ * higher one. Writers that each have a file of their own do not wait for each other, as they
+ * do in the kernel; image_page_files() says how many it may be. */
 unsigned image_page_files(const struct image *);
 int image_pages_begin(struct image *, unsigned n, struct crcore_error *);
 int image_pages_block(struct image *, unsigned file, uint64_t block, const void *buf, size_t len,

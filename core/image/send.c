@@ -6,9 +6,9 @@
  * sent when they are complete. Records, and what plugins write themselves, wait in files
  * without a name until the end; the manifest is last.
  *
- * What a reader could break: a writer holds at most the part that it completed and keeps
- * one incomplete, so what is in memory is bounded by the number of writers, not by how
- * fast the other end takes it.
+ * What a reader could break: there are never more than PARTS_MAX of these, however slow the
+ * other end is. Who has a block of one more waits; that it can only be because blocks come
+ * about in the order of their numbers: those that the others lack are in other hands.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +16,7 @@
 #include "core/image/tar.h"
 
 #define PART_BLOCKS 16u
+#define PARTS_MAX 4          /* begun or on their way */
 #define WRITE_MAX (1u << 20)
 #define LOOK_EVERY 100 /* ms: whether to stop */
 
@@ -27,9 +28,11 @@ struct stream {
 	int (*stop)(struct crcore_error *);
 	uint64_t started;
 	pthread_mutex_t out;  /* one file at a time */
-	pthread_mutex_t lock; /* guards parts */
-	struct part *parts;   /* that are not complete */
-	unsigned nparts;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t sent;
+	struct part parts[PARTS_MAX]; /* that are not complete */
+	unsigned nparts, nsending;
+	struct crcore_error failed;   /* of the first that could not send */
 };
 
 /* ---- the other end ---------------------------------------------------------------------- */
@@ -63,9 +66,10 @@ int image_create_stream(int fd, int (*stop)(struct crcore_error *), struct image
 		free(s);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	*s = (struct stream){ .fd = fd, .stop = stop, .started = (uint64_t)time(NULL) };
+	*s = (struct stream){ .fd = fd, .stop = stop, .failed = CRCORE_ERROR_INIT, .started = (uint64_t)time(NULL) };
 	pthread_mutex_init(&s->out, NULL);
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->sent, NULL);
 	open_own(s);
 	img->writing = true;
 	img->stream = s;
@@ -81,7 +85,7 @@ void stream_free(struct stream *s)
 		close(s->fd);
 	pthread_mutex_destroy(&s->out);
 	pthread_mutex_destroy(&s->lock);
-	free(s->parts);
+	pthread_cond_destroy(&s->sent);
 	free(s);
 }
 
@@ -193,12 +197,42 @@ static struct image_file *new_part(struct image *img, uint64_t number, struct cr
 	struct image_file *f = image_file_add(img, name, FILE_BULK, err);
 	if (f)
 		f->part = malloc((size_t)PART_BLOCKS * IMAGE_BLOCK);
-	if (!f || !f->part || !GROW(s->parts, s->nparts)) {
+	if (!f || !f->part) {
 		crcore_fail(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
 	s->parts[s->nparts++] = (struct part){ number, f, 0 };
 	return f;
+}
+
+static struct image_file *find_part(const struct stream *s, uint64_t number)
+{
+	for (unsigned i = 0; i < s->nparts; i++)
+		if (s->parts[i].number == number)
+			return s->parts[i].file;
+	return NULL;
+}
+
+/* Nobody waits for what will not come; the caller has the lock. */
+static void give_up(struct stream *s, const struct crcore_error *err)
+{
+	if (!s->failed.code)
+		s->failed = *err;
+	pthread_cond_broadcast(&s->sent);
+}
+
+static void wait_for_room(struct stream *s)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_EVERY * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&s->sent, &s->lock, &until);
+	if (s->stop && s->stop(&err) < 0)
+		give_up(s, &err);
 }
 
 struct image_file *stream_part(struct image *img, uint64_t *block, struct crcore_error *err)
@@ -209,11 +243,17 @@ struct image_file *stream_part(struct image *img, uint64_t *block, struct crcore
 
 	*block %= PART_BLOCKS;
 	pthread_mutex_lock(&s->lock);
-	for (unsigned i = 0; i < s->nparts && !ret; i++)
-		if (s->parts[i].number == number)
-			ret = s->parts[i].file;
-	if (!ret)
+	while (!(ret = find_part(s, number)) && !s->failed.code &&
+	       s->nparts + s->nsending == PARTS_MAX)
+		wait_for_room(s);
+	if (s->failed.code) {
+		*err = s->failed;
+		ret = NULL;
+	} else if (!ret) {
 		ret = new_part(img, number, err);
+		if (!ret)
+			give_up(s, err);
+	}
 	pthread_mutex_unlock(&s->lock);
 	return ret;
 }
@@ -228,6 +268,21 @@ static int send_part(struct image *img, struct image_file *f, struct crcore_erro
 	return r;
 }
 
+/* It counts as one of PARTS_MAX until it is gone. */
+static int send_complete(struct image *img, struct image_file *f, struct crcore_error *err)
+{
+	struct stream *s = img->stream;
+	int r = send_part(img, f, err);
+
+	pthread_mutex_lock(&s->lock);
+	s->nsending--;
+	if (r < 0)
+		give_up(s, err);
+	pthread_cond_broadcast(&s->sent);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
 int stream_filled(struct image *img, struct image_file *f, struct crcore_error *err)
 {
 	struct stream *s = img->stream;
@@ -238,12 +293,14 @@ int stream_filled(struct image *img, struct image_file *f, struct crcore_error *
 		if (s->parts[i].file != f)
 			continue;
 		complete = ++s->parts[i].filled == PART_BLOCKS;
-		if (complete)
+		if (complete) {
 			s->parts[i] = s->parts[--s->nparts];
+			s->nsending++;
+		}
 		break;
 	}
 	pthread_mutex_unlock(&s->lock);
-	return complete ? send_part(img, f, err) : 0;
+	return complete ? send_complete(img, f, err) : 0;
 }
 
 int stream_send_parts(struct image *img, struct crcore_error *err)

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "core/image/pages.h"
@@ -75,15 +77,27 @@ static unsigned char *make_bytes(void)
 	return p;
 }
 
+/* Files of all other sorts. */
+static void put_others(struct image *img)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	char record[1000];
+	int blob = image_bulk(img, "sample.blob.bin", &err);
+
+	memset(record, 'r', sizeof(record));
+	assert_int_equal(write(blob, "blob", 4), 4);
+	for (unsigned i = 0; i < 400; i++)
+		assert_int_equal(image_put(img, "sample", "long", record, sizeof(record), &err), 0);
+	assert_int_equal(image_put(img, "sample", "short", "hi", 2, &err), 0);
+}
+
 /* Sends an image of all sorts of files to fd. */
 static void send_image(int fd, enum pack_codec codec, const unsigned char *bytes)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	char record[1000];
 	struct image *img;
 	Crcore__Manifest m;
 
-	memset(record, 'r', sizeof(record));
 	assert_int_equal(image_create_stream(fd, NULL, &img, &err), 0);
 	assert_int_equal(image_set_packing(img, codec, 0, &err), 0);
 	assert_int_equal(image_pages_begin(img, 1, &err), 0);
@@ -92,11 +106,7 @@ static void send_image(int fd, enum pack_codec codec, const unsigned char *bytes
 		assert_int_equal(image_pages_block(img, 0, n, bytes + n * IMAGE_BLOCK, n + 1 < BLOCKS ?
 		                                   IMAGE_BLOCK : LEN % IMAGE_BLOCK, &err), 0);
 	}
-	int blob = image_bulk(img, "sample.blob.bin", &err);
-	assert_int_equal(write(blob, "blob", 4), 4);
-	for (unsigned i = 0; i < 400; i++)
-		assert_int_equal(image_put(img, "sample", "long", record, sizeof(record), &err), 0);
-	assert_int_equal(image_put(img, "sample", "short", "hi", 2, &err), 0);
+	put_others(img);
 	sample_manifest(&m);
 	assert_int_equal(image_seal(img, &m, &err), 0);
 	image_close(img);
@@ -161,6 +171,80 @@ static void test_there_and_back(void **state)
 	free(bytes);
 }
 
+/* Many at once, into a channel that is slow: all comes through, whoever waits for whom. */
+struct writers { struct image *img; const unsigned char *bytes; atomic_uint next; };
+
+static void *write_blocks(void *arg)
+{
+	struct writers *w = arg;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	unsigned n;
+
+	while ((n = atomic_fetch_add(&w->next, 1)) < BLOCKS) {
+		size_t len = n + 1 < BLOCKS ? IMAGE_BLOCK : LEN % IMAGE_BLOCK;
+		if (n % 5 == 0)
+			usleep(1000);
+		if (image_pages_block(w->img, 0, n, w->bytes + n * (size_t)IMAGE_BLOCK, len, &err))
+			return w;
+	}
+	return NULL;
+}
+
+struct reader { int from, to; };
+
+static void *read_slowly(void *arg)
+{
+	const struct reader *r = arg;
+	static char buf[300000];
+	ssize_t n;
+
+	while ((n = read(r->from, buf, sizeof(buf))) > 0 && write(r->to, buf, (size_t)n) == n)
+		usleep(500);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	enum { WRITERS = 12 };
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	unsigned char *bytes = make_bytes();
+	struct writers w = { .bytes = bytes };
+	struct reader reader;
+	struct image_place *place;
+	pthread_t v[WRITERS], slow;
+	Crcore__Manifest m;
+	bool made;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	reader = (struct reader){ fds[0], memfd_create("stream", MFD_CLOEXEC) };
+	assert_int_equal(pthread_create(&slow, NULL, read_slowly, &reader), 0);
+	assert_int_equal(image_create_stream(fds[1], NULL, &w.img, &err), 0);
+	assert_int_equal(image_pages_begin(w.img, 1, &err), 0);
+	for (unsigned i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&v[i], NULL, write_blocks, &w), 0);
+	for (unsigned i = 0; i < WRITERS; i++) {
+		void *failed;
+		pthread_join(v[i], &failed);
+		assert_null(failed);
+	}
+	put_others(w.img);
+	sample_manifest(&m);
+	assert_int_equal(image_seal(w.img, &m, &err), 0);
+	image_close(w.img);
+	close(fds[1]);
+	pthread_join(slow, NULL);
+	lseek(reader.to, 0, SEEK_SET);
+	assert_int_equal(image_receive(reader.to, dir, NULL, &made, &err), 0);
+	check_image(bytes);
+	assert_int_equal(image_place_open(dir, made, &place, &err), 0);
+	image_place_remove(place);
+	image_place_close(place);
+	close(fds[0]);
+	close(reader.to);
+	free(bytes);
+}
+
 /* A folder that was there stays; one that is not empty is not touched. */
 static void test_folders(void **state)
 {
@@ -216,7 +300,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_headers), cmocka_unit_test(test_there_and_back),
-		cmocka_unit_test(test_folders), cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_folders), cmocka_unit_test(test_threads), cmocka_unit_test(test_stop),
 	};
 
 	return cmocka_run_group_tests(tests, make_top, drop_top);
