@@ -29,6 +29,7 @@ struct dump {
 	enum leave leave;
 	uint64_t timeout_ns, frozen_at, stood_ns;
 	struct namespaces namespaces;      /* of the tree, not ours; entered where need be */
+	struct ending *ending;             /* of a tree that is killed */
 };
 
 /* ---- services for plugins ------------------------------------------------------------- */
@@ -248,39 +249,12 @@ static int stage_ask(struct dump *d, struct crcore_error *err)
 	return questions_answers(&d->questions, err);
 }
 
-static int save_object(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
-{
-	return ctx->p.save_object(ctx->state, arg, err);
-}
-
-static int save_objects(struct dump *d, struct crcore_error *err)
-{
-	int r = host_series_start(d->host, err);
-
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; r == 0 && i < d->survey.objects.n; i++) {
-		struct object *o = d->survey.objects.v[i];
-		if (!o->owner->p.save_object)
-			continue;
-		if ((r = object_open(o, err)) == 0)
-			r = host_call(o->owner, STAGE_SAVE, save_object, &o->abi, err);
-		object_close(o);
-		if (r < 0)
-			crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
-		if (r == 0 && (i & 63) == 0)
-			r = worker_check(err);
-	}
-	host_series_stop(d->host);
-	return r;
-}
-
 static int stage_save(struct dump *d, struct crcore_error *err)
 {
 	int r;
 
 	/* Memory is last: plugins may add to what is read like memory. */
-	if ((r = save_objects(d, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0)
+	if ((r = survey_save_objects(&d->survey, d->host, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0)
 		return r;
 	return memory_save(&d->survey.tree, d->image, d->ahead.watch, d->leave != LEAVE_KILLED,
 	                   d->contents, d->ncontents, &d->memory, err);
@@ -339,8 +313,11 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 	         (unsigned long long)stats.shared, (unsigned long long)stats.zero);
 	r = fill_manifest(&d->survey, d->host, d->cmd, &m, err);
 	m.namespaces = d->namespaces.types;
-	if (r == 0)
-		r = seal_tracked(&d->ahead, d->image, &m, err);
+	if (r == 0 && d->leave == LEAVE_KILLED)
+		r = ending_begin(&d->survey.tree, d->paused ? &d->pauses : NULL, d->host, &d->ending,
+		                 err);
+	if (r == 0 && (r = seal_tracked(&d->ahead, d->image, &m, err)) == 0)
+		ending_sealed(d->ending);
 	clear_manifest(&m);
 	return r;
 }
@@ -355,6 +332,7 @@ static void dump_end(struct dump *d, bool success)
 	tell_stops(d);
 	if (d->host)
 		host_undo(d->host, success);
+	ending_end(d->ending);
 	questions_free(&d->questions);
 	for (unsigned i = 0; i < d->ncontents; i++)
 		close(d->contents[i].fd);

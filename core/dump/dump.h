@@ -66,6 +66,8 @@ void objects_keep(struct objects *);
 int object_open(struct object *, struct crcore_error *);
 void object_close(struct object *);
 void objects_free(struct objects *);
+/* Has each saved by its plugin. */
+int survey_save_objects(struct survey *, struct host *, struct crcore_error *);
 /* owner.c: fills in whom a description's signals go to; refuses one outside. */
 int object_owner(struct object *, const struct tree *, struct crcore_error *);
 Crcore__Owner *object_owner_record(const struct object *, Crcore__Owner *); /* NULL: none */
@@ -168,4 +170,12 @@ int save_records(struct survey *, struct image *, struct crcore_error *);
 int fill_manifest(const struct survey *, struct host *, const struct command *, Crcore__Manifest *,
                   struct crcore_error *);
 void clear_manifest(Crcore__Manifest *);
+
+/* end.c: all or nothing for a tree that is killed: it ends, whatever becomes of us, once
+ * ending_sealed() was called. *ret stays NULL where nothing could be left half done. */
+struct ending;
+int ending_begin(const struct tree *, const struct pauses *, struct host *, struct ending **ret,
+                 struct crcore_error *);
+void ending_sealed(struct ending *);
+void ending_end(struct ending *);
 #endif

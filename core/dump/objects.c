@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include "core/dump/dump.h"
 #include "core/util/util.h"
+#include "core/util/worker.h"
 
 int objects_add(struct objects *os, struct object *o, struct crcore_error *err)
 {
@@ -179,4 +180,31 @@ int survey_objects(struct survey *s, struct host *host, struct blockers *blocker
 	if (r == 0)
 		r = each_object(s, host, blockers, claim, err);
 	return r == 0 ? each_object(s, host, blockers, review, err) : r;
+}
+
+static int save_object(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
+{
+	return ctx->p.save_object(ctx->state, arg, err);
+}
+
+int survey_save_objects(struct survey *s, struct host *host, struct crcore_error *err)
+{
+	int r = host_series_start(host, err);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
+		struct object *o = s->objects.v[i];
+		if (!o->owner->p.save_object)
+			continue;
+		if ((r = object_open(o, err)) == 0)
+			r = host_call(o->owner, STAGE_SAVE, save_object, &o->abi, err);
+		object_close(o);
+		if (r < 0)
+			crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
+		if (r == 0 && (i & 63) == 0)
+			r = worker_check(err);
+	}
+	host_series_stop(host);
+	return r;
 }

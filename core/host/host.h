@@ -74,6 +74,8 @@ struct host {
 	struct limit *limit;         /* the timer of hook calls, made when first used */
 	struct wills *wills;         /* will.c */
 	struct fate *fate;           /* shared with main and the guard; NULL: nobody asks */
+	struct heir *heir;           /* heir.c */
+	uint32_t *undone;            /* shared with the heir: the last entry that was run */
 };
 
 /* Loads what the policy names (RTLD_NOW|RTLD_LOCAL), checks size, version,
@@ -133,6 +135,8 @@ void host_forget(struct host *);
  * drops all. Also those of a plugin that hung: they are not hooks, and what was
  * changed must be taken back; each under the plugin's time limit. */
 void host_undo(struct host *, bool success);
+/* Are there entries that a success runs too? */
+bool host_undo_waits(const struct host *);
 /* Undo entries of the core itself use the same stack. */
 int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void *arg,
                    bool on_success, struct crcore_error *);
@@ -145,6 +149,14 @@ int host_will(struct host *, enum will_time, void (*fn)(const void *bytes, size_
 int host_will_text(struct host *, const char *path, const char *text, struct crcore_error *);
 void host_wills_void(struct host *, pid_t kept);
 void host_wills_drop(struct host *);
+
+/* From here to host_heir_end(): should this process be killed, another one, which has a copy
+ * of its memory as it is now and its descriptors, does this (guard.h: nothing that this one
+ * holds moves in first(), or as a rule not yet). There host_undo() runs what has not been
+ * run here. Either may be NULL. */
+int host_heir(struct host *, void (*first)(void *arg), void (*last)(void *arg), void *arg,
+              struct crcore_error *);
+void host_heir_end(struct host *);
 
 void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */
 /* Whether this process holds a capability (CAP_*) now, and its name ("cap_net_admin"). */

@@ -13,6 +13,7 @@ struct undo {
 	void (*fn)(void *);
 	void *arg;
 	bool on_success;
+	uint32_t number;        /* from the bottom */
 };
 
 int host_undo_push(struct host *h, struct crcore_ctx *ctx, void (*fn)(void *), void *arg,
@@ -22,7 +23,7 @@ int host_undo_push(struct host *h, struct crcore_ctx *ctx, void (*fn)(void *), v
 
 	if (!u)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	*u = (struct undo){ h->undo, ctx, fn, arg, on_success };
+	*u = (struct undo){ h->undo, ctx, fn, arg, on_success, h->undo ? h->undo->number + 1 : 1 };
 	h->undo = u;
 	return 0;
 }
@@ -55,14 +56,25 @@ static void run_entry(struct host *h, struct undo *u)
 		log_line(1, "%s: a change may not have been taken back: %s", u->ctx->p.name, err.message);
 }
 
+bool host_undo_waits(const struct host *h)
+{
+	for (const struct undo *u = h->undo; u; u = u->next)
+		if (u->on_success)
+			return true;
+	return false;
+}
+
 void host_undo(struct host *h, bool success)
 {
 	while (h->undo) {
 		struct undo *u = h->undo;
 
 		h->undo = u->next; /* first: what fn does may come back here */
-		if (!success || u->on_success)
+		bool is_run = h->undone && u->number >= *h->undone; /* by whom we inherit from */
+		if (!is_run && (!success || u->on_success))
 			run_entry(h, u);
+		if (h->undone)
+			__atomic_store_n(h->undone, u->number, __ATOMIC_RELEASE);
 		free(u);
 	}
 }

@@ -87,7 +87,7 @@ static int make_guard(struct host *h, struct crcore_error *err)
 	if (w == MAP_FAILED)
 		return crcore_fail(err, -errno, "no memory for the last will: %s", strerror(errno));
 	w->fate = h->fate;
-	const struct guard_duty duty = { carry_out_first, carry_out_last, w };
+	const struct guard_duty duty = { carry_out_first, carry_out_last, false, w };
 	int r = guard_begin(&w->guard, &duty, err);
 	if (h->fate)
 		h->fate->guard = r < 0 ? 0 : w->guard.pid;

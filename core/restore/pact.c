@@ -3,7 +3,8 @@
  * All or nothing at the very end: the tasks of a restored tree die with their tracer
  * (PTRACE_O_EXITKILL) until each is told otherwise, one after the other. Should we be
  * killed in the middle of that, those that would live on are ended: by a last will, like
- * those that take back what was made for the tree. All wills are void at once.
+ * those that take back what was made for the tree. All wills are void at once. What is left
+ * to do outside then, the heir (host.h) does.
  */
 #include <signal.h>
 #include "core/restore/restore.h"
@@ -16,12 +17,28 @@ static void end_all(const void *bytes, size_t len)
 		kill(pids[i], SIGKILL);
 }
 
+static void finish(void *arg)
+{
+	const struct restore *r = arg;
+
+	if (__atomic_load_n(&r->fate->kept, __ATOMIC_SEQ_CST)) {
+		host_undo(r->host, true);
+		return;
+	}
+	for (unsigned i = 0; i < r->births.n; i++)
+		if (is_live(&r->stubs[i]))
+			kill(r->births.v[i].pid, SIGKILL);
+}
+
 int pact_begin(struct restore *r, struct crcore_error *err)
 {
+	const bool heir = host_undo_waits(r->host);
 	size_t n = 0;
+	int ret = heir ? host_heir(r->host, finish, NULL, r, err) : 0;
 
-	if (r->births.n < 2 && !r->host->wills) /* the threads of one process die together */
-		return 0;
+	/* The threads of one process die together. */
+	if (ret < 0 || (!r->host->wills && (heir || r->births.n < 2)))
+		return ret;
 	cleanup_free pid_t *pids = calloc(r->births.n, sizeof(*pids));
 	if (!pids)
 		return births_no_memory(err);

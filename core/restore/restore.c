@@ -92,8 +92,10 @@ static int work(struct worker *w, struct command *cmd, struct fate *fate,
 	if (ret < 0)
 		restore_kill(&r);
 	lazy_end(&r);
-	if (r.host)
+	if (r.host) {
 		host_undo(r.host, ret >= 0);
+		host_heir_end(r.host);
+	}
 	restore_unload(&r);
 	return ret;
 }

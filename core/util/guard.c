@@ -2,7 +2,6 @@
 /* See guard.h. */
 #include <linux/futex.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -19,7 +18,7 @@
 
 /* ---- the guard ------------------------------------------------------------------------ */
 
-static void prepare(void)
+static void prepare(bool shares_files)
 {
 	const struct sched_param first = { .sched_priority = 1 };
 	static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE };
@@ -29,7 +28,8 @@ static void prepare(void)
 	setsid();
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
-	close_range(0, ~0U, 0);
+	if (!shares_files)
+		close_range(0, ~0U, 0);
 	sched_setscheduler(0, SCHED_FIFO, &first); /* refused: no harm */
 }
 
@@ -58,7 +58,7 @@ static _Noreturn void guard_main(struct guard *g, pid_t maker, pid_t tid, struct
 {
 	struct timespec pause = { 0, 1000000 };
 
-	prepare();
+	prepare(duty.shares_files);
 	const bool traces = ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACEEXIT) == 0;
 	__atomic_store_n(&g->ready, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &g->ready, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -104,6 +104,12 @@ static int await_ready(struct guard *g)
 	return 0;
 }
 
+/* fork() cannot do that. */
+static pid_t fork_sharing_files(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
 int guard_begin(struct guard *g, const struct guard_duty *duty, struct crcore_error *err)
 {
 	const pid_t maker = getpid(), tid = (pid_t)syscall(SYS_gettid);
@@ -114,7 +120,8 @@ int guard_begin(struct guard *g, const struct guard_duty *duty, struct crcore_er
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, &g->mask);
 	g->ready = 0;
-	pid_t pid = r ? -1 : fork(); /* not into what both see: it would end as 0 */
+	/* not into what both see: it would end as 0 */
+	pid_t pid = r ? -1 : duty->shares_files ? fork_sharing_files() : fork();
 	if (pid == 0)
 		guard_main(g, maker, tid, *duty);
 	g->pid = pid;

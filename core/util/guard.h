@@ -18,12 +18,14 @@
 #include <crcore/error.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct guard_duty {
 	void (*first)(void *arg); /* we do not run, and hold what we held */
 	void (*last)(void *arg);  /* we are gone, and so are our helpers */
+	bool shares_files;        /* it has our descriptors, and none that we close */
 	void *arg;                /* memory mapped shared, or as it was when the guard was made */
 };
 
@@ -36,7 +38,7 @@ struct guard {
 };
 
 /* Makes the guard of the calling thread. When it returns, the guard stands by and holds none
- * of our descriptors; up to then it holds all of them. */
+ * of our descriptors (or shares all); up to then it holds all of them. */
 int guard_begin(struct guard *, const struct guard_duty *, struct crcore_error *);
 /* It is not needed any more: ends and reaps it. */
 void guard_end(struct guard *);

@@ -230,7 +230,11 @@ struct crcore_host {
 	 * tree. Call it before making the change; fn must cope with a change
 	 * that was not made. Entries run in reverse order on failure, also if
 	 * the command is killed. on_success: run it at the end of a command that
-	 * succeeds too (e.g. a lock that is held only meanwhile). */
+	 * succeeds too (e.g. a lock that is held only meanwhile): dump: when the tree
+	 * has been let go or has ended; restore: when the tree is there to stay, and
+	 * does not run yet. Should crcore be killed by SIGKILL just then, another process
+	 * does it, with crcore's descriptors and a copy of its memory: fn must cope with
+	 * a change that was taken back in part. */
 	int (*undo)(struct crcore_ctx *, void (*fn)(void *arg), void *arg, bool on_success,
 	            struct crcore_error *);
 

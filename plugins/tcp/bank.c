@@ -1,29 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Descriptors that wait: in flight in a socket pair, where they count against no
- * limit of this process. They come out in the order in which they went in.
+ * limit of this process. They come out in the order in which they went in. The bank is
+ * in shared memory: should we be killed, the process that ends our work (plugin.h, undo)
+ * goes on with the one that we were at.
  */
 #include "plugins/tcp/tcp.h"
 
+#include <sys/mman.h>
+
+#define BATCH 200 /* of descriptors that one message takes */
+
 struct bank {
 	int pair[2];
-	int batch[BANK_BATCH]; /* not in flight yet */
+	int batch[BATCH];      /* not in flight yet */
 	int n;
+	int out[BATCH];        /* not in flight any more */
+	int nout;
+	unsigned dropped;
 };
 
 struct bank *bank_new(void)
 {
-	struct bank *b = calloc(1, sizeof(*b));
+	struct bank *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	                      0);
 
-	if (b && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->pair) == 0)
+	if (b == MAP_FAILED)
+		return NULL;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->pair) == 0)
 		return b;
-	free(b);
+	munmap(b, sizeof(*b));
 	return NULL;
 }
 
 static int flush(struct bank *b)
 {
-	char control[CMSG_SPACE(BANK_BATCH * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	char control[CMSG_SPACE(BATCH * sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	size_t len = (size_t)b->n * sizeof(int);
 	struct iovec io = { &(char){ 0 }, 1 };
 	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control,
@@ -43,7 +55,7 @@ static int flush(struct bank *b)
 
 int bank_put(struct bank *b, int fd)
 {
-	int r = b->n == BANK_BATCH ? flush(b) : 0;
+	int r = b->n == BATCH ? flush(b) : 0;
 
 	if (r < 0)
 		close(fd);
@@ -52,34 +64,51 @@ int bank_put(struct bank *b, int fd)
 	return r;
 }
 
-int bank_take(struct bank *b, int fds[BANK_BATCH])
+/* The next ones that are in flight, then those that are not. */
+static void refill(struct bank *b)
 {
-	char control[CMSG_SPACE(BANK_BATCH * sizeof(int))] __attribute__((aligned(8))), byte;
+	char control[CMSG_SPACE(BATCH * sizeof(int))] __attribute__((aligned(8))), byte;
 	struct iovec io = { &byte, 1 };
 	struct msghdr h = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control,
 		.msg_controllen = sizeof(control) };
 	struct cmsghdr *c;
-	int n = b->n;
 
-	if (recvmsg(b->pair[1], &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0) { /* the last ones */
-		memcpy(fds, b->batch, sizeof(b->batch));
-		b->n = 0;
-		return n;
+	if (recvmsg(b->pair[1], &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) > 0) {
+		c = CMSG_FIRSTHDR(&h);
+		if (!c || c->cmsg_type != SCM_RIGHTS)
+			return;
+		memcpy(b->out, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+		b->nout = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		return;
 	}
-	c = CMSG_FIRSTHDR(&h);
-	if (!c || c->cmsg_type != SCM_RIGHTS)
-		return 0;
-	memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	memcpy(b->out, b->batch, sizeof(b->out));
+	b->nout = b->n;
+	b->n = 0;
 }
+
+int bank_first(struct bank *b)
+{
+	if (!b->nout)
+		refill(b);
+	return b->nout ? b->out[0] : -1;
+}
+
+void bank_drop(struct bank *b)
+{
+	close(b->out[0]);
+	memmove(b->out, b->out + 1, (size_t)--b->nout * sizeof(int));
+	b->dropped++;
+}
+
+unsigned bank_dropped(const struct bank *b) { return b->dropped; }
 
 void bank_free(struct bank *b)
 {
 	if (!b)
 		return;
-	while (b->n)
-		close(b->batch[--b->n]);
+	while (bank_first(b) >= 0)
+		bank_drop(b);
 	close(b->pair[0]);
 	close(b->pair[1]);
-	free(b);
+	munmap(b, sizeof(*b));
 }

@@ -205,22 +205,51 @@ static int let_go(struct tcp *t, struct made *m, struct crcore_error *err)
 	return 0;
 }
 
-/* All is as it was: the kernel has the connections from here on. */
+static void unlock(struct tcp *t)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+
+	if (t->old_table && lock_remove(t, t->old_table, &err) < 0)
+		t->host->log(t->ctx, 0, "the network lock stays: %s; take it away: nft delete table inet %s",
+		             err.message, t->old_table);
+	lock_drop(t);
+}
+
+static void let_all_go(struct tcp *t)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	int fd;
+
+	while (t->bank && (fd = bank_first(t->bank)) >= 0) {
+		struct made *m = t->banked[bank_dropped(t->bank)];
+		m->fd = fd;
+		if (let_go(t, m, &err) < 0)
+			t->host->log(t->ctx, 0, "%s: %s", err.object, err.message);
+		m->fd = -1;
+		bank_drop(t->bank);
+	}
+}
+
+/*
+ * Undo entry, also of a restore that succeeds: from here on the tree lives, whatever
+ * becomes of us, and the kernel has the connections. What the kernel says to a peer when
+ * it gets one should arrive, so the lock goes first. But where our heir does this, the
+ * tasks run already.
+ */
+static void finish_connections(void *state)
+{
+	struct tcp *t = state;
+
+	if (t->failed)
+		return;
+	if (getpid() != t->worker)
+		let_all_go(t);
+	unlock(t);
+	let_all_go(t);
+}
+
 int tcp_restore_release(struct tcp *t, struct crcore_error *err)
 {
-	int r = t->old_table ? lock_remove(t, t->old_table, err) : 0;
-
-	int fds[BANK_BATCH], n;
-	unsigned k = 0;
-
-	lock_drop(t);
-	while (t->bank && (n = bank_take(t->bank, fds)) > 0)
-		for (int i = 0; i < n; i++) {
-			struct made *m = t->banked[k++];
-			m->fd = fds[i];
-			if (!r)
-				r = let_go(t, m, err);
-			close_fd(&m->fd);
-		}
-	return r;
+	t->worker = getpid();
+	return tcp_at_end(t, finish_connections, err);
 }

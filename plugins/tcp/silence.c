@@ -54,8 +54,8 @@ static int keep(struct tcp *t, struct crcore_error *err)
 
 /* -- the hooks --------------------------------------------------------------------------------- */
 
-/* The connection ends without a word, or (policy reset) with a RST to its peer. */
-static void end_one(int fd, bool reset)
+/* When it is closed the connection ends without a word, or (policy reset) with a RST. */
+static void silence(int fd, bool reset)
 {
 	struct linger now = { 1, 0 };
 
@@ -63,11 +63,7 @@ static void end_one(int fd, bool reset)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	else
 		set_repair(fd, REPAIR_ON);
-	close(fd);
 }
-
-/* Undo entry, for failures only: tells the next one. */
-static void note_failure(void *state) { ((struct tcp *)state)->failed = true; }
 
 /* Undo entry, also of a dump that succeeds: the tasks are gone by now, or run on. */
 static void end_of_tree(void *state)
@@ -75,8 +71,7 @@ static void end_of_tree(void *state)
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct tcp *t = state;
 	struct lock_list l;
-	int fds[BANK_BATCH], n;
-	unsigned k = 0;
+	int fd;
 
 	if (!t->failed && t->bank) {
 		int r = list_locked(t, &l, &err);
@@ -86,9 +81,10 @@ static void end_of_tree(void *state)
 			t->host->log(t->ctx, 1, "the peers of the tree will see their connections reset: %s",
 			             err.message);
 		free(l.v);
-		while ((n = bank_take(t->bank, fds)) > 0)
-			for (int i = 0; i < n; i++)
-				end_one(fds[i], t->reset[k++]);
+		while ((fd = bank_first(t->bank)) >= 0) {
+			silence(fd, t->reset[bank_dropped(t->bank)]);
+			bank_drop(t->bank);
+		}
 	}
 	bank_free(t->bank);
 	t->bank = NULL;
@@ -113,6 +109,7 @@ int tcp_dump_release(struct tcp *t, struct crcore_error *err)
 {
 	int r;
 
+	ahead_stop(t);
 	if (leaves(t) != CRCORE_LEAVE_KILLED) {
 		lock_drop(t);
 		return 0;
@@ -123,8 +120,6 @@ int tcp_dump_release(struct tcp *t, struct crcore_error *err)
 	t->reset = calloc(t->nknown, sizeof(*t->reset));
 	if (!t->bank || !t->reset)
 		return crcore_fail(err, -ENOMEM, "cannot keep the connections until the end of the tree");
-	r = t->host->undo(t->ctx, end_of_tree, t, true, err);
-	if (!r)
-		r = t->host->undo(t->ctx, note_failure, t, false, err);
+	r = tcp_at_end(t, end_of_tree, err);
 	return r ? r : keep(t, err);
 }

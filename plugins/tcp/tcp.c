@@ -163,6 +163,16 @@ static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore
 	return r;
 }
 
+/* Undo entry, for failures only: the next one sees it. */
+static void note_failure(void *state) { ((struct tcp *)state)->failed = true; }
+
+int tcp_at_end(struct tcp *t, void (*fn)(void *), struct crcore_error *err)
+{
+	int r = t->host->undo(t->ctx, fn, t, true, err);
+
+	return r ? r : t->host->undo(t->ctx, note_failure, t, false, err);
+}
+
 static int tcp_release(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;

@@ -185,6 +185,7 @@ struct tcp {
 	struct made **made;      /* by id once checked */
 	unsigned nmade;
 	bool built;
+	pid_t worker;            /* who gives the kernel the connections, or else its heir */
 	struct made **banked;    /* whose sockets are in the bank */
 	unsigned nbanked;
 	char *old_table;         /* section lock */
@@ -209,6 +210,9 @@ static inline int get_int(int fd, int level, int option)
 
 static inline int set_repair(int fd, int mode) { return set_int(fd, IPPROTO_TCP, T_REPAIR, mode); }
 static inline int set_queue(int fd, int queue) { return set_int(fd, IPPROTO_TCP, T_REPAIR_QUEUE, queue); }
+
+/* tcp.c: fn is called at the end if all has gone well, whatever becomes of this process. */
+int tcp_at_end(struct tcp *, void (*fn)(void *), struct crcore_error *);
 
 /* address.c */
 void end_from(const struct sockaddr *, struct end *ret);
@@ -287,10 +291,11 @@ void lock_drop(void *state);
 void lock_free(struct tcp *);
 
 /* bank.c */
-#define BANK_BATCH 200
 struct bank *bank_new(void);
 int bank_put(struct bank *, int fd); /* takes it over, also if it fails */
-int bank_take(struct bank *, int fds[BANK_BATCH]); /* how many; 0: no more */
+int bank_first(struct bank *); /* the first that is there, -1: none; the bank's own */
+void bank_drop(struct bank *); /* closes that one */
+unsigned bank_dropped(const struct bank *); /* how many were */
 void bank_free(struct bank *);
 
 /* silence.c */
