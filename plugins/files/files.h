@@ -107,6 +107,7 @@ enum found {
 struct location {
 	enum found how;
 	bool memfd, pseudo;
+	uint32_t huge_shift;  /* of a memfd of huge pages */
 	struct stat st;       /* fresh */
 	char path[PATH_MAX];
 	char base[PATH_MAX];

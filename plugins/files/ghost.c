@@ -61,6 +61,7 @@ static bool is_valid(const Files__Ghost *rec)
 	if (!rec->id || rec->size > INT64_MAX || rec->atime_ns > 999999999 || rec->mtime_ns > 999999999 ||
 	    (!S_ISREG(rec->mode) && (rec->embedded || !S_ISDIR(rec->mode))) ||
 	    (rec->memfd && (rec->embedded || !S_ISREG(rec->mode))) ||
+	    (rec->huge_shift && (!rec->memfd || rec->n_extents || rec->huge_shift < 13 || rec->huge_shift > 40)) ||
 	    (S_ISDIR(rec->mode) && rec->n_extents) || (!rec->memfd && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || strlen(rec->dir) >= PATH_MAX)
 		return false;
@@ -132,6 +133,8 @@ int ghost_fill(struct files *f, int out, const Files__Ghost *rec, struct crcore_
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	if (ftruncate(out, (off_t)rec->size) < 0)
 		r = -errno;
+	if (!r && rec->huge_shift)
+		return f->host->load_contents(f->ctx, rec->id, out, err);
 	for (size_t i = 0; !r && i < rec->n_extents; i++)
 		r = fill_extent(f, out, blob, rec->extents[i], buf);
 	return r < 0 ? crcore_fail(err, r, "cannot write its contents back: %s", strerror(-r)) : 0;
@@ -200,10 +203,13 @@ static void unname(void *arg)
 
 static int make_memfd(const Files__Ghost *rec)
 {
-	int fd = memfd_create(rec->path, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 
+	if (rec->huge_shift)
+		flags |= MFD_HUGETLB | rec->huge_shift << 26 /* MFD_HUGE_SHIFT */;
+	int fd = memfd_create(rec->path, flags | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL) /* before MFD_EXEC */
-		fd = memfd_create(rec->path, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(rec->path, flags);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -264,6 +270,9 @@ static int make(struct files *f, struct ghost *g, struct crcore_error *err)
 
 	if (g->rec->memfd) {
 		fd = make_memfd(g->rec);
+		if (fd < 0 && g->rec->huge_shift)
+			crcore_advise(err, "it has huge pages of %llu KiB: see /sys/kernel/mm/hugepages",
+			              1ULL << (g->rec->huge_shift - 10));
 		if (fd < 0)
 			return crcore_fail(err, fd, "cannot make a memfd: %s", strerror(-fd));
 	} else {

@@ -190,9 +190,9 @@ static int locate_ghost(struct files *f, const struct crcore_object *obj, struct
 		return crcore_fail(err, -ENOTSUP, "a deleted file that is neither regular nor a directory "
 		                   "cannot be restored");
 	}
-	if (magic == HUGETLBFS_MAGIC) {
-		crcore_advise(err, "use ordinary pages for it");
-		return crcore_fail(err, -ENOTSUP, "a nameless file of huge pages cannot be saved yet");
+	if (magic == HUGETLBFS_MAGIC && !ret->memfd) {
+		crcore_advise(err, "use memfd_create(2) for it");
+		return crcore_fail(err, -ENOTSUP, "a deleted file of huge pages cannot be saved");
 	}
 	if (ret->st.st_size < 0 || bytes > f->ghost_limit) {
 		crcore_advise(err, "raise the option ghost-limit of the plugin files (--ghost-limit)");
@@ -325,7 +325,9 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 	}
 	if (len > strlen(DELETED) && !strcmp(obj->link + len - strlen(DELETED), DELETED)) {
 		ret->path[len - strlen(DELETED)] = '\0';
-		ret->memfd = !seen && magic == TMPFS_MAGIC; /* the kernel's own mount */
+		ret->memfd = !seen && (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC); /* the kernel's */
+		if (magic == HUGETLBFS_MAGIC)
+			ret->huge_shift = (uint32_t)__builtin_ctzl((unsigned long)ret->st.st_blksize);
 		if (magic == PROC_SUPER_MAGIC) {
 			crcore_advise(err, "close it before the dump");
 			return crcore_fail(err, -ENOTSUP, "the process that this file told about is gone");

@@ -117,6 +117,7 @@ static void fill_ghost(Files__Ghost *g, uint32_t id, struct location *where)
 	g->path = where->path;
 	g->dir = g->embedded ? "" : where->base;
 	g->memfd = where->memfd;
+	g->huge_shift = where->huge_shift;
 	g->mode = st->st_mode;
 	g->uid = st->st_uid;
 	g->gid = st->st_gid;
@@ -151,7 +152,7 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 			int seals = fcntl(in, F_GET_SEALS);
 			g.seals = seals < 0 ? F_SEAL_SEAL : (uint32_t)seals;
 		}
-		r = copy_contents(f, in, &g, err);
+		r = g.huge_shift ? f->host->save_contents(f->ctx, id, in, err) : copy_contents(f, in, &g, err);
 	}
 	if (!r)
 		r = files_put(f, "ghost", &g.base, err);

@@ -241,7 +241,7 @@ static void test_links(void **state)
 	assert_true(back >= 0);
 	assert_int_equal(fstat(back, &st), 0);
 	assert_int_equal(st.st_nlink, 2);
-	assert_int_equal(f->plugin->release(f->state, &f->err), 0);
+	assert_int_equal(f->plugin->done(f->state, &f->err), 0);
 	assert_int_equal(fstat(back, &st), 0);
 	assert_int_equal(st.st_nlink, 1);
 	fake_free(f);
