@@ -7,11 +7,11 @@
  */
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include "core/restore/restore.h"
+#include "core/util/parallel.h"
 #include "core/util/trace.h"
 
 #define FEEDERS_MAX 8
@@ -242,8 +242,7 @@ static void *feeder(void *arg)
 
 int feeds_begin(struct restore *r, struct crcore_error *err)
 {
-	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
+	const unsigned n = parallel_threads(FEEDERS_MAX, FEEDERS_MAX);
 	struct feeds *all = r->feeds;
 	sigset_t every, old;
 
@@ -251,8 +250,7 @@ int feeds_begin(struct restore *r, struct crcore_error *err)
 		return 0;
 	sigfillset(&every);
 	pthread_sigmask(SIG_BLOCK, &every, &old);
-	while (all->nthreads < n && all->nthreads < FEEDERS_MAX &&
-	       !pthread_create(&all->threads[all->nthreads], NULL, feeder, r))
+	while (all->nthreads < n && !pthread_create(&all->threads[all->nthreads], NULL, feeder, r))
 		all->nthreads++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return all->nthreads ? 0 : crcore_fail(err, -EAGAIN, "cannot start a thread to unpack pages");

@@ -11,10 +11,10 @@
  * What is packed is not read by the task: feed.c.
  */
 #include <linux/sched.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include "core/restore/restore.h"
+#include "core/util/parallel.h"
 
 #define CALL_MAX (1ULL << 30)
 #define PIECES_MAX 1024
@@ -146,18 +146,6 @@ static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint6
 	return ret;
 }
 
-static unsigned parts_of(uint64_t total)
-{
-	cpu_set_t set;
-	uint64_t n = total / LOADER_MIN, cpus = 1;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		cpus = (uint64_t)CPU_COUNT(&set);
-	if (n > cpus)
-		n = cpus;
-	return n > LOADERS_MAX ? LOADERS_MAX : n ? (unsigned)n : 1;
-}
-
 static int read_all(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
 {
 	uint64_t total = 0, word = 0;
@@ -167,7 +155,7 @@ static int read_all(struct stub *s, const struct layout_fill *f, unsigned n, str
 		total += f[i].pages * PAGE;
 	if (!total)
 		return 0;
-	const unsigned parts = parts_of(total);
+	const unsigned parts = parallel_threads(total / LOADER_MIN, LOADERS_MAX);
 	const uint64_t size = ALIGN_UP(total / parts, PAGE);
 	if (parts > 1)
 		word = arena_word(&s->r->arena);

@@ -7,10 +7,10 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "core/restore/restore.h"
+#include "core/util/parallel.h"
 
 static int by_segment_id(const void *a, const void *b)
 {
@@ -21,82 +21,61 @@ static int by_segment_id(const void *a, const void *b)
 
 /* ---- reading pages ---------------------------------------------------------------------- */
 
-#define PART_MIN (64ULL << 20) /* bytes that are worth a thread */
-#define PARTS_MAX 8
+#define PART (16ULL << 20) /* bytes that a thread reads before it takes more */
 
-/* One thread's share of the bytes of all runs, counted one after the other. */
-struct part {
+/* The bytes of all runs, counted one after the other. */
+struct reading {
 	struct restore *r;
 	const Crcore__Segment *seg;
 	uint8_t *to;
-	uint64_t from, end;
+	uint64_t total;
+	pthread_mutex_t lock;
 	int ret;
 	struct crcore_error err;
-	pthread_t thread;
 };
 
-static void *read_part(void *arg)
+static void read_parts(void *arg, size_t first, size_t end)
 {
-	struct part *p = arg;
+	struct reading *rd = arg;
+	const uint64_t from = first * PART, to = end * PART < rd->total ? end * PART : rd->total;
+	struct crcore_error err = CRCORE_ERROR_INIT;
 	uint64_t at = 0;
+	int ret = 0;
 
-	for (size_t i = 0; i < p->seg->n_runs && p->ret == 0 && at < p->end; i++) {
-		const Crcore__Run *run = p->seg->runs[i];
+	for (size_t i = 0; i < rd->seg->n_runs && ret == 0 && at < to; i++) {
+		const Crcore__Run *run = rd->seg->runs[i];
 		if (run->source != CRCORE__SOURCE__PAGES)
 			continue;
 		uint64_t len = run->pages * PAGE;
-		uint64_t skip = p->from > at ? p->from - at : 0, stop = p->end - at < len ? p->end - at : len;
+		uint64_t skip = from > at ? from - at : 0, stop = to - at < len ? to - at : len;
 		if (skip < stop)
-			p->ret = pages_read(p->r->pages, run->offset + skip,
-			                    p->to + run->addr + skip, stop - skip, &p->err);
+			ret = pages_read(rd->r->pages, run->offset + skip, rd->to + run->addr + skip,
+			                 stop - skip, &err);
 		at += len;
 	}
-	return NULL;
-}
-
-static unsigned count_parts(uint64_t total)
-{
-	cpu_set_t set;
-	uint64_t n = total / PART_MIN, cpus = 1;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		cpus = (uint64_t)CPU_COUNT(&set);
-	n = n < cpus ? n : cpus;
-	return n > PARTS_MAX ? PARTS_MAX : n ? (unsigned)n : 1;
+	if (ret == 0)
+		return;
+	pthread_mutex_lock(&rd->lock);
+	rd->ret = ret;
+	rd->err = err;
+	pthread_mutex_unlock(&rd->lock);
 }
 
 static int read_runs(struct restore *r, const Crcore__Segment *seg, uint8_t *to, uint64_t len,
                      struct crcore_error *err)
 {
-	struct part v[PARTS_MAX];
-	uint64_t total = 0;
-	unsigned started = 1;
+	struct reading rd = { .r = r, .seg = seg, .to = to, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 	for (size_t i = 0; i < seg->n_runs; i++) {
 		const Crcore__Run *run = seg->runs[i];
 		if (run->addr > len || run->pages > (len - run->addr) / PAGE)
 			return crcore_fail(err, -EBADMSG, "segment %u: a run of pages is outside", seg->id);
-		total += run->source == CRCORE__SOURCE__PAGES ? run->pages * PAGE : 0;
+		rd.total += run->source == CRCORE__SOURCE__PAGES ? run->pages * PAGE : 0;
 	}
-	const unsigned n = count_parts(total);
-	const uint64_t size = ALIGN_UP(total / n, PAGE);
-	for (unsigned i = 0; i < n; i++)
-		v[i] = (struct part){ r, seg, to, i * size, i + 1 == n ? total : (i + 1) * size, 0,
-			              CRCORE_ERROR_INIT, 0 };
-	while (started < n && !pthread_create(&v[started].thread, NULL, read_part, &v[started]))
-		started++;
-	read_part(&v[0]);
-	for (unsigned i = started; i < n; i++) /* no thread for it */
-		read_part(&v[i]);
-	for (unsigned i = 1; i < started; i++)
-		pthread_join(v[i].thread, NULL);
-	for (unsigned i = 0; i < n; i++)
-		if (v[i].ret < 0) {
-			if (err && !err->code)
-				*err = v[i].err;
-			return v[i].ret;
-		}
-	return 0;
+	parallel(ALIGN_UP(rd.total, PART) / PART, 1, read_parts, &rd);
+	if (rd.ret < 0 && err && !err->code)
+		*err = rd.err;
+	return rd.ret;
 }
 
 /* ---- what plugins keep ------------------------------------------------------------------ */
