@@ -6,12 +6,13 @@ program itself, or the tree ends."""
 import os
 import shutil
 import signal
+import socket
 import sys
 import jobs
 import crtest
 from crtest import Failure
 
-MIB = "192" if jobs.SHORT else "384"
+MIB = "128" if jobs.SHORT else "256"
 
 
 def named(comm):
@@ -27,13 +28,29 @@ def named(comm):
     return ret
 
 
-def loading(pid):
-    """Does the kernel tell anybody of pages that it misses?"""
-    try:
-        with open(f"/proc/{pid}/smaps") as f:
-            return any(x.startswith("VmFlags:") and " um" in x for x in f)
-    except OSError:
-        return False
+class Redis:
+    """A server with some 60 MiB that is asked, and forks to save itself, while it is loading."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "redis.sock")
+        self.target = crtest.Target(
+            ["redis-server", "--port", "0", "--unixsocket", self.path, "--save", "", "--dir", folder,
+             "--enable-debug-command", "yes"], os.path.join(folder, "redis"), stdout="/dev/null")
+        crtest.wait_for("redis", crtest.LIMIT, lambda: os.path.exists(self.path))
+
+    def ask(self, *lines):
+        """The last line of what it answers to the last."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(crtest.LIMIT)
+            s.connect(self.path)
+            for line in lines:
+                s.sendall(line.encode() + b"\r\n")
+                answer = s.recv(1 << 16)
+        return answer.decode().strip()
+
+    def saved(self):
+        info = self.ask("info persistence")
+        return "rdb_bgsave_in_progress:0" in info and "rdb_last_bgsave_status:ok" in info
 
 
 class Test:
@@ -61,7 +78,7 @@ class Test:
         pid = self.crcore.restore_detached(self.image, "--lazy")
         for pager in named("cr-pager"):
             os.kill(pager, signal.SIGSTOP)
-            if loading(pid):
+            if crtest.loading(pid):
                 return pid, pager
         return pid, None
 
@@ -99,8 +116,8 @@ class Test:
             if i + 1 < kills:
                 crtest.wait_for("the other to go on", crtest.LIMIT,
                                 lambda: len(named("cr-pager")) == len(named("cr-standby")) == 1 and
-                                named("cr-standby") != standby or not loading(pid))
-                if not loading(pid):
+                                named("cr-standby") != standby or not crtest.loading(pid))
+                if not crtest.loading(pid):
                     break
         self.go(t)
         self.finish(t, pid, "goes on in its place")
@@ -131,7 +148,7 @@ class Test:
                 with open(path, "wb") as f:
                     f.write(spoil)
             pid = self.crcore.restore_detached(self.image, "--lazy")
-            crtest.wait_for("all to be loaded", crtest.LIMIT, lambda p=pid: not loading(p))
+            crtest.wait_for("all to be loaded", crtest.LIMIT, lambda p=pid: not crtest.loading(p))
             self.nobody_left()
             with open(path, "rb") as f:
                 head = f.read(8)
@@ -142,9 +159,32 @@ class Test:
         left = sorted(os.listdir(self.image))
         if left != ["manifest", "order-1.bin", "pages-1.bin"]:
             raise Failure(f"beside the image: {left}")
-        pid = self.crcore.restore_detached(self.image, "--lazy")
         self.go(t)
-        self.finish(t, pid)
+        self.crcore.restore(self.image, "--lazy")  # in the foreground: ends as the program does
+        self.finish(t, t.pid)
+
+    def killed_early(self):
+        """While the tree is built the pager is not stood in for: all is taken back, or all is done."""
+        self.what = "a kill while the tree was built"
+        t = self.dump()
+        before, failed = set(crtest.pids()), 0
+        for _ in range(8):
+            p = self.crcore.start("restore", "-d", "--lazy", "-D", self.image, log=False)
+            for pager in crtest.wait_for("a pager", crtest.LIMIT, lambda: named("cr-pager")):
+                os.kill(pager, signal.SIGKILL)
+            rc, _, err = self.crcore.finish(p)
+            if rc == 0:
+                break
+            failed += 1
+            if "the pager was killed" not in err:
+                raise Failure(f"after {self.what}: {err}")
+            crtest.wait_for("the end of all processes", crtest.LIMIT,
+                            lambda: not set(crtest.pids()) - before)
+        else:
+            self.crcore.restore_detached(self.image, "--lazy")
+        self.go(t)
+        self.finish(t, t.pid)
+        print(f"{failed} pagers killed while the tree was built")
 
     def damaged(self):
         """A byte in the middle of what is loaded late: the tree ends, and says nothing wrong."""
@@ -166,10 +206,36 @@ class Test:
         if len(errors) != 1 or "checksum" not in errors[0] or "was ended" not in errors[0]:
             raise Failure(f"not one line of error:\n{self.crcore.tail()}")
 
+    def redis(self):
+        self.what = "redis"
+        if not shutil.which("redis-server"):
+            return
+        shutil.rmtree(self.image, ignore_errors=True)
+        r = Redis(self.top)
+        r.ask("debug populate 120000 key 300")
+        before = r.ask("debug digest")
+        self.crcore.dump(r.target.pid, self.image)
+        r.target.killed()
+        for _ in range(2):
+            pid = self.crcore.restore_detached(self.image, "--lazy")
+            r.ask("bgsave")
+            if r.ask("debug digest") != before:
+                raise Failure("redis does not hold what it held")
+            crtest.wait_for("redis to save", crtest.LIMIT, r.saved)
+            crtest.wait_for("all to be loaded", crtest.LIMIT, lambda p=pid: not crtest.loading(p))
+            if r.ask("debug reload nosave", "debug digest") != before:
+                raise Failure("redis did not save what it held")
+            os.kill(pid, signal.SIGKILL)
+            crtest.wait_for("the end of its last thread", crtest.LIMIT,
+                            lambda p=pid: not os.path.exists(f"/proc/{p}"))
+            self.nobody_left()
+
     def run(self):
         caught = [self.kill(1, True), self.kill(1, False), self.kill(4, True), self.dump_is_refused()]
         self.order()
+        self.killed_early()
         self.damaged()
+        self.redis()
         print(f"{sum(caught)} of {len(caught)} caught while loading")
         if not any(caught):
             raise Failure("everything was loaded before anybody could look")

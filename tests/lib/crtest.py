@@ -180,6 +180,15 @@ def pids():
     return [int(x) for x in os.listdir("/proc") if x.isdigit() and start_time(int(x))]
 
 
+def loading(pid):
+    """Is memory of that process loaded on demand, and not all there yet?"""
+    try:
+        with open(f"/proc/{pid}/smaps") as f:
+            return any(x.startswith("VmFlags:") and " um" in x for x in f)
+    except OSError:
+        return False
+
+
 def running(path):
     """Processes that run this executable."""
     ret = []
