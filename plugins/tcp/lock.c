@@ -8,6 +8,8 @@
  * kernel takes it away with the process, whatever ends that. Only when the tree
  * is gone and its image complete is there one that stays, until the restore.
  *
+ * Where nftables is missing, block.c does it.
+ *
  * libnftables is looked for when it is needed: most trees need no lock, and it
  * takes longer to load than a small tree to be saved.
  */
@@ -32,7 +34,9 @@ struct nft {
 struct lock {
 	struct nft nft;
 	struct nft_ctx *owner; /* the table goes when this goes */
-	char name[LOCK_NAME];  /* of the table that stays */
+	bool no_nft;           /* block.c does it */
+	struct block *block;
+	char name[LOCK_NAME];  /* of what stays: the table, or the programs */
 };
 
 #define LOAD(n, field, symbol) \
@@ -55,6 +59,7 @@ static int load(struct nft *n, struct crcore_error *err)
 
 static struct lock *get(struct tcp *t, struct crcore_error *err)
 {
+	struct crcore_error why = CRCORE_ERROR_INIT;
 	uint64_t number = 0;
 
 	if (!t->lock)
@@ -63,22 +68,34 @@ static struct lock *get(struct tcp *t, struct crcore_error *err)
 		crcore_fail(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (load(&t->lock->nft, err) < 0)
-		return NULL;
+	if (!t->lock->no_nft && load(&t->lock->nft, &why) < 0) {
+		if (t->hold_listening || block_possible(err) < 0) {
+			*err = why;
+			return NULL;
+		}
+		t->lock->no_nft = true;
+		t->host->log(t->ctx, 2, "the network lock is made of programs at network devices: %s",
+		             why.message);
+	}
 	if (!t->lock->name[0] && getrandom(&number, sizeof(number), 0) == sizeof(number))
-		snprintf(t->lock->name, sizeof(t->lock->name), "crcore-%016llx", (unsigned long long)number);
+		snprintf(t->lock->name, sizeof(t->lock->name), t->lock->no_nft ? "crcore_%08llx" :
+		         "crcore-%016llx", (unsigned long long)(t->lock->no_nft ? (uint32_t)number : number));
 	return t->lock;
 }
 
 int lock_possible(struct tcp *t, struct crcore_error *err) { return get(t, err) ? 0 : -ENOTSUP; }
 
-const char *lock_name(const struct tcp *t) { return t->lock && t->lock->owner ? t->lock->name : NULL; }
+const char *lock_name(const struct tcp *t)
+{
+	return t->lock && (t->lock->owner || t->lock->block) ? t->lock->name : NULL;
+}
 
 /* An image is not to be trusted: it must not name the table of somebody else. */
 bool lock_is_name(const char *table)
 {
-	return !strncmp(table, "crcore-", 7) && strlen(table) == 23 &&
-	       strspn(table + 7, "0123456789abcdef") == 16;
+	return ((!strncmp(table, "crcore-", 7) && strlen(table) == 23) ||
+	        (!strncmp(table, "crcore_", 7) && strlen(table) == BLOCK_NAME - 1)) &&
+	       strspn(table + 7, "0123456789abcdef") == strlen(table) - 7;
 }
 
 /* The library waits by select(2), which cannot take a large number: one was kept for it. */
@@ -220,8 +237,11 @@ void lock_drop(void *state)
 
 	if (t->lock && t->lock->owner)
 		t->lock->nft.ctx_free(t->lock->owner);
-	if (t->lock)
+	if (t->lock) {
 		t->lock->owner = NULL;
+		block_free(t->lock->block);
+		t->lock->block = NULL;
+	}
 }
 
 int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
@@ -234,10 +254,12 @@ int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 		return 0;
 	if (!lock)
 		return -ENOTSUP;
+	r = t->host->undo(t->ctx, lock_drop, t, true, err);
+	if (r < 0 || lock->no_nft)
+		return r < 0 ? r : block_take(l, &lock->block, err);
 	text = table_text(lock->name, "-now", l, true);
-	r = text ? t->host->undo(t->ctx, lock_drop, t, true, err) : crcore_fail(err, -ENOMEM, "out of memory");
-	if (r < 0)
-		return r;
+	if (!text)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	lock->owner = new_ctx(t);
 	if (!lock->owner)
 		return crcore_fail(err, -EIO, "nftables cannot be used");
@@ -251,6 +273,8 @@ int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 	struct nft_ctx *ctx;
 	int r;
 
+	if (lock && lock->block)
+		return block_stay(l, lock->name, err);
 	if (!lock || !lock->owner)
 		return 0;
 	text = table_text(lock->name, "", l, false);
@@ -265,11 +289,20 @@ int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 /* The table of a dump; gone already: all is well. */
 int lock_remove(struct tcp *t, const char *name, struct crcore_error *err)
 {
-	struct lock *lock = get(t, err);
+	struct lock *lock;
 	char text[3 * LOCK_NAME + 100];
 	struct nft_ctx *ctx;
 	int r;
 
+	if (name[6] == '_') {
+		block_remove(name);
+		return 0;
+	}
+	lock = get(t, err);
+	if (lock && lock->no_nft) {
+		crcore_advise(err, "install libnftables (Debian: libnftables1)");
+		return crcore_fail(err, -ENOTSUP, "the network lock of the dump is a table of nftables");
+	}
 	if (!lock)
 		return -ENOTSUP;
 	ctx = new_ctx(t);

@@ -12,7 +12,8 @@
  *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
  *   urgent.c   both: urgent data
- *   lock.c     both: the network lock
+ *   lock.c     both: the network lock, by nftables
+ *   block.c    both: the same where that is missing
  *   bank.c     both: descriptors that wait
  *   silence.c  dump: the end of the tree, of which the peers must not hear
  *   load.c     restore: records, whether they make sense
@@ -140,6 +141,7 @@ struct rule {
 struct mapping { struct end from, to; uint8_t bits; };
 
 struct lock;
+struct block;
 struct meanwhile;
 struct bank;
 struct ahead;
@@ -289,6 +291,14 @@ bool lock_is_name(const char *table); /* might it be ours? */
 const char *lock_name(const struct tcp *); /* NULL: there is no lock */
 void lock_drop(void *state);
 void lock_free(struct tcp *);
+
+/* block.c */
+#define BLOCK_NAME 16
+int block_possible(struct crcore_error *);
+int block_take(const struct lock_list *, struct block **ret, struct crcore_error *); /* while we live */
+int block_stay(const struct lock_list *, const char *name, struct crcore_error *);
+void block_remove(const char *name);
+void block_free(struct block *);
 
 /* bank.c */
 struct bank *bank_new(void);
