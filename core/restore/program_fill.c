@@ -168,12 +168,32 @@ static int read_all(struct stub *s, const struct layout_fill *f, unsigned n, str
 	return ret;
 }
 
+static int by_offset(const void *a, const void *b)
+{
+	const struct layout_fill *x = a, *y = b;
+
+	return x->file_offset < y->file_offset ? -1 : x->file_offset > y->file_offset;
+}
+
+/* In an image made on others, neighbours in memory may lie in any of their files: in the order
+ * of the files there are fewer and larger reads. */
+static void sort_fills(struct fills *f)
+{
+	unsigned i = 1;
+
+	while (i < f->n && f->v[i - 1].file_offset <= f->v[i].file_offset)
+		i++;
+	if (i < f->n)
+		qsort(f->v, f->n, sizeof(*f->v), by_offset);
+}
+
 int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
 {
 	struct fills plain = { 0 };
 	uint64_t fed;
 	int ret = feed_ask(s, f, n, &plain, &fed, err);
 
+	sort_fills(&plain);
 	if (ret == 0)
 		ret = read_all(s, plain.v, plain.n, err);
 	if (fed)
