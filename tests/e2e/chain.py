@@ -48,7 +48,8 @@ class Random(chains.Chain):
               f"{self.told}")
         for n in sorted({last // 2, last}):
             merged = os.path.join(self.top, f"merged-{n}")
-            self.crcore.must("merge", "-D", merged, self.image(n))
+            self.crcore.must("merge", "-D", merged, *([] if n == last else ["--compress"]),
+                             self.image(n))
             self.same(n, self.contents("image", merged), "merged, image")
             for image in self.image(n), merged:
                 self.restored(n, image)
@@ -64,7 +65,64 @@ class Random(chains.Chain):
         shutil.rmtree(self.top)
 
 
+FORKS = """
+import os, time
+a = bytearray(os.urandom(1 << 20) * 24)
+open("ready", "w").close()
+while not os.path.exists("fork"):
+    time.sleep(0.01)
+for i in range(3):
+    if os.fork() == 0:
+        while True:
+            time.sleep(1)
+open("forked", "w").close()
+while True:
+    time.sleep(1)
+"""
+
+
+def end(t):
+    tree = crtest.snapshot.tree(t.pid)
+    for pid in tree:
+        os.kill(pid, signal.SIGKILL)
+    if t.proc.returncode is None:
+        t.proc.wait(timeout=crtest.LIMIT)
+    for pid in tree:
+        crtest.wait_gone(pid)
+
+
+def forks(crcore_path):
+    """What children share with a tracked parent is stored once, in the image after the forks and
+    in the next, and comes back shared."""
+    top = os.path.join(crtest.scratch(), "forks")
+    crcore = crtest.Crcore(crcore_path, top)
+    t = crtest.Target([jobs.python(), "-c", FORKS], top, cwd=top)
+    crtest.wait_for("the program", crtest.LIMIT, lambda: os.path.exists(t.path("ready")))
+    for n in range(4):
+        if n == 2:
+            with open(t.path("fork"), "w"):
+                pass
+            crtest.wait_for("its children", crtest.LIMIT, lambda: os.path.exists(t.path("forked")))
+        image = os.path.join(top, f"image-{n}")
+        crcore.dump(t.pid, image, "-R", "--track-mem",
+                    *(["--prev-images-dir", f"../image-{n - 1}"] if n else []))
+        size = sum(e.stat().st_size for e in os.scandir(image)) >> 20
+        if size > (30 if n == 0 else 6):
+            raise Failure(f"image {n} has {size} MiB")
+    end(t)
+    crcore.restore_detached(image)
+    total = 0
+    for pid in crtest.snapshot.tree(t.pid):
+        rollup = crtest.snapshot.read(f"/proc/{pid}/smaps_rollup").decode()
+        total += int(rollup.split("Pss:")[1].split()[0]) >> 10
+    if total > 48:
+        raise Failure(f"it takes {total} MiB after the restore")
+    end(t)
+    shutil.rmtree(top)
+
+
 def main(crcore, program, pages_of, steps=STEPS, *seeds):
+    forks(crcore)
     for seed in seeds or SEEDS:
         Random(crcore, program, pages_of, int(seed)).run(int(steps))
 
