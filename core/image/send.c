@@ -32,6 +32,8 @@ struct stream {
 	pthread_cond_t sent;
 	struct part parts[PARTS_MAX]; /* that are not complete */
 	unsigned nparts, nsending;
+	unsigned char *unused[PARTS_MAX]; /* memory of parts that are gone */
+	unsigned nunused;
 	struct crcore_error failed;   /* of the first that could not send */
 };
 
@@ -86,6 +88,8 @@ void stream_free(struct stream *s)
 	pthread_mutex_destroy(&s->out);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->sent);
+	while (s->nunused)
+		free(s->unused[--s->nunused]);
 	free(s);
 }
 
@@ -196,7 +200,7 @@ static struct image_file *new_part(struct image *img, uint64_t number, struct cr
 	snprintf(name, sizeof(name), "pages-%u.bin", (unsigned)number + 1);
 	struct image_file *f = image_file_add(img, name, FILE_BULK, err);
 	if (f)
-		f->part = malloc((size_t)PART_BLOCKS * IMAGE_BLOCK);
+		f->part = s->nunused ? s->unused[--s->nunused] : malloc((size_t)PART_BLOCKS * IMAGE_BLOCK);
 	if (!f || !f->part) {
 		crcore_fail(err, -ENOMEM, "out of memory");
 		return NULL;
@@ -263,9 +267,7 @@ static int send_part(struct image *img, struct image_file *f, struct crcore_erro
 	f->length = f->index ? f->end : f->hashed;
 	if (f->nblocks != bulk_count(bulk_length(f)) || (f->index && f->hashed != f->unpacked))
 		return image_fail(img, f->name, -EINVAL, "a block of pages is missing", err);
-	int r = stream_bytes(img, f->name, f->part, f->length, err);
-	free(STEAL(f->part));
-	return r;
+	return stream_bytes(img, f->name, f->part, f->length, err);
 }
 
 /* It counts as one of PARTS_MAX until it is gone. */
@@ -276,6 +278,7 @@ static int send_complete(struct image *img, struct image_file *f, struct crcore_
 
 	pthread_mutex_lock(&s->lock);
 	s->nsending--;
+	s->unused[s->nunused++] = STEAL(f->part);
 	if (r < 0)
 		give_up(s, err);
 	pthread_cond_broadcast(&s->sent);

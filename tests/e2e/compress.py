@@ -28,8 +28,8 @@ class Job:
         self.crcore.dump(self.t.pid, image, *args)
         return image
 
-    def finish(self, image):
-        pid = self.crcore.restore_detached(image)
+    def finish(self, image, *args):
+        pid = self.crcore.restore_detached(image, *args)
         with open(self.t.path("go"), "w"):
             pass
         crtest.wait_gone(pid)
@@ -41,7 +41,7 @@ def size(image):
     return sum(os.path.getsize(x) for x in crtest.page_files(image))
 
 
-def program(crcore, path, codec):
+def program(crcore, path, codec, lazily):
     j = Job(crcore, os.path.basename(path), [path, os.path.join(crtest.scratch(),
                                                                 os.path.basename(path), "work")])
     plain = size(j.dump("-R", "--compress=none"))
@@ -52,7 +52,7 @@ def program(crcore, path, codec):
     plan = j.crcore.restore(image, "--plan")
     if "ask for packed pages" not in plan or "wait for packed pages" not in plan:
         raise Failure(f"the plan does not say how packed pages come\n{plan[-2000:]}")
-    j.finish(image)
+    j.finish(image, *(["--lazy"] if lazily else []))
 
 
 NUMBERS = """
@@ -93,7 +93,7 @@ def small_and_damaged(crcore):
 def main(crcore, *programs):
     small_and_damaged(crcore)
     for i, path in enumerate(programs):
-        program(crcore, path, CODECS[i % len(CODECS)])
+        program(crcore, path, CODECS[i % len(CODECS)], i % 2 == 0)
 
 
 jobs.run(main)
