@@ -69,7 +69,7 @@ static int settle(struct state *p, unsigned space, bool *ret_held, struct crcore
 	int r = 0;
 
 	*ret_held = false;
-	if (s->uffd < 0 || !changes_held(s, &time))
+	if (s->uffd < 0 || (!changes_held(s, &time) && !s->nmoves))
 		return 0;
 	if (is_quiet(p, s))
 		r = note_own(p, space, NOTE_QUIET, err);

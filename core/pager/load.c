@@ -134,25 +134,39 @@ static unsigned first_use(const struct loader *l, uint64_t block)
 	return a;
 }
 
+/* Does anybody lack any of it still? */
+static bool is_wanted(struct state *p, const struct use *u, uint64_t from, uint64_t to)
+{
+	pthread_rwlock_rdlock(&p->events);
+	pthread_mutex_lock(&p->lock);
+	const struct space *s = p->v[u->space];
+	const struct span *x = places_from(&s->view.lacks, u->addr + (from - u->offset));
+	bool ret = x && x->start < u->addr + (to - u->offset);
+	pthread_mutex_unlock(&p->lock);
+	pthread_rwlock_unlock(&p->events);
+	return ret;
+}
+
 static void do_job(struct loader *l, const struct job *j, uint8_t *buf)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	const uint64_t end = j->offset + j->len;
+	const uint8_t *bytes = NULL;
 	uint64_t block;
 	size_t len;
 
-	const uint8_t *bytes = source_read(&l->p->source, j->offset, j->len, buf, &err);
-	if (!bytes) {
-		report(l->p, err.code, &err);
-		return;
-	}
 	pages_block(l->p->source.pages, j->offset, &block, &len);
 	for (unsigned i = first_use(l, block); i < l->nuses && l->uses[i].offset < end; i++) {
 		const struct use *u = &l->uses[i];
 		uint64_t from = u->offset > j->offset ? u->offset : j->offset;
 		uint64_t to = u->offset + u->len < end ? u->offset + u->len : end;
-		if (from < to)
-			put(l->p, u, from, to, bytes, j->offset);
+		if (from >= to || !is_wanted(l->p, u, from, to))
+			continue;
+		if (!bytes && !(bytes = source_read(&l->p->source, j->offset, j->len, buf, &err))) {
+			report(l->p, err.code, &err);
+			return;
+		}
+		put(l->p, u, from, to, bytes, j->offset);
 	}
 }
 

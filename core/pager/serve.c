@@ -238,6 +238,7 @@ int serve_worker(struct state *p, struct crcore_error *err)
 	int r = 0;
 
 	while (r == 0) {
+		p->journal->n = p->applied = 0; /* nobody stands by yet who would read it */
 		int n = wait_for_something(p, &v, err);
 		r = n < 0 ? n : hear_all(p, v, n, err);
 		if (r == 0 && v[WORKER].revents)

@@ -175,9 +175,10 @@ static void end_children(const struct outcome *o)
 static int wait_for_root(pid_t pid, struct crcore_error *err)
 {
 	int status;
+	pid_t got;
 
-	while (waitpid(pid, &status, __WALL) < 0)
-		if (errno != EINTR)
+	while ((got = waitpid(-1, &status, __WALL)) != pid) /* whoever else ends, a pager: is gone */
+		if (got < 0 && errno != EINTR)
 			return crcore_fail(err, -errno, "cannot wait for task %d: %s", pid, strerror(errno));
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

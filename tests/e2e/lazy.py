@@ -190,7 +190,8 @@ class Test:
         """A byte in the middle of what is loaded late: the tree ends, and says nothing wrong."""
         self.what = "a damaged block"
         t = self.dump()
-        pages = os.path.join(self.image, "pages-1.bin")
+        pages = max((os.path.join(self.image, x) for x in os.listdir(self.image)),
+                    key=os.path.getsize)
         with open(pages, "r+b") as f:
             f.seek(os.path.getsize(pages) // 2)
             byte = f.read(1)
