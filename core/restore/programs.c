@@ -187,6 +187,34 @@ static void number(struct restore *r)
 	}
 }
 
+/* One timer stands over the hooks of all. */
+static int build_all(struct restore *r, struct crcore_error *err)
+{
+	int ret = host_series_start(r->host, err);
+
+	if (ret < 0)
+		return ret;
+	for (int i = (int)r->births.n - 1; i >= 0 && ret == 0; i--) {
+		struct stub *s = &r->stubs[i];
+		uint64_t start = trace_start();
+		for (unsigned k = 1; s->threads && k < s->rec->n_threads && ret == 0; k++)
+			ret = thread_build(s, k, err);
+		if (ret == 0)
+			ret = process_build(s, err);
+		if (!s->rec)
+			continue;
+		if (ret < 0)
+			crcore_fail_at(err, (pid_t)s->rec->pid, -1, "program of task %u", s->rec->pid);
+		if (s->rec->n_threads)
+			trace_task((pid_t)s->rec->pid, s->rec->threads[0]->comm);
+		trace_end(start, (pid_t)s->rec->pid, "task", "write program");
+	}
+	host_series_stop(r->host);
+	if (ret == 0)
+		number(r);
+	return ret;
+}
+
 int programs_build(struct restore *r, struct crcore_error *err)
 {
 	int ret = 0;
@@ -203,24 +231,7 @@ int programs_build(struct restore *r, struct crcore_error *err)
 	ret = words(r, err);
 	if (ret == 0)
 		ret = owners_find(r, err);
-	for (int i = (int)r->births.n - 1; i >= 0 && ret == 0; i--) {
-		struct stub *s = &r->stubs[i];
-		uint64_t start = trace_start();
-		for (unsigned k = 1; s->threads && k < s->rec->n_threads && ret == 0; k++)
-			ret = thread_build(s, k, err);
-		if (ret == 0)
-			ret = process_build(s, err);
-		if (!s->rec)
-			continue;
-		if (ret < 0)
-			crcore_fail_at(err, (pid_t)s->rec->pid, -1, "program of task %u", s->rec->pid);
-		if (s->rec->n_threads)
-			trace_task((pid_t)s->rec->pid, s->rec->threads[0]->comm);
-		trace_end(start, (pid_t)s->rec->pid, "task", "write program");
-	}
-	if (ret == 0)
-		number(r);
-	return ret;
+	return ret < 0 ? ret : build_all(r, err);
 }
 
 void programs_free(struct restore *r)

@@ -91,13 +91,16 @@ size_t vdso_own_length(void)
 /* Where the task has the same vdso as we; the kernel gives all tasks one image. */
 static uint64_t find_vdso(const struct task *t, const uint8_t *own, size_t len)
 {
-	cleanup_free char *text = NULL;
+	cleanup_free char *read = NULL;
 	cleanup_free uint8_t *theirs = malloc(len);
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	size_t size = 0;
+	const Crcore__Mm *rec = t->mm ? t->mm->rec : NULL;
+	const char *text = rec && rec->auxv.len ? (const char *)rec->auxv.data : NULL;
+	size_t size = text ? rec->auxv.len : 0; /* if it was collected */
 
-	if (!theirs || proc_read(t->proc, "auxv", &text, &size, &ignored) < 0)
+	if (!theirs || (!text && proc_read(t->proc, "auxv", &read, &size, &ignored) < 0))
 		return 0;
+	text = text ? text : read;
 	for (size_t i = 0; i + sizeof(Elf64_auxv_t) <= size; i += sizeof(Elf64_auxv_t)) {
 		Elf64_auxv_t a;
 		memcpy(&a, text + i, sizeof(a));
