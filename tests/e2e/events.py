@@ -8,7 +8,7 @@ import crtest
 from crtest import Failure
 
 HOLDER = """
-import ctypes, os, sys, time
+import ctypes, os, struct, sys, time
 libc = ctypes.CDLL(None)
 kind = sys.argv[1]
 if kind == "fanotify":
@@ -25,6 +25,16 @@ elif kind == "io_uring":
     fd = libc.syscall(425, 4, ctypes.create_string_buffer(256))
 elif kind == "AIO":
     fd = libc.syscall(206, 64, ctypes.byref(ctypes.c_ulong()))
+elif kind.startswith("supervised"):
+    # ld nr; jeq getcpu: USER_NOTIF, else ALLOW
+    code = struct.pack("HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 309, 6, 0, 0, 0x7fc00000,
+                       6, 0, 0, 0x7fff0000)
+    code = ctypes.create_string_buffer(code)
+    libc.prctl(38, 1, 0, 0, 0)
+    fd = libc.syscall(317, 1, 8, ctypes.create_string_buffer(
+        struct.pack("HxxxxxxQ", 4, ctypes.addressof(code)))) # SECCOMP_FILTER_FLAG_NEW_LISTENER
+    if kind == "supervised from outside":
+        os.close(fd)
 elif kind == "foreign pidfd":
     fd = os.pidfd_open(os.getppid())
 elif kind == "deleted watch":
@@ -45,6 +55,7 @@ while not os.path.exists("go"):
 REFUSALS = {
     "fanotify": "asked for permission", "fanotify events": "not read yet", "userfaultfd": "unregister", "io_uring": "without io_uring",
     "AIO": "io_destroy",
+    "supervised": "listener of a seccomp filter", "supervised from outside": "its system calls to a supervisor",
     "foreign pidfd": "outside the tree", "deleted watch": "deleted file",
     "queued events": "not read yet",
 }
@@ -73,10 +84,14 @@ def refuse(crcore, top):
         if t.proc.poll() is not None:
             print(f"{kind}: {t.read('stderr').strip()}")
             continue
-        for verb in (("check", "-t", t.pid), ("dump", "-t", t.pid, "-D", work + ".image")):
+        verbs = [("check", "-t", t.pid), ("dump", "-t", t.pid, "-D", work + ".image")]
+        if kind == "supervised from outside":
+            del verbs[0] # what a filter does can be seen only in a thread that is stopped
+        for verb in verbs:
             rc, out, err = crcore.run(*verb, log=False)
             if rc != 1 or words not in out + err or str(t.pid) not in out + err or \
-                    (verb[0] == "dump" and "fd " not in err and kind != "AIO"):
+                    (verb[0] == "dump" and "fd " not in err and
+                     kind not in ("AIO", "supervised from outside")):
                 raise Failure(f"{kind}: {verb[0]}: status {rc}, no {words!r} in:\n{out}{err}")
         print(err.strip(), flush=True)
         os.mknod(t.path("go"))
