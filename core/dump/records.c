@@ -36,12 +36,24 @@ static int save_objects(struct survey *s, struct image *image, struct crcore_err
 	return r;
 }
 
+/* They may be many, and whoever tracks the tree keeps what memory we have by then. */
+static int save_mm(Crcore__Mm *m, struct image *image, struct crcore_error *err)
+{
+	int r = image_put_message(image, "core", "mm", &m->base, err);
+
+	for (size_t i = 0; i < m->n_runs; i++)
+		free(m->runs[i]);
+	free(STEAL(m->runs));
+	m->n_runs = 0;
+	return r;
+}
+
 int save_records(struct survey *s, struct image *image, struct crcore_error *err)
 {
 	int r = save_objects(s, image, err);
 
 	for (unsigned i = 0; r == 0 && i < s->tree.nmms; i++)
-		r = image_put_message(image, "core", "mm", &s->tree.mms[i]->rec->base, err);
+		r = save_mm(s->tree.mms[i]->rec, image, err);
 	for (unsigned i = 0; r == 0 && i < s->nfiles; i++)
 		r = image_put_message(image, "core", "files", &s->files[i]->base, err);
 	for (unsigned i = 0; r == 0 && i < s->nfs; i++)

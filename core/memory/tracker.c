@@ -2,6 +2,7 @@
 /* See tracker.h. What the tracker holds stands in a table that others fetch from it: it
  * answers no questions, so it cannot hang, and to stop it changes nothing. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -74,6 +75,7 @@ static _Noreturn void tracker_main(struct tracker *t)
 	if (chdir("/") < 0)
 		_exit(1);
 	close_others(t);
+	malloc_trim(0);
 	while (left) {
 		if (poll(t->polls, n + 1, -1) < 0)
 			continue;
