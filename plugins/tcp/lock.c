@@ -57,10 +57,36 @@ static int load(struct nft *n, struct crcore_error *err)
 	                   "nftables cannot be used: %s", dlerror());
 }
 
+static void set_name(struct lock *l)
+{
+	uint64_t number = 0;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		l->name[0] = '\0';
+	else if (l->no_nft)
+		snprintf(l->name, sizeof(l->name), "crcore_%08x", (unsigned)number);
+	else
+		snprintf(l->name, sizeof(l->name), "crcore-%016llx", (unsigned long long)number);
+}
+
+/* why: nftables cannot be used. Nothing else can hold back those who want to connect. */
+static int do_without(struct tcp *t, const struct crcore_error *why, struct crcore_error *err)
+{
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+
+	if (t->hold_listening || block_possible(&unused) < 0) {
+		*err = *why;
+		return why->code;
+	}
+	t->lock->no_nft = true;
+	set_name(t->lock);
+	t->host->log(t->ctx, 2, "the network lock is made of programs at network devices: %s", why->message);
+	return 0;
+}
+
 static struct lock *get(struct tcp *t, struct crcore_error *err)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
-	uint64_t number = 0;
 
 	if (!t->lock)
 		t->lock = calloc(1, sizeof(*t->lock));
@@ -68,18 +94,10 @@ static struct lock *get(struct tcp *t, struct crcore_error *err)
 		crcore_fail(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (!t->lock->no_nft && load(&t->lock->nft, &why) < 0) {
-		if (t->hold_listening || block_possible(err) < 0) {
-			*err = why;
-			return NULL;
-		}
-		t->lock->no_nft = true;
-		t->host->log(t->ctx, 2, "the network lock is made of programs at network devices: %s",
-		             why.message);
-	}
-	if (!t->lock->name[0] && getrandom(&number, sizeof(number), 0) == sizeof(number))
-		snprintf(t->lock->name, sizeof(t->lock->name), t->lock->no_nft ? "crcore_%08llx" :
-		         "crcore-%016llx", (unsigned long long)(t->lock->no_nft ? (uint32_t)number : number));
+	if (!t->lock->no_nft && load(&t->lock->nft, &why) < 0 && do_without(t, &why, err) < 0)
+		return NULL;
+	if (!t->lock->name[0])
+		set_name(t->lock);
 	return t->lock;
 }
 
@@ -247,6 +265,7 @@ void lock_drop(void *state)
 int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
 {
 	struct lock *lock = l->n ? get(t, err) : NULL;
+	struct crcore_error why = CRCORE_ERROR_INIT;
 	cleanup_free char *text = NULL;
 	int r;
 
@@ -263,7 +282,12 @@ int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 	lock->owner = new_ctx(t);
 	if (!lock->owner)
 		return crcore_fail(err, -EIO, "nftables cannot be used");
-	return run(&lock->nft, lock->owner, text, err);
+	if (run(&lock->nft, lock->owner, text, &why) == 0)
+		return 0;
+	lock->nft.ctx_free(lock->owner);
+	lock->owner = NULL;
+	r = do_without(t, &why, err);
+	return r < 0 ? r : block_take(l, &lock->block, err);
 }
 
 int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err)

@@ -1,33 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without nftables the network lock is made of programs at network devices: connections to
-outside go on through dumps and restores, over IPv4 and IPv6, none is left afterwards, nor when
-crcore is killed; between a dump and its restore they are there."""
+"""Without nftables, be it that the library is missing or that the kernel does not know it, the
+network lock is made of programs at network devices: connections to outside go on through dumps
+and restores, over IPv4 and IPv6; none is left afterwards, nor when crcore is killed; between a
+dump and its restore they are there."""
 import ctypes
+import fcntl
 import os
 import signal
 import socket
 import struct
-import threading
+import termios
 import time
 
 import jobs
 import crtest
+import stream
 from crtest import Failure
 
-ECHO = """
-import os, selectors, socket
+# Streams over IPv4 and IPv6, and a connection of each that it does not look at.
+TREE = """
+import os, socket, sys
+sys.path.insert(0, sys.argv[1])
+import stream
 s = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
 with open("port.new", "w") as f: f.write(str(s.getsockname()[1]))
 os.rename("port.new", "port")
-sel = selectors.DefaultSelector()
-sel.register(s, selectors.EVENT_READ)
-while True:
-    for key, _ in sel.select():
-        if key.fileobj is s:
-            sel.register(s.accept()[0], selectors.EVENT_READ)
-            continue
-        data = key.fileobj.recv(65536)
-        key.fileobj.sendall(data) if data else sel.unregister(key.fileobj)
+taken = [s.accept()[0] for _ in range(4)]
+stream.serve([stream.Stream(taken[i], i, True) for i in range(2)])
 """
 SYS_BPF, PROG_QUERY, LOOPBACK = 321, 16, 1
 INGRESS, EGRESS = 46, 47
@@ -47,99 +46,68 @@ def programs():
     return found
 
 
-class Client(threading.Thread):
-    """Sends numbered lines and checks what comes back."""
-
-    def __init__(self, host, port):
-        super().__init__(daemon=True)
-        self.sock = socket.create_connection((host, port), crtest.LIMIT)
-        self.count, self.stop, self.failure = 0, False, None
-
-    def run(self):
-        try:
-            while not self.stop:
-                data = f"{self.count:08}".encode() * 1000
-                self.sock.sendall(data)
-                got = b""
-                while len(got) < len(data):
-                    part = self.sock.recv(len(data) - len(got))
-                    if not part:
-                        raise Failure("the connection ended")
-                    got += part
-                if got != data:
-                    raise Failure("other bytes came back")
-                self.count += 1
-        except (OSError, Failure) as e:
-            self.failure = e
-
-    def more(self):
-        at = self.count
-        crtest.wait_for("more bytes", crtest.LIMIT, lambda: self.count > at + 1 or self.failure)
-        if self.failure:
-            raise Failure(f"a client: {self.failure}")
+def unanswered(s):
+    """Bytes that the other end has not acknowledged."""
+    return struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4))[0]
 
 
-def test(crcore_path):
-    before = programs()
-    work = os.path.join(crtest.scratch(), "work")
-    none = os.path.join(crtest.scratch(), "none")
-    os.mkdir(work)
-    os.mkdir(none)
-    open(os.path.join(none, "libnftables.so.1"), "w").close()  # no library
-    env = {**crtest.NO_LEAK_SEARCH,
-           "LD_LIBRARY_PATH": f"{none}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
-    crcore = crtest.Crcore(crcore_path, crtest.scratch())
-    t = crtest.Target([jobs.python(), "-c", ECHO], work, cwd=work)
-    crtest.wait_for("the port", crtest.LIMIT, lambda: os.path.exists(t.path("port")))
-    hosts, port = ("127.0.0.1", "::1"), int(t.read("port"))
-    clients = [Client(host, port) for host in hosts]
-    quiet = [socket.create_connection((host, port), crtest.LIMIT) for host in hosts]
-    for s in quiet: # it has been accepted
-        s.sendall(b"at first")
-        s.recv(8, socket.MSG_WAITALL)
-    for c in clients:
-        c.start()
-        c.more()
-    for i in range(3):
+def rounds(crcore, t, peers, quiet, env, unable, before):
+    for i in range(4):
+        if i == 2:
+            env = unable
+        peers.more(100000)
         image = os.path.join(crtest.scratch(), f"image-{i}")
         crcore.dump(t.pid, image, "--tcp-established", env=env)
         t.killed() if i == 0 else crtest.wait_gone(t.pid)
         if programs() != before + 2:
             raise Failure(f"{programs()} programs between dump and restore, before {before}")
-        for s in quiet: # an answer would be a reset
+        for s in quiet:  # an answer would be a reset
             s.sendall(b"meanwhile")
         crcore.restore_detached(image, env=env)
-        for s in quiet:
-            if s.recv(9, socket.MSG_WAITALL) != b"meanwhile":
-                raise Failure("what was sent meanwhile did not come back")
         if programs() != before:
             raise Failure(f"{programs()} programs after the restore, before {before}")
-        for c in clients:
-            c.more()
+        for s in quiet:
+            crtest.wait_for("an acknowledgement", crtest.LIMIT, lambda: not unanswered(s))
+            if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise Failure("a connection was reset meanwhile")
+
+
+def kills(crcore, t, peers, env, before):
     for i in range(5):
         p = crcore.start("dump", "-t", t.pid, "-D", os.path.join(crtest.scratch(), f"killed-{i}"),
                          "-R", "--tcp-established", env=env)
         time.sleep(i * 0.008)
         os.kill(p.pid, signal.SIGKILL)
         crcore.finish(p)
-        crtest.wait_for("crcore to be gone", crtest.LIMIT, lambda: not crtest.running(crcore_path))
+        crtest.wait_for("crcore to be gone", crtest.LIMIT, lambda: not crtest.running(crcore.path))
         if programs() != before:
             raise Failure(f"{programs()} programs after a kill, before {before}")
-        for c in clients:
-            c.more()
+        peers.more(1)
+
+
+def test(crcore_path, library):
+    before = programs()
+    work, none, bad = (os.path.join(crtest.scratch(), x) for x in ("work", "none", "bad"))
+    for folder in work, none, bad:
+        os.mkdir(folder)
+    open(os.path.join(none, "libnftables.so.1"), "w").close()  # no library
+    os.symlink(os.path.abspath(library), os.path.join(bad, "libnftables.so.1"))
+    env, unable = ({**crtest.NO_LEAK_SEARCH,
+                    "LD_LIBRARY_PATH": f"{x}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
+                   for x in (none, bad))
+    crcore = crtest.Crcore(crcore_path, crtest.scratch())
+    t = crtest.Target([jobs.python(), "-c", TREE, os.path.dirname(stream.__file__)], work, cwd=work)
+    crtest.wait_for("the port", crtest.LIMIT, lambda: t.read("port"))
+    socks = [socket.create_connection((host, int(t.read("port"))), crtest.LIMIT)
+             for _ in range(2) for host in ("127.0.0.1", "::1")]
+    peers, quiet = stream.Peers(t, socks[:2]), socks[2:]
+    rounds(crcore, t, peers, quiet, env, unable, before)
+    kills(crcore, t, peers, env, before)
     rc, _, err = crcore.run("dump", "-t", t.pid, "-D", os.path.join(crtest.scratch(), "hold"), "-R",
                             "--set", "tcp.listening=hold", "--tcp-established", env=env)
     if not rc or "nftables" not in err:
         raise Failure(f"held without nftables: {rc} {err}")
-    for c in clients:
-        c.more()
-        c.stop = True
-        c.join(crtest.LIMIT)
-        if c.failure or c.is_alive():
-            raise Failure(f"a client: {c.failure or 'is stuck'}")
-    os.kill(t.pid, signal.SIGKILL)
-    crtest.wait_gone(t.pid)
-    print(f"{sum(c.count for c in clients)} answers", flush=True)
+    print(f"{peers.finish() >> 20} MiB", flush=True)
 
 
 jobs.run(test)
