@@ -136,6 +136,8 @@ def parents(job, other):
     job.go(1, *TRACK)
     job.go(2)
     job.t.killed()
+    job.refused("one image is merged", "merge", "-D", os.path.join(job.top, "none"), job.image(1),
+                job.image(2))
     away = os.path.join(job.top, "away")
     uses = (("restore", "-d", "-D", job.image(2)), ("show", "-D", job.image(2)),
             ("merge", "-D", os.path.join(job.top, "none"), job.image(2)))
