@@ -5,6 +5,7 @@ anywhere is refused and leaves nothing; a tree whose stream nobody reads runs on
 neither end takes much memory, however slowly the other goes."""
 import io
 import os
+import pty
 import random
 import shutil
 import signal
@@ -171,6 +172,35 @@ def reader_gone(crcore, program):
     j.pass_on()
 
 
+def made_on(crcore, program):
+    """A stream that was unpacked is as good a parent as any image."""
+    j = Job(crcore, "made-on", program, "40")
+    stream = j.dump("-R", "--track-mem")
+    parent, child = os.path.join(j.top, "parent"), os.path.join(j.top, "child")
+    os.mkdir(parent, 0o700)
+    subprocess.run(["tar", "xf", "-", "-C", parent], input=stream, check=True, timeout=60)
+    j.crcore.dump(j.t.pid, child, "--prev-images-dir", "../parent", "--compress")
+    j.t.killed()
+    size = sum(os.path.getsize(x) for x in crtest.page_files(child))
+    if len(crtest.page_files(parent)) < 2 or size > 5 << 20:
+        raise Failure(f"{crtest.page_files(parent)}; on it {size} bytes")
+    j.crcore.restore_detached(child)
+    j.pass_on()
+
+
+def terminals(crcore, program):
+    j = Job(crcore, "terminal", program)
+    master, slave = pty.openpty()
+    for verb, args, how in (("dump", ["-t", j.t.pid], "stdout"), ("restore", ["-D", j.image], "stdin")):
+        rc, _, err = j.crcore.run(verb, "--stream", *args, **{how: slave})
+        if rc != 2 or "is a terminal" not in err:
+            raise Failure(f"{verb} with a terminal: status {rc}: {err}")
+    os.close(master)
+    os.close(slave)
+    j.clean("a terminal")
+    j.pass_on()
+
+
 def peak(pid):
     """What main or its worker has taken at most, in KiB; tasks on their way do not count."""
     most = 0
@@ -229,6 +259,8 @@ def main(crcore, small, large):
     through_gzip(crcore, small)
     through_tar(crcore, small)
     damaged(crcore, small)
+    terminals(crcore, small)
+    made_on(crcore, large)
     reader_gone(crcore, large)
     bounded(crcore, large)
 

@@ -68,6 +68,12 @@ static void test_usage(void **state)
 		{ "restore -R", "-R does nothing for 'crcore restore'" },
 		{ "show --policy x", "--policy does nothing for 'crcore show'" },
 		{ "show -v7x", "-v: '7x' is not a level" },
+		{ "dump -t 5 --stream -D /x", "not to both" },
+		{ "dump -t 5 --stream --json", "--json would write to standard output" },
+		{ "dump -t 5 --stream --prev-images-dir x", "not made on another" },
+		{ "restore --stream", "name a folder with -D" },
+		{ "restore -D /x --keep-images", "about what --stream receives" },
+		{ "show --stream", "--stream does nothing for 'crcore show'" },
 		{ "exec -t 5", "needs SYSCALL [ARG...]" },
 		{ "exec getpid -t 5", "needs -t PID" },
 	};
