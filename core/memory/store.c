@@ -7,9 +7,11 @@
  * over in the end is put together and written last.
  *
  * Measured: a block of 1 MiB is as fast as any larger; two workers on two
- * processors nearly halve the time, since the kernel copies on both sides, and
- * a fifth of it is saved if each writes a file of its own: to one file the kernel
- * lets only one write at a time.
+ * processors nearly halve the time, since the kernel copies on both sides. Each
+ * writes a file of its own, since the kernel lets only one at a time write to one:
+ * two threads that do nothing else write a GiB in 120 ms to two files, in 210 ms to
+ * one. With as much reading in between two processors gain little by it (less
+ * waiting at the lock, a tenth of the processor time), more would.
  */
 #include "core/memory/store_priv.h"
 #include "core/util/parallel.h"
