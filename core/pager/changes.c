@@ -63,8 +63,6 @@ static int look(const struct state *p, int uffd, uint64_t addr)
 {
 	struct uffdio_copy c = { .dst = addr, .src = (uintptr_t)p->nowhere, .len = PAGE };
 
-	if (p->replaying)
-		return -EAGAIN;
 	if (ioctl(uffd, UFFDIO_COPY, &c) == 0 || (errno != ENOENT && errno != EAGAIN && errno != ESRCH))
 		return 1;
 	return errno == ENOENT ? 0 : -errno;
@@ -85,22 +83,40 @@ static int is_older(const struct state *p, const struct change *fork, const stru
 	return c->kind == UFFD_EVENT_REMAP ? there && !known : !there && known;
 }
 
+/* The note keeps it: whoever goes on in our place cannot ask a child that has run since. */
+static int find_older(const struct state *p, const struct space *s, const struct change *c,
+                      struct crcore_error *err)
+{
+	unsigned bit = 1, found = OLDER_KNOWN;
+
+	for (unsigned i = 0; i < s->nheld && bit != OLDER_KNOWN; i++) {
+		if (s->held[i].kind != UFFD_EVENT_FORK)
+			continue;
+		int older = is_older(p, &s->held[i], c);
+		if (older < 0)
+			return cannot_tell(err);
+		found |= older ? bit : 0;
+		bit <<= 1;
+	}
+	__atomic_store_n(&c->note->older, found, __ATOMIC_RELEASE);
+	return 0;
+}
+
 /* To the space, and to the children that had it when they were forked. */
 static int commit(struct state *p, struct space *s, const struct change *c, struct crcore_error *err)
 {
-	if (!change(&s->view, c))
-		return no_memory(err);
+	unsigned bit = 1;
+
+	if (!(c->note->older & OLDER_KNOWN) && find_older(p, s, c, err) < 0)
+		return err->code;
 	for (unsigned i = 0; i < s->nheld; i++) {
-		struct change *fork = &s->held[i];
-		if (fork->kind != UFFD_EVENT_FORK || fork == c)
+		if (s->held[i].kind != UFFD_EVENT_FORK)
 			continue;
-		int older = is_older(p, fork, c);
-		if (older < 0)
-			return cannot_tell(err);
-		if (older && !change(fork->view, c))
+		if ((c->note->older & bit & ~OLDER_KNOWN) && !change(s->held[i].view, c))
 			return no_memory(err);
+		bit <<= 1;
 	}
-	return 0;
+	return change(&s->view, c) ? 0 : no_memory(err);
 }
 
 static int let_child_go(struct state *p, struct change *fork, struct crcore_error *err)
@@ -200,10 +216,11 @@ static int apply_held(struct state *p, struct space *s, bool all, struct crcore_
 	return r;
 }
 
-int changes_add(struct state *p, struct space *s, const struct uffd_msg *m, unsigned batch,
-                struct crcore_error *err)
+int changes_add(struct state *p, struct space *s, struct note *note, struct crcore_error *err)
 {
-	struct change c = { .kind = m->event, .batch = batch, .number = ++s->nchanges, .child = -1 };
+	const struct uffd_msg *m = &note->msg;
+	struct change c = { .kind = m->event, .batch = note->batch, .number = ++s->nchanges,
+		            .note = note, .child = -1 };
 
 	if (m->event == UFFD_EVENT_FORK) {
 		c.child = (int)m->arg.fork.ufd;

@@ -23,7 +23,7 @@ struct space *space_add(struct state *p, int uffd)
 }
 
 /* Takes account of a note. */
-static int apply(struct state *p, const struct note *note, struct crcore_error *err)
+static int apply(struct state *p, struct note *note, struct crcore_error *err)
 {
 	struct space *s = p->v[note->space];
 	int r = 0;
@@ -35,7 +35,7 @@ static int apply(struct state *p, const struct note *note, struct crcore_error *
 	} else if (note->msg.event == NOTE_QUIET || note->msg.event == NOTE_TIME) {
 		r = changes_settle(p, s, note->msg.event == NOTE_QUIET, err);
 	} else if (note->msg.event != UFFD_EVENT_PAGEFAULT) {
-		r = changes_add(p, s, &note->msg, note->batch, err);
+		r = changes_add(p, s, note, err);
 	}
 	pthread_mutex_unlock(&p->lock);
 	p->applied++;
@@ -167,10 +167,8 @@ int events_replay(struct state *p, struct crcore_error *err)
 	while (j->v[j->n].msg.event) /* read, and not counted any more */
 		j->n++;
 	const bool any = p->applied < j->n;
-	p->replaying = true;
 	while (r == 0 && p->applied < j->n)
 		r = apply(p, &j->v[p->applied], err);
-	p->replaying = false;
 	if (j->n)
 		p->batch = j->v[j->n - 1].batch;
 	if (r == 0 && any && j->v[j->n - 1].msg.event == NOTE_OVER)

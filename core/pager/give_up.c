@@ -75,9 +75,22 @@ static bool poison_space(struct state *p, unsigned i)
 	return done;
 }
 
-static bool poison_all(struct state *p)
+/* Of notes that were not taken account of: children of whom nothing else is known. */
+static bool poison_unknown(const struct state *p)
 {
 	bool done = true;
+
+	for (unsigned i = p->applied; i < p->journal->n; i++) {
+		const struct uffd_msg *m = &p->journal->v[i].msg;
+		for (unsigned k = 0; m->event == UFFD_EVENT_FORK && k < p->n; k++)
+			done = poison((int)m->arg.fork.ufd, &p->v[k]->view.watched) && done;
+	}
+	return done;
+}
+
+static bool poison_all(struct state *p)
+{
+	bool done = poison_unknown(p);
 
 	for (unsigned i = 0; i < p->n; i++)
 		if (p->v[i]->uffd >= 0)

@@ -39,6 +39,7 @@ struct change {
 	uint64_t to;           /* moved: where to */
 	unsigned number, batch; /* batch: of what was read in one call */
 	unsigned told;         /* moved: the batch with the last that its thread had to tell; 0: not yet */
+	struct note *note;     /* of it */
 	int child;             /* forked: its descriptor, */
 	struct view *view;     /* what it has, */
 	uint64_t since;        /* and when it was told */
@@ -68,7 +69,12 @@ enum { /* besides the kernel's events */
 	NOTE_QUIET = 0xfe,    /* all changes to it so far were read */
 	NOTE_TIME = 0xfd,     /* its children have waited long enough */
 };
-struct note { uint32_t space, batch; struct uffd_msg msg; };
+#define OLDER_KNOWN (1u << 31)
+struct note {
+	uint32_t space, batch;
+	uint32_t older;       /* done before which of the children that wait were forked; bits */
+	struct uffd_msg msg;
+};
 struct journal {
 	atomic_uint n;        /* notes so far; behind them what is being read */
 	atomic_bool done;     /* the pager ends because all is done */
@@ -84,7 +90,6 @@ struct state {
 	struct journal *journal;
 	unsigned applied;                 /* notes of the journal */
 	unsigned batch;
-	bool replaying;
 	struct space **v; unsigned n;
 	struct order order;               /* what to load first, then what was asked for */
 	struct order asked;
@@ -138,8 +143,7 @@ int events_replay(struct state *, struct crcore_error *);
 void space_close(struct state *, unsigned space);
 
 /* changes.c. The caller has the lock. */
-int changes_add(struct state *, struct space *, const struct uffd_msg *, unsigned batch,
-                struct crcore_error *);
+int changes_add(struct state *, struct space *, struct note *, struct crcore_error *);
 bool changes_held(const struct space *, bool *ret_time); /* time: children should wait no longer */
 /* quiet: nothing can come late any more. Else: lets the children go all the same. */
 int changes_settle(struct state *, struct space *, bool quiet, struct crcore_error *);

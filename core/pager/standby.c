@@ -14,19 +14,25 @@
 #include <sys/wait.h>
 #include "core/pager/priv.h"
 
+static int begin(struct state *p, struct crcore_error *err);
+
 static _Noreturn void stand_by(struct state *p, int pager)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct pollfd v = { pager, POLLIN, 0 };
 
+	p->standby = -1;
+	p->standby_pid = 0;
 	prctl(PR_SET_NAME, "cr-standby");
 	while (poll(&v, 1, -1) < 0)
 		;
 	if (p->journal->done)
 		_exit(0);
+	/* First of all somebody must stand by again: it knows what we know, which is not all yet. */
+	if (begin(p, &err) < 0)
+		log_line(1, "%s", err.message);
 	prctl(PR_SET_NAME, "cr-pager");
 	close(pager);
-	p->standby = -1;
 	p->nlater = 0;
 	log_line(1, "the pager was killed: %d goes on in its place", getpid());
 	if (events_replay(p, &err) < 0)
@@ -34,12 +40,10 @@ static _Noreturn void stand_by(struct state *p, int pager)
 	pager_run(p);
 }
 
-int standby_begin(struct state *p, struct crcore_error *err)
+static int begin(struct state *p, struct crcore_error *err)
 {
 	int pager = (int)syscall(SYS_pidfd_open, getpid(), 0);
 
-	p->journal->n = p->applied = 0;
-	memset(p->journal->v, 0, sizeof(*p->journal->v));
 	/* Not fork(): the table of descriptors is to be one. */
 	long pid = pager < 0 ? -1 : syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
 	if (pid == 0)
@@ -52,6 +56,13 @@ int standby_begin(struct state *p, struct crcore_error *err)
 	if (pid > 0)
 		standby_end(p);
 	return crcore_fail(err, r, "no process to stand by should the pager be killed: %s", strerror(-r));
+}
+
+int standby_begin(struct state *p, struct crcore_error *err)
+{
+	p->journal->n = p->applied = 0;
+	memset(p->journal->v, 0, sizeof(*p->journal->v));
+	return begin(p, err);
 }
 
 void standby_end(struct state *p)

@@ -4,10 +4,12 @@ damaged where memory is that nobody has loaded yet, the recorded order is used, 
 anew; a dump of a tree that is still loading is refused. Each time every byte is checked by the
 program itself, or the tree ends."""
 import os
+import random
 import shutil
 import signal
 import socket
 import sys
+import time
 import jobs
 import crtest
 from crtest import Failure
@@ -54,21 +56,22 @@ class Redis:
 
 
 class Test:
-    def __init__(self, crcore_path, program):
+    def __init__(self, crcore_path, program, changing):
+        self.changing = changing
         self.top = crtest.scratch()
         self.crcore = crtest.Crcore(crcore_path, self.top)
         self.program = program
         self.image = os.path.join(self.top, "image")
 
-    def start(self):
+    def start(self, program):
         work = os.path.join(self.top, f"work-{self.crcore.count}")
-        t = crtest.Target([self.program, work, MIB], work)
+        t = crtest.Target([program, work, MIB], work)
         crtest.wait_for("the program", crtest.LIMIT, lambda: t.read("ready"))
         return t
 
-    def dump(self):
+    def dump(self, program=None):
         shutil.rmtree(self.image, ignore_errors=True)
-        t = self.start()
+        t = self.start(program or self.program)
         self.crcore.dump(t.pid, self.image)
         t.killed()
         return t
@@ -168,7 +171,7 @@ class Test:
         self.what = "a kill while the tree was built"
         t = self.dump()
         before, failed = set(crtest.pids()), 0
-        for _ in range(8):
+        for _ in range(4):
             p = self.crcore.start("restore", "-d", "--lazy", "-D", self.image, log=False)
             for pager in crtest.wait_for("a pager", crtest.LIMIT, lambda: named("cr-pager")):
                 os.kill(pager, signal.SIGKILL)
@@ -185,6 +188,19 @@ class Test:
         self.go(t)
         self.finish(t, t.pid)
         print(f"{failed} pagers killed while the tree was built")
+
+    def kill_while_it_changes(self):
+        """The program forks, moves and unmaps memory meanwhile, from many threads."""
+        self.what = "kills while its memory changed"
+        for _ in range(3):
+            t = self.dump(self.changing)
+            pid = self.crcore.restore_detached(self.image, "--lazy")
+            for _ in range(4):
+                for pager in named("cr-pager"):
+                    os.kill(pager, signal.SIGKILL)
+                time.sleep(random.random() * 0.02)  # any moment is as good
+            self.go(t)
+            self.finish(t, pid)
 
     def damaged(self):
         """A byte in the middle of what is loaded late: the tree ends, and says nothing wrong."""
@@ -235,6 +251,7 @@ class Test:
         caught = [self.kill(1, True), self.kill(1, False), self.kill(4, True), self.dump_is_refused()]
         self.order()
         self.killed_early()
+        self.kill_while_it_changes()
         self.damaged()
         self.redis()
         print(f"{sum(caught)} of {len(caught)} caught while loading")
@@ -242,4 +259,4 @@ class Test:
             raise Failure("everything was loaded before anybody could look")
 
 
-crtest.main(lambda: Test(*sys.argv[1:3]).run())
+crtest.main(lambda: Test(*sys.argv[1:4]).run())

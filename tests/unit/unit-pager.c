@@ -77,23 +77,23 @@ static void places_are_as_the_oracle_says(void **state)
 
 /* ---- changes ------------------------------------------------------------------------------- */
 
-static struct uffd_msg move(uint64_t from, uint64_t to, uint64_t pages)
+static struct note move(uint64_t from, uint64_t to, uint64_t pages)
 {
-	struct uffd_msg m = { .event = UFFD_EVENT_REMAP };
+	struct note n = { .msg.event = UFFD_EVENT_REMAP };
 
-	m.arg.remap.from = from;
-	m.arg.remap.to = to;
-	m.arg.remap.len = pages * PAGE;
-	return m;
+	n.msg.arg.remap.from = from;
+	n.msg.arg.remap.to = to;
+	n.msg.arg.remap.len = pages * PAGE;
+	return n;
 }
 
-static struct uffd_msg unmap(uint64_t start, uint64_t pages)
+static struct note unmap(uint64_t start, uint64_t pages)
 {
-	struct uffd_msg m = { .event = UFFD_EVENT_UNMAP };
+	struct note n = { .msg.event = UFFD_EVENT_UNMAP };
 
-	m.arg.remove.start = start;
-	m.arg.remove.end = start + pages * PAGE;
-	return m;
+	n.msg.arg.remove.start = start;
+	n.msg.arg.remove.end = start + pages * PAGE;
+	return n;
 }
 
 enum { A = 0x100000, B = 0x200000, C = 0x300000, D = 0x400000, BYTES_A = 0x10000, BYTES_B = 0x20000 };
@@ -117,20 +117,27 @@ static uint64_t bytes_at(const struct space *s, uint64_t addr)
 	return x ? x->val + (addr - x->start) : 0;
 }
 
+static int tell(struct state *p, struct space *s, struct note *n, unsigned batch,
+                struct crcore_error *err)
+{
+	n->batch = batch;
+	return changes_add(p, s, n, err);
+}
+
 static void a_late_move_is_waited_for(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct state p = { .replaying = true };
+	struct state p = { 0 };
 	struct space s = two_pieces();
 	bool time;
 
 	/* A went to C, then B to A; that is told first. */
-	const struct uffd_msg told[] = { move(B, A, 4), unmap(B, 4), move(A, C, 4), unmap(A, 4) };
-	assert_int_equal(changes_add(&p, &s, &told[0], 1, &err), 0);
+	struct note told[] = { move(B, A, 4), unmap(B, 4), move(A, C, 4), unmap(A, 4) };
+	assert_int_equal(tell(&p, &s, &told[0], 1, &err), 0);
 	assert_true(changes_held(&s, &time));
 	assert_int_equal(bytes_at(&s, A), BYTES_A);
 	for (int i = 1; i < 4; i++)
-		assert_int_equal(changes_add(&p, &s, &told[i], 2, &err), 0);
+		assert_int_equal(tell(&p, &s, &told[i], 2, &err), 0);
 	assert_false(changes_held(&s, &time));
 	assert_int_equal(bytes_at(&s, A), BYTES_B);
 	assert_int_equal(bytes_at(&s, C + PAGE), BYTES_A + PAGE);
@@ -141,12 +148,12 @@ static void a_late_move_is_waited_for(void **state)
 static void a_late_unmap_is_waited_for(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct state p = { .replaying = true };
+	struct state p = { 0 };
 	struct space s = two_pieces();
 
-	const struct uffd_msg told[] = { move(B, A, 4), unmap(A, 4), unmap(B, 4) };
+	struct note told[] = { move(B, A, 4), unmap(A, 4), unmap(B, 4) };
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(changes_add(&p, &s, &told[i], 1, &err), 0);
+		assert_int_equal(tell(&p, &s, &told[i], 1, &err), 0);
 	assert_int_equal(bytes_at(&s, A), BYTES_B);
 	assert_int_equal(s.nheld, 0);
 	changes_free(&s);
@@ -155,14 +162,14 @@ static void a_late_unmap_is_waited_for(void **state)
 static void what_cannot_be_told_is_an_error(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct state p = { .replaying = true };
+	struct state p = { 0 };
 	struct space s = two_pieces();
 
 	/* Once the thread that moved B may go on, A may have been moved by it, too. */
-	const struct uffd_msg told[] = { move(B, A, 4), unmap(B, 4), move(A, D, 4) };
-	assert_int_equal(changes_add(&p, &s, &told[0], 1, &err), 0);
-	assert_int_equal(changes_add(&p, &s, &told[1], 2, &err), 0);
-	assert_true(changes_add(&p, &s, &told[2], 3, &err) < 0);
+	struct note told[] = { move(B, A, 4), unmap(B, 4), move(A, D, 4) };
+	assert_int_equal(tell(&p, &s, &told[0], 1, &err), 0);
+	assert_int_equal(tell(&p, &s, &told[1], 2, &err), 0);
+	assert_true(tell(&p, &s, &told[2], 3, &err) < 0);
 	assert_non_null(strstr(err.message, "cannot be told"));
 	changes_free(&s);
 }
@@ -171,12 +178,12 @@ static void what_cannot_be_told_is_an_error(void **state)
 static void a_companion_does_no_harm(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct state p = { .replaying = true };
+	struct state p = { 0 };
 	struct space s = two_pieces();
 
-	const struct uffd_msg told[] = { move(A, C, 4), move(B, A, 4), unmap(A, 4), unmap(B, 4) };
+	struct note told[] = { move(A, C, 4), move(B, A, 4), unmap(A, 4), unmap(B, 4) };
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(changes_add(&p, &s, &told[i], (unsigned)i + 1, &err), 0);
+		assert_int_equal(tell(&p, &s, &told[i], (unsigned)i + 1, &err), 0);
 	assert_int_equal(bytes_at(&s, A), BYTES_B);
 	assert_int_equal(bytes_at(&s, C), BYTES_A);
 	changes_free(&s);
