@@ -2,7 +2,8 @@
 /*
  * The network lock: while a connection is in nobody's hands, no packet of it may
  * come in, or the kernel would answer it with a reset. (So for those who want to
- * connect, if the policy says so.) One table of nftables with a set of the connections, put up and taken down in one transaction each.
+ * connect, if the policy says so.) One table of nftables with a set of the
+ * connections, put up and taken down in one transaction each.
  *
  * While crcore works the table belongs to its netlink socket (flags owner): the
  * kernel takes it away with the process, whatever ends that. Only when the tree
