@@ -175,7 +175,7 @@ bool pages_tracked(const struct pagemap *p, uint64_t start, uint64_t end)
 		.category_mask = PAGE_IS_WPALLOWED, .return_mask = PAGE_IS_WPALLOWED,
 	};
 
-	return ioctl(p->fd, PAGEMAP_SCAN, &arg) == 1 && v.start == start && v.end == end;
+	return ioctl(p->fd, PAGEMAP_SCAN, &arg) == 1;
 }
 
 /* ---- /proc/PID/pagemap -------------------------------------------------------------- */

@@ -44,7 +44,7 @@ int pages_unclean(struct pagemap *, uint64_t start, uint64_t end, struct page_li
 /* The look: appends what was written to since the last one; from now on it is clean. */
 int pages_written(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
                   struct crcore_error *);
-/* Is all of it under a watch that only looks afterwards? */
+/* Is a mapping, or what is left of it, under a watch that only looks afterwards? */
 bool pages_tracked(const struct pagemap *, uint64_t start, uint64_t end);
 /* The raw entries of n pages from addr. */
 int pages_entries(const struct pagemap *, uint64_t addr, uint64_t *ret, size_t n,

@@ -14,6 +14,8 @@
 #include "core/memory/save_priv.h"
 #include "core/memory/vmas.h"
 
+enum { TRIES = 3 };
+
 struct reader {
 	struct mm *mm;
 	int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *);
@@ -76,6 +78,21 @@ static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *
 	return 0;
 }
 
+/* Is it still, in a task that may run? */
+static bool is_watched(const struct mm *mm, const struct vma_text *v)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_free char *text = NULL;
+	struct vma_text now;
+	size_t len;
+	bool found = proc_read(mm->task->proc, "smaps", &text, &len, &ignored) < 0;
+	const char *at = text;
+
+	while (!found && vma_parse(&at, text + len, &now) > 0)
+		found = now.start < v->end && v->start < now.end && (now.flags & VMF_WRITES);
+	return found;
+}
+
 /*
  * Somebody outside tracks writes to a mapping: a tracker of ours, or another tool. Where it
  * only looks afterwards, the tree gets nothing from it and loses nothing without it (a tree
@@ -85,7 +102,10 @@ static bool only_looks(struct reader *rd, const struct vma_text *v)
 {
 	if (rd->pagemap.fd < 0)
 		rd->pagemap.fd = openat(rd->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
-	return rd->pagemap.fd >= 0 && pages_tracked(&rd->pagemap, v->start, v->end);
+	for (int i = 0; rd->pagemap.fd >= 0 && i < TRIES; i++)
+		if (pages_tracked(&rd->pagemap, v->start, v->end) || !is_watched(rd->mm, v))
+			return true;
+	return false;
 }
 
 static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_error *err)
