@@ -23,7 +23,6 @@ static _Noreturn void stand_by(struct state *p, int pager)
 
 	p->standby = -1;
 	p->standby_pid = 0;
-	prctl(PR_SET_NAME, "cr-standby");
 	while (poll(&v, 1, -1) < 0)
 		;
 	if (p->journal->done)
@@ -31,7 +30,6 @@ static _Noreturn void stand_by(struct state *p, int pager)
 	/* First of all somebody must stand by again: it knows what we know, which is not all yet. */
 	if (begin(p, &err) < 0)
 		log_line(1, "%s", err.message);
-	prctl(PR_SET_NAME, "cr-pager");
 	close(pager);
 	p->nlater = 0;
 	log_line(1, "the pager was killed: %d goes on in its place", getpid());
@@ -44,10 +42,13 @@ static int begin(struct state *p, struct crcore_error *err)
 {
 	int pager = (int)syscall(SYS_pidfd_open, getpid(), 0);
 
+	/* Born with its name: who ends one of the two by name is not to hit both. */
+	prctl(PR_SET_NAME, "cr-standby");
 	/* Not fork(): the table of descriptors is to be one. */
 	long pid = pager < 0 ? -1 : syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
 	if (pid == 0)
 		stand_by(p, pager);
+	prctl(PR_SET_NAME, "cr-pager");
 	p->standby_pid = (pid_t)pid;
 	p->standby = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, p->standby_pid, 0);
 	if (p->standby >= 0)
