@@ -69,7 +69,8 @@ def world(rules):
 
 
 class Rounds:
-    def __init__(self, crcore_path, target, rules, peers):
+    def __init__(self, crcore_path, target, rules, peers, others):
+        self.others = others  # processes that are not of the tree
         self.path, self.target, self.rules, self.peers = crcore_path, target, rules, peers
         self.crcore = crtest.Crcore(crcore_path, crtest.scratch())
         self.rng = random.Random(int(os.environ.get("CRCORE_TEST_SEED", "1")))
@@ -122,7 +123,8 @@ class Rounds:
             self.killed(i // 4, *restore)
             done = self.rules.ruleset() == self.free  # the lock is away: the tree is there to stay
             if not done:
-                crtest.wait_gone(self.target.pid)
+                crtest.wait_for("the end of what was half built", crtest.LIMIT,
+                                lambda: not set(crtest.pids()) - self.others)
         if not done:
             self.seen["restores killed"] += kill == "restore"
             self.whole(*restore)
@@ -134,12 +136,13 @@ def test(crcore_path, rounds="12"):
     rules = nft.Nft()
     rules.run(FIREWALL)
     work = os.path.join(crtest.scratch(), "work")
+    others = set(crtest.pids())
     target = crtest.Target([jobs.python(), "-c", TREE, os.path.dirname(stream.__file__)], work, cwd=work)
     crtest.wait_for("the port", crtest.LIMIT, lambda: target.read("port"))
     peers = stream.Peers(target, [socket.create_connection(("127.0.0.1", int(target.read("port"))))
                                   for _ in range(4)])
     peers.more(100000)
-    r = Rounds(crcore_path, target, rules, peers)
+    r = Rounds(crcore_path, target, rules, peers, others)
     before = world(rules)
     for i in range(int(rounds)):
         r.round(i)
