@@ -200,7 +200,7 @@ static int stage_copy_ahead(struct dump *d, struct crcore_error *err)
 		return 0;
 	r = ahead_copy(&d->ahead, &means, d->image, d->timeout_ns, err);
 	if (r == 0 && tree_look(d->cmd->pid, &tree, &changed) == 0)
-		d->observations = observe_waits(&tree);
+		d->observations = observe_again(&tree, d->observations);
 	tree_free(&tree);
 	d->survey.watch = d->ahead.watch;
 	return r;

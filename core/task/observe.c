@@ -93,6 +93,26 @@ struct observations *observe_waits(const struct tree *tree)
 	return o;
 }
 
+/* A thread that was just stopped, and has not run since, is not seen to wait. */
+struct observations *observe_again(const struct tree *tree, struct observations *before)
+{
+	struct observations *now = observe_waits(tree);
+	const unsigned n = now ? now->n : 0;
+
+	for (unsigned i = 0; now && before && i < before->n; i++) {
+		const struct observation *b = &before->v[i];
+		unsigned k = 0;
+		while (k < n && now->v[k].tid != b->tid)
+			k++;
+		if (k == n && GROW(now->v, now->n))
+			now->v[now->n++] = *b;
+		else if (k < n && now->v[k].nr < 0)
+			now->v[k].nr = b->nr;
+	}
+	observations_free(before);
+	return now;
+}
+
 static int by_tid(const void *a, const void *b)
 {
 	const struct observation *x = a, *y = b;

@@ -153,6 +153,8 @@ int thread_load_state(pid_t tid, const Crcore__Thread *, struct crcore_error *);
  * threads of the frozen tree. Never fails: what is not known costs precision. */
 struct observations;
 struct observations *observe_waits(const struct tree *);
+/* The same once more, shortly after; frees what was known before, and keeps what is not seen. */
+struct observations *observe_again(const struct tree *, struct observations *before);
 void observations_apply(const struct observations *, struct tree *);
 void observations_free(struct observations *);
 
