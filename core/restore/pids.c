@@ -56,21 +56,22 @@ static bool read_stat(pid_t pid, struct proc_stat *ret)
 	return proc >= 0 && proc_stat(proc, ret, &ignored) == 0;
 }
 
-/* Looks through all processes, by group and session. */
+/* Looks through all processes, by group and session: a zombie only if nobody is alive. */
 static bool find_member(pid_t n, struct holder *ret)
 {
 	cleanup_dir DIR *d = opendir("/proc");
+	struct proc_stat st;
 	struct dirent *e;
+	bool found = false;
 
-	while (d && (e = readdir(d))) {
+	while (d && (!found || ret->stat.state == 'Z') && (e = readdir(d))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
-		if (pid <= 0 || !read_stat(pid, &ret->stat))
+		if (pid <= 0 || !read_stat(pid, &st) || (st.pgid != n && st.sid != n))
 			continue;
-		ret->as = ret->stat.pgid == n ? "process group" : "session";
-		if ((ret->stat.pgid == n || ret->stat.sid == n) && ret->stat.state != 'Z')
-			return true;
+		*ret = (struct holder){ st, st.pgid == n ? "process group" : "session" };
+		found = true;
 	}
-	return false;
+	return found;
 }
 
 static bool find_holder(pid_t n, struct holder *ret)
@@ -115,6 +116,9 @@ static int wait_free(pid_t n, uint64_t deadline, struct crcore_error *err)
 				return refuse(n, &h, "", err);
 			if (now_ns() >= deadline)
 				return refuse(n, &h, ", a zombie that its parent does not reap", err);
+		} else if (now_ns() >= deadline) {
+			crcore_fail_at(err, n, -1, "number %d", n);
+			return crcore_fail(err, -EEXIST, "is taken, /proc does not say by whom");
 		}
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < 20000000)

@@ -159,6 +159,19 @@ class Test:
         open(t.path("go"), "w").close()
         crtest.wait_gone(t.pid)
 
+    def zombie_group(self):
+        """A number that only zombies hold, as their group: nobody reaps them, for a while."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(36, 1):  # PR_SET_CHILD_SUBREAPER
+            raise Failure(os.strerror(ctypes.get_errno()))
+        t = self.target(["/bin/sh", "-c", "sleep 1000 & >ready; wait"])
+        self.crcore.dump(t.pid, self.image())
+        t.killed()
+        self.error([t.pid, "process group", "does not reap"], "restore", "-d", "-D", self.image(),
+                   "--set", "restore.pid-wait=200ms")
+        libc.prctl(36, 0)
+        os.waitpid(-t.pid, 0)
+
     def changed_file(self):
         """A file that is open and that changed or vanished since the dump."""
         for change, words in ((self.grow, "stdout"), (self.vanish, "stdout")):
@@ -213,7 +226,7 @@ class Test:
     def run(self):
         for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.tracer_in_tree,
                      self.direct, self.no_room, self.held_pid,
-                     self.zombie_pid, self.changed_file):
+                     self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
 
