@@ -139,7 +139,7 @@ static int parse_flags(struct args *a, int argc, char **argv, struct crcore_erro
 {
 	struct getopt_tables t;
 
-	make_tables(&t, a->verb->operands);
+	make_tables(&t, a->verb->bit == V_EXEC); /* numbers below 0 are no flags there */
 	optind = 0; /* glibc: begin anew */
 	opterr = 0;
 	for (;;) {

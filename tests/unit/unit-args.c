@@ -114,6 +114,10 @@ static void test_fields(void **state)
 	assert_int_equal(a.command.nargs, 3);
 	assert_string_equal(a.command.args[2], "-9");
 	args_free(&a);
+	assert_int_equal(parse(&a, "merge -D new old -v4", &err), 0); /* flags may come last */
+	assert_int_equal(a.command.nargs, 1);
+	assert_string_equal(a.command.args[0], "old");
+	args_free(&a);
 	assert_int_equal(parse(&a, "dump --help", &err), 0);
 	assert_true(a.help);
 	args_free(&a);
