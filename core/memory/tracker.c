@@ -33,6 +33,7 @@ struct tracker {
 	struct table *table;
 	size_t size;
 	int memfd, self;      /* self: of us, who start it */
+	int alone;            /* ends when it has closed all that is not its own */
 	int *keep;            /* all its descriptors, ascending */
 	unsigned nkeep;
 	struct pollfd *polls; /* the processes; last we */
@@ -152,6 +153,21 @@ static int start_time(pid_t pid, uint64_t *ret, struct crcore_error *err)
 	return r;
 }
 
+static int start(struct tracker *t)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	t->alone = ends[0];
+	t->pid = fork();
+	if (t->pid == 0)
+		tracker_main(t);
+	int r = t->pid < 0 ? -errno : 0;
+	close(ends[1]);
+	return r;
+}
+
 int tracker_begin(const struct tracked *v, unsigned n, Crcore__Tracking *rec, struct tracker **ret,
                   struct crcore_error *err)
 {
@@ -161,15 +177,11 @@ int tracker_begin(const struct tracked *v, unsigned n, Crcore__Tracking *rec, st
 	crcore__tracking__init(rec);
 	rec->secret.data = malloc(TRACKING_SECRET);
 	if (r == 0)
-		t->memfd = t->self = -1;
+		t->memfd = t->self = t->alone = -1;
 	if (r == 0 && !rec->secret.data)
 		r = -ENOMEM;
-	if (r == 0 && (r = make_table(t, v, n)) == 0 && (r = open_processes(t, v, n)) == 0) {
-		t->pid = fork();
-		if (t->pid == 0)
-			tracker_main(t);
-		r = t->pid < 0 ? -errno : 0;
-	}
+	if (r == 0 && (r = make_table(t, v, n)) == 0 && (r = open_processes(t, v, n)) == 0)
+		r = start(t);
 	if (r < 0) {
 		tracker_free(t);
 		return crcore_fail(err, r, "no process to track writes: %s", strerror(-r));
@@ -188,8 +200,13 @@ void tracker_forget(Crcore__Tracking *rec)
 	crcore__tracking__init(rec);
 }
 
+/* Whoever finds us gone may take the image's lock: the tracker must have let go of it. */
 void tracker_keep(struct tracker *t)
 {
+	char byte;
+
+	while (read(t->alone, &byte, 1) < 0 && errno == EINTR)
+		;
 	__atomic_store_n(&t->table->state, STATE_GOOD, __ATOMIC_RELEASE);
 	t->kept = true;
 }
@@ -209,6 +226,8 @@ void tracker_free(struct tracker *t)
 		close(t->memfd);
 	if (t->self >= 0)
 		close(t->self);
+	if (t->alone >= 0)
+		close(t->alone);
 	free(t->keep);
 	free(t->polls);
 	free(t);

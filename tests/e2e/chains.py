@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tree that changes its memory at random (tests/kinds/memory-chain.c) and the images that are
 made of it, one on the other; each with what it must hold."""
+import fcntl
 import os
 import re
 import signal
@@ -70,6 +71,16 @@ class Chain:
         if self.t.read("result"):
             raise Failure(f"seed {self.seed}: {self.t.read('result')}{self.t.read('stderr')}")
 
+    def unlocked(self, n):
+        """Whoever tracks from now on has nothing of the image: the next can be made at once."""
+        fd = os.open(self.image(n), os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"image {n} is locked after its dump") from None
+        finally:
+            os.close(fd)
+
     def dump(self, n, *args, before=None, whole=None):
         """whole: why all memory is saved; else it must not be."""
         self.stop()
@@ -77,6 +88,7 @@ class Chain:
         prev = before if before is not None else f"../image-{n - 1}" if n else ""
         self.crcore.dump(self.t.pid, self.image(n), *args,
                          *(["--prev-images-dir", prev] if prev else []))
+        self.unlocked(n)
         with open(self.crcore.log) as f:
             log = f.read()
         self.told.append(int(re.search(r"pages: ([0-9]+) stored", log).group(1)))
