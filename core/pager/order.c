@@ -19,7 +19,7 @@ struct head {
 
 bool order_begin(struct order *o, uint64_t pages_length)
 {
-	o->chunks = pages_length / ORDER_CHUNK + 1;
+	*o = (struct order){ .chunks = pages_length / ORDER_CHUNK + 1 };
 	o->v = malloc(o->chunks * sizeof(*o->v));
 	o->seen = calloc(o->chunks, 1);
 	return o->v && o->seen;
