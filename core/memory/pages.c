@@ -167,6 +167,29 @@ int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans 
 	return v ? 0 : memory_enomem(err);
 }
 
+int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
+                 struct crcore_error *err)
+{
+	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
+	const uint64_t neither = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN;
+
+	while (v && start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
+			.vec_len = REGIONS, .category_inverted = neither, .category_mask = neither,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		};
+		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
+		if (n < 0)
+			return fail_scan(p, errno, err);
+		for (int i = 0; i < n; i++)
+			if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
+				return memory_enomem(err);
+		start = n < REGIONS ? end : v[n - 1].end;
+	}
+	return v ? 0 : memory_enomem(err);
+}
+
 bool pages_tracked(const struct pagemap *p, uint64_t start, uint64_t end)
 {
 	struct page_region v;

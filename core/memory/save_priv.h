@@ -46,6 +46,10 @@ int pages_written(struct pagemap *, uint64_t start, uint64_t end, struct spans *
                   struct crcore_error *);
 /* Is a mapping, or what is left of it, under a watch that only looks afterwards? */
 bool pages_tracked(const struct pagemap *, uint64_t start, uint64_t end);
+/* Appends what is not watched, but marked as if it were and had not been written to: what is
+ * left of a watch that ended when the mapping became one with its neighbour. */
+int pages_marked(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
+                 struct crcore_error *);
 /* The raw entries of n pages from addr. */
 int pages_entries(const struct pagemap *, uint64_t addr, uint64_t *ret, size_t n,
                   struct crcore_error *);

@@ -274,11 +274,37 @@ static bool watch_neighbours(struct watched *m, const struct spans *v, size_t fr
 	return ok;
 }
 
+/*
+ * The kernel ends the watch of a mapping when another that is not watched (it was moved) becomes
+ * one with it, but leaves the marks on its pages, and writes do not take them away any more. In
+ * a mapping that is put under watch again such a page would seem to be as it was, for ever. So
+ * the marks are lifted.
+ */
+static int lift_marks(const struct watched *m, const struct spans *marked, const struct spans *now,
+                      struct crcore_error *err)
+{
+	struct spans ours = { 0 };
+	bool ok = true;
+	int r = 0;
+
+	for (size_t i = 0; ok && i < now->n; i++)
+		ok = spans_clip(marked, now->v[i].start, now->v[i].end, &ours);
+	for (size_t i = 0; ok && r == 0 && i < ours.n; i++) {
+		struct uffdio_writeprotect off = {
+			.range = { ours.v[i].start, ours.v[i].end - ours.v[i].start },
+		};
+		if (ioctl(m->uffd, UFFDIO_WRITEPROTECT, &off) < 0)
+			r = crcore_fail(err, -errno, "marks of an earlier watch stay: %s", strerror(errno));
+	}
+	spans_free(&ours);
+	return ok ? r : memory_enomem(err);
+}
+
 /* Whole mappings, which cannot change meanwhile: what is watched in part is cut in two. */
 int watch_mappings(struct watched *m, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL;
-	struct spans fit = { 0 }, now = { 0 };
+	struct spans fit = { 0 }, now = { 0 }, marked = { 0 };
 	struct vma_text v;
 	size_t len;
 	int r = proc_read(m->mm->task->proc, "maps", &text, &len, err);
@@ -290,12 +316,17 @@ int watch_mappings(struct watched *m, struct crcore_error *err)
 	while (ok && (r = vma_parse(&at, text + len, &v)) > 0)
 		if (watch_is_fit(&v))
 			ok = spans_push(&fit, (struct span){ v.start, v.end, v.start, 0 });
-	for (size_t i = 0, k; ok && i < fit.n; i = k) {
+	for (size_t i = 0, k; ok && r == 0 && i < fit.n; i = k) {
 		for (k = i + 1; k < fit.n && fit.v[k].start == fit.v[k - 1].end; k++)
 			;
+		if (m->mode == UFFDIO_REGISTER_MODE_WP)
+			r = pages_marked(&m->pagemap, fit.v[i].start, fit.v[k - 1].end, &marked, err);
 		ok = watch_neighbours(m, &fit, i, k, &now);
 	}
+	if (ok && r == 0)
+		r = lift_marks(m, &marked, &now, err);
 	spans_free(&fit);
+	spans_free(&marked);
 	spans_free(&m->known.watched);
 	m->known.watched = now;
 	return ok ? r : memory_enomem(err);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a dump may not go on from an image, and that it then saves all; parents that are
+"""A page whose watch ended unnoticed. When a dump may not go on from an image, and that it then saves all; parents that are
 missing or not what an image was made on; and the process that tracks: when it ends."""
 import json
 import os
@@ -166,10 +166,19 @@ def parents(job, other):
     shutil.rmtree(job.top)
 
 
+def merged(job):
+    """The watch of a mapping ends, the next dump begins it anew: no write is missed."""
+    for n in range(5):
+        job.go(n, *TRACK)
+    job.end()
+
+
 def main(crcore, program, pages_of):
     def job(seed):
         return Job(crcore, program, pages_of, seed)
 
+    moved = os.path.join(os.path.dirname(__file__), "moved_job.py")
+    merged(Job(crcore, [jobs.python(), "-B", moved], pages_of, 9))
     successors(job(1))
     ended(job(2))
     killed(job(4))

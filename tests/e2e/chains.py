@@ -21,7 +21,8 @@ class Chain:
         work = os.path.join(self.top, "work")
         env = {**os.environ, "CRCORE_SEED": str(seed),
                "GLIBC_TUNABLES": "glibc.pthread.rseq=0"}  # the kernel writes to that at any time
-        self.t = crtest.Target([program, work], work, env=env)
+        self.t = crtest.Target([*([program] if isinstance(program, str) else program), work], work,
+                               env=env)
         crtest.wait_for("the target", crtest.LIMIT, lambda: self.t.read("ready"))
         self.expected = {}  # what each image must hold
         self.told = []      # pages that each had to save
