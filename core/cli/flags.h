@@ -76,6 +76,9 @@ void args_free(struct args *);
  * image that is then restored. */
 int stream_check(const struct args *, struct crcore_error *);
 int stream_receive(struct command *, struct crcore_error *);
+/* Removes what was received. But it may be all that is left of a tree: what is whole and was
+ * not restored stays, and the error says so. */
+void received_end(struct command *, bool restored, struct crcore_error *);
 const struct verb *verb_find(const char *name);
 
 /* What kind of value, for args.c and help.c. */

@@ -103,6 +103,7 @@ int main(int argc, char **argv)
 		failed = EXIT_FAILED;
 		r = args.help || args.version ? print_help(&args, &err) : run(&args, &err);
 	}
+	received_end(&args.command, r >= 0, &err);
 	if (r < 0) {
 		if (!err.code)
 			err.code = r;
@@ -114,7 +115,6 @@ int main(int argc, char **argv)
 		report_error(&err, json);
 		fflush(stdout);
 	}
-	image_place_remove(args.command.received);
 	args_free(&args);
 	return r < 0 ? failed : r & 0xff;
 }

@@ -65,3 +65,19 @@ int stream_receive(struct command *c, struct crcore_error *err)
 
 	return r < 0 || c->keep_images ? r : image_place_open(c->images_dir, r, &c->received, err);
 }
+
+void received_end(struct command *c, bool restored, struct crcore_error *err)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	const size_t n = strlen(err->advice);
+	struct image *image;
+
+	if (!c->received || restored || image_open(c->images_dir, true, &image, &ignored) < 0) {
+		image_place_remove(c->received);
+		return;
+	}
+	image_close(image);
+	snprintf(err->advice + n, sizeof(err->advice) - n,
+	         "%sthe image that came in is whole and stays: crcore restore -D %s", n ? "; " : "",
+	         c->images_dir);
+}

@@ -203,11 +203,12 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	children(&o.before, &o.nbefore);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	int r = worker_run(main_work, serve, &o, err);
-	image_place_remove(cmd->received);
 	if (r == -EPIPE && o.fate->kept) { /* killed when there was nothing more to do */
 		*err = (struct crcore_error)CRCORE_ERROR_INIT;
 		r = o.fate->kept;
 	}
+	if (r >= 0)
+		image_place_remove(cmd->received);
 	if (r < 0) {
 		if (o.first && sibling && err->code == -EPIPE)
 			kill(o.first, SIGKILL);

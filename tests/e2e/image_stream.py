@@ -114,6 +114,23 @@ def through_tar(crcore, program):
     j.pass_on()
 
 
+def whole(crcore, program):
+    """What came in whole and cannot be restored yet is not thrown away."""
+    j = Job(crcore, "whole", program)
+    stream = j.dump("-R")
+    rc, err = j.restore(stream)
+    if rc <= 0 or err.count("Error") != 1 or f"stays: crcore restore -D {j.image}" not in err:
+        raise Failure(f"restored beside itself: status {rc}: {err}")
+    tree = crtest.snapshot.tree(j.t.pid)
+    for pid in tree:
+        os.kill(pid, signal.SIGKILL)
+    j.t.killed()
+    for pid in tree[1:]:
+        crtest.wait_gone(pid)
+    j.crcore.must("restore", "-d", "-D", j.image)
+    j.pass_on()
+
+
 def damaged(crcore, program):
     j = Job(crcore, "damaged", program)
     stream = j.dump("--compress")
@@ -258,6 +275,7 @@ def bounded(crcore, program):
 def main(crcore, small, large):
     through_gzip(crcore, small)
     through_tar(crcore, small)
+    whole(crcore, small)
     damaged(crcore, small)
     terminals(crcore, small)
     made_on(crcore, large)
