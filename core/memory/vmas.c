@@ -22,6 +22,8 @@ struct reader {
 	void *arg;
 	uint64_t shmem_dev;
 	struct pagemap pagemap; /* fd -1: not opened yet */
+	struct spans watched;   /* what was watched when we looked again */
+	bool looked;
 	char link[PATH_MAX];
 };
 
@@ -78,19 +80,22 @@ static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *
 	return 0;
 }
 
-/* Is it still, in a task that may run? */
-static bool is_watched(const struct mm *mm, const struct vma_text *v)
+/* Which are watched now, in a task that may run? false: nobody can say. */
+static bool look_again(struct reader *rd)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	cleanup_free char *text = NULL;
 	struct vma_text now;
 	size_t len;
-	bool found = proc_read(mm->task->proc, "smaps", &text, &len, &ignored) < 0;
+	bool ok = proc_read(rd->mm->task->proc, "smaps", &text, &len, &ignored) == 0;
 	const char *at = text;
 
-	while (!found && vma_parse(&at, text + len, &now) > 0)
-		found = now.start < v->end && v->start < now.end && (now.flags & VMF_WRITES);
-	return found;
+	rd->watched.n = 0;
+	while (ok && vma_parse(&at, text + len, &now) > 0)
+		if (now.flags & VMF_WRITES)
+			ok = spans_append(&rd->watched, (struct span){ now.start, now.end, now.start, 0 });
+	rd->looked = ok;
+	return ok;
 }
 
 /*
@@ -102,9 +107,15 @@ static bool only_looks(struct reader *rd, const struct vma_text *v)
 {
 	if (rd->pagemap.fd < 0)
 		rd->pagemap.fd = openat(rd->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
-	for (int i = 0; rd->pagemap.fd >= 0 && i < TRIES; i++)
-		if (pages_tracked(&rd->pagemap, v->start, v->end) || !is_watched(rd->mm, v))
+	for (int i = 0; rd->pagemap.fd >= 0 && i < TRIES; i++) {
+		if (pages_tracked(&rd->pagemap, v->start, v->end))
 			return true;
+		/* or it is gone by now: the first look at that is for all mappings */
+		if (!(rd->looked && i == 0) && !look_again(rd))
+			return false;
+		if (!spans_overlap(&rd->watched, v->start, v->end))
+			return true;
+	}
 	return false;
 }
 
@@ -191,6 +202,7 @@ int vmas_read(struct mm *mm, uint64_t shmem_dev,
 	}
 	if (rd.pagemap.fd >= 0)
 		close(rd.pagemap.fd);
+	spans_free(&rd.watched);
 	if (r < 0) {
 		crcore_fail_at(err, mm->task->abi.pid, -1, "memory map");
 		crcore_fail(err, r, "cannot understand smaps near \"%.60s\"", at);
