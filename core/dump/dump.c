@@ -143,7 +143,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 		r = ahead_wanted(&d->ahead, &live, !changed.code, d->cmd,
 		                 d->leave == LEAVE_RUNNING, err);
 	d->copy_ahead = r > 0;
-	if (r == 0)
+	if (r >= 0)
 		d->observations = observe_waits(&live.tree);
 	host_forget(d->host);
 	d->live = NULL;
@@ -178,6 +178,16 @@ static int freeze(void *arg, struct tree *tree, struct crcore_error *err)
 	return r;
 }
 
+static int freeze_ahead(void *arg, struct tree *tree, struct crcore_error *err)
+{
+	struct dump *d = arg;
+	int r = freeze(d, tree, err);
+
+	if (r == 0)
+		observe_stopped(d->observations, tree);
+	return r;
+}
+
 static void thaw(void *arg, struct tree *tree, enum leave leave)
 {
 	struct dump *d = arg;
@@ -191,7 +201,7 @@ static void thaw(void *arg, struct tree *tree, enum leave leave)
  * meanwhile when it stands still. */
 static int stage_copy_ahead(struct dump *d, struct crcore_error *err)
 {
-	const struct ahead_means means = { freeze, thaw, wake, rest, d };
+	const struct ahead_means means = { freeze_ahead, thaw, wake, rest, d };
 	struct tree tree = { 0 };
 	struct crcore_error changed = CRCORE_ERROR_INIT;
 	int r;

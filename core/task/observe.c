@@ -7,6 +7,7 @@
  *
  * All of this is a refinement: without it a wait starts over at the restore.
  */
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include "core/task/arch/x86_64.h"
 #include "core/task/slept.h"
@@ -93,21 +94,51 @@ struct observations *observe_waits(const struct tree *tree)
 	return o;
 }
 
+static struct observation *find_observation(struct observations *o, pid_t tid)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->v[i].tid == tid)
+			return &o->v[i];
+	return NULL;
+}
+
+/* A call that the stop interrupted, and that the kernel will restart by another number. */
+static void note_interrupted(struct observations *o, const struct thread *t)
+{
+	arch_regs regs;
+
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0 ||
+	    arch_result(&regs) != -ERESTART_RESTARTBLOCK || arch_syscall(&regs) == SYS_restart_syscall)
+		return;
+	struct observation now = { t->tid, arch_syscall(&regs), arch_sp(&regs), arch_ip(&regs), 0, 0 };
+	struct observation *one = find_observation(o, t->tid);
+	if (one && one->sp == now.sp && one->ip == now.ip)
+		one->nr = now.nr;
+	else if (one)
+		*one = now;
+	else if (GROW(o->v, o->n))
+		o->v[o->n++] = now;
+}
+
+void observe_stopped(struct observations *o, const struct tree *tree)
+{
+	for (unsigned i = 0; o && i < tree->ntasks; i++)
+		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++)
+			note_interrupted(o, &tree->tasks[i]->threads[k]);
+}
+
 /* A thread that was just stopped, and has not run since, is not seen to wait. */
 struct observations *observe_again(const struct tree *tree, struct observations *before)
 {
 	struct observations *now = observe_waits(tree);
-	const unsigned n = now ? now->n : 0;
 
 	for (unsigned i = 0; now && before && i < before->n; i++) {
 		const struct observation *b = &before->v[i];
-		unsigned k = 0;
-		while (k < n && now->v[k].tid != b->tid)
-			k++;
-		if (k == n && GROW(now->v, now->n))
+		struct observation *one = find_observation(now, b->tid);
+		if (one && one->nr < 0)
+			one->nr = b->nr;
+		else if (!one && GROW(now->v, now->n))
 			now->v[now->n++] = *b;
-		else if (k < n && now->v[k].nr < 0)
-			now->v[k].nr = b->nr;
 	}
 	observations_free(before);
 	return now;

@@ -16,9 +16,6 @@
 #include "core/task/task.h"
 #include "core/util/util.h"
 
-/* Results that never leave the kernel but for a tracer. */
-enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
-
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
 #endif

@@ -140,6 +140,8 @@ int find_syscall_insn(pid_t tid, uint64_t vdso_start, uint64_t vdso_end, uint64_
 int life_init(struct region *, struct crcore_error *);
 
 /* -- regs.c: registers, FPU state, restarts ------------------------------- */
+/* Results that never leave the kernel but for a tracer (its include/linux/errno.h). */
+enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */
 /* Fills rec->regs, rec->resume from what the thread was doing (errno restarts,
  * rseq critical sections), rec->xstate, rec->sigmask, pending signals. */
@@ -153,6 +155,8 @@ int thread_load_state(pid_t tid, const Crcore__Thread *, struct crcore_error *);
  * threads of the frozen tree. Never fails: what is not known costs precision. */
 struct observations;
 struct observations *observe_waits(const struct tree *);
+/* Of a tree that is stopped and will run on: what the kernel is going to restart. */
+void observe_stopped(struct observations *, const struct tree *);
 /* The same once more, shortly after; frees what was known before, and keeps what is not seen. */
 struct observations *observe_again(const struct tree *, struct observations *before);
 void observations_apply(const struct observations *, struct tree *);
