@@ -98,7 +98,7 @@ static int fetch_exe(struct stub *s, int number, struct crcore_error *err)
 int mm_map_build(struct stub *s, struct crcore_error *err)
 {
 	const Crcore__Mm *mm = s->mm;
-	const int number = s->r->coordinator_fd + 1 + (int)s->r->nbanks + (s->r->files_shared ? (int)s->birth : 0);
+	const int number = executable_fd(s->r, s->birth);
 	struct prctl_mm_map map = {
 		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
 		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,

@@ -161,6 +161,12 @@ struct object_fd *object_find(const struct restore *, uint32_t id); /* NULL: non
 int object_need(struct restore *, uint32_t id, struct crcore_error *); /* made if need be */
 int object_fd(struct restore *, uint32_t id, struct crcore_error *); /* created by now */
 bool object_is_made(const struct object_fd *);
+/* The number by which a process has its executable for a moment. */
+static inline int executable_fd(const struct restore *r, unsigned birth)
+{
+	return r->coordinator_fd + 1 + (int)r->nbanks + (r->files_shared ? (int)birth : 0);
+}
+
 /* What object_fd() gives, and fetch_fd() takes, is a number and in whose table it is:
  * 0 the worker's, else that of a bank. */
 #define HOLDER_SHIFT 24
