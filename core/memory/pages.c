@@ -138,6 +138,21 @@ int pages_unclean(struct pagemap *p, uint64_t start, uint64_t end, struct page_l
 	return r;
 }
 
+/* Appends what one call tells; arg->start: where the next has to begin. */
+static int scan_step(const struct pagemap *p, struct pm_scan_arg *arg, const struct page_region *v,
+                     struct spans *ret, struct crcore_error *err)
+{
+	int n = ioctl(p->fd, PAGEMAP_SCAN, arg);
+
+	if (n < 0)
+		return fail_scan(p, errno, err);
+	for (int i = 0; i < n; i++)
+		if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
+			return memory_enomem(err);
+	arg->start = n < REGIONS ? arg->end : v[n - 1].end;
+	return 0;
+}
+
 int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
                   struct crcore_error *err)
 {
@@ -156,13 +171,10 @@ int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans 
 			.category_mask = PAGE_IS_PFNZERO | PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		};
-		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
-		if (n < 0)
-			return fail_scan(p, errno, err);
-		for (int i = 0; i < n; i++)
-			if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
-				return memory_enomem(err);
-		start = n < REGIONS ? until : v[n - 1].end;
+		int r = scan_step(p, &arg, v, ret, err);
+		if (r < 0)
+			return r;
+		start = arg.start;
 	}
 	return v ? 0 : memory_enomem(err);
 }
@@ -179,13 +191,10 @@ int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *
 			.vec_len = REGIONS, .category_inverted = neither, .category_mask = neither,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		};
-		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
-		if (n < 0)
-			return fail_scan(p, errno, err);
-		for (int i = 0; i < n; i++)
-			if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
-				return memory_enomem(err);
-		start = n < REGIONS ? end : v[n - 1].end;
+		int r = scan_step(p, &arg, v, ret, err);
+		if (r < 0)
+			return r;
+		start = arg.start;
 	}
 	return v ? 0 : memory_enomem(err);
 }

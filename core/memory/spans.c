@@ -123,6 +123,16 @@ bool spans_subtract(const struct spans *a, const struct spans *b, struct spans *
 	return true;
 }
 
+bool spans_drop(struct spans *s, const struct spans *b)
+{
+	struct spans left = { 0 };
+	bool ok = spans_subtract(s, b, &left);
+
+	spans_free(s);
+	*s = left;
+	return ok;
+}
+
 bool spans_differ(const struct spans *a, const struct spans *b, struct spans *ret)
 {
 	size_t k = 0;

@@ -30,6 +30,8 @@ bool spans_clip(const struct spans *s, uint64_t start, uint64_t end, struct span
 bool spans_overlay(const struct spans *a, const struct spans *b, struct spans *ret);
 /* ret := what of a is not covered by b. */
 bool spans_subtract(const struct spans *a, const struct spans *b, struct spans *ret);
+/* s := what of s is not covered by b. */
+bool spans_drop(struct spans *s, const struct spans *b);
 /* ret := what of a is not in b with the same value. */
 bool spans_differ(const struct spans *a, const struct spans *b, struct spans *ret);
 bool spans_copy(const struct spans *a, struct spans *ret);

@@ -51,16 +51,6 @@ static int queue_pages(struct watch *w, struct watched *m, const struct span *s,
 	return r;
 }
 
-static bool drop_saved(struct watched *m, const struct spans *written)
-{
-	struct spans left = { 0 };
-	bool ok = spans_subtract(&m->saved, written, &left);
-
-	spans_free(&m->saved);
-	m->saved = left;
-	return ok;
-}
-
 /* Looks at one address space: what was written to is no longer saved, and queued. */
 static int look(struct watch *w, struct watched *m, uint64_t *entries, struct spans *asked,
                 struct crcore_error *err)
@@ -73,7 +63,7 @@ static int look(struct watch *w, struct watched *m, uint64_t *entries, struct sp
 	for (size_t i = 0; r == 0 && i < m->known.watched.n; i++)
 		r = pages_written(&m->pagemap, m->known.watched.v[i].start,
 		                  m->known.watched.v[i].end, &written, err);
-	if (r == 0 && !drop_saved(m, &written))
+	if (r == 0 && !spans_drop(&m->saved, &written))
 		r = memory_enomem(err);
 	for (size_t i = 0; r == 0 && i < written.n; i++)
 		r = queue_pages(w, m, &written.v[i], entries, asked, err);
@@ -109,7 +99,7 @@ static int take_over(struct watched *m, const struct spans *asked, struct crcore
 	struct spans bytes = { 0 }, gone = { 0 };
 	bool ok = to_spans(&m->runs, &bytes) && to_spans(&m->gone, &gone) &&
 	          lay_over(&m->saved, asked) && lay_over(&m->saved, &bytes) &&
-	          drop_saved(m, &gone);
+	          spans_drop(&m->saved, &gone);
 
 	runs_clear(&m->runs);
 	runs_clear(&m->gone);

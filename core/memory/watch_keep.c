@@ -17,16 +17,6 @@
 #include "core/memory/watch.h"
 #include "core/util/trace.h"
 
-static bool keep_all_but(struct spans *saved, const struct spans *other)
-{
-	struct spans left = { 0 };
-	bool ok = spans_subtract(saved, other, &left);
-
-	spans_free(saved);
-	*saved = left;
-	return ok;
-}
-
 /* Mappings that can be watched, joined where they touch. */
 static int fit_mappings(const struct watched *m, struct spans *ret, struct crcore_error *err)
 {
@@ -52,8 +42,8 @@ int watch_go_on(struct watched *m, struct crcore_error *err)
 		pages.n = 0;
 		r = pages_unclean(&m->pagemap, fit.v[i].start, fit.v[i].end, &pages, &other, err);
 	}
-	if (r == 0 && (!spans_subtract(&m->saved, &fit, &rest) || !keep_all_but(&m->saved, &other) ||
-	               !keep_all_but(&m->saved, &rest)))
+	if (r == 0 && (!spans_subtract(&m->saved, &fit, &rest) || !spans_drop(&m->saved, &other) ||
+	               !spans_drop(&m->saved, &rest)))
 		r = memory_enomem(err);
 	free(pages.v);
 	spans_free(&fit);
@@ -72,7 +62,7 @@ int watch_only_ours(struct watch *w, struct crcore_error *err)
 		struct watched *m = &w->v[i];
 		struct spans foreign = { 0 };
 		ok = spans_subtract(&m->saved, &m->known.watched, &foreign) &&
-		     keep_all_but(&m->saved, &foreign);
+		     spans_drop(&m->saved, &foreign);
 		spans_free(&foreign);
 	}
 	return ok ? 0 : memory_enomem(err);
