@@ -117,7 +117,7 @@ def killed(crcore, program):
         p = j.crcore.start("dump", "-t", j.pid, "-D", image, "-R", env=crtest.NO_LEAK_SEARCH)
         children = []
         try:
-            children = crtest.wait_for("the worker", crtest.LIMIT, lambda: worker_of(p.pid) or
+            children = crtest.wait_for("the worker", crtest.LIMIT, lambda: crtest.children(p.pid) or
                                        p.poll() is not None and [0])
             time.sleep(0.004 * i)
             if children != [0]:
@@ -132,14 +132,6 @@ def killed(crcore, program):
         pass
     if j.t.wait() or j.t.read("result").strip() != "pass":
         raise Failure(f"disturbed: {j.t.read('result')}{j.t.read('stderr')}")
-
-
-def worker_of(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(x) for x in f.read().split()]
-    except OSError:
-        return []
 
 
 def main(crcore, *programs):

@@ -87,14 +87,6 @@ def ended(job):
     shutil.rmtree(job.top)
 
 
-def worker_of(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(x) for x in f.read().split()]
-    except OSError:
-        return []
-
-
 def killed(job):
     """A dump that is killed at any moment: what comes after it must not trust what it left."""
     job.go(0, *TRACK)
@@ -105,7 +97,7 @@ def killed(job):
                              "--precopy", "--prev-images-dir", f"../image-{last}",
                              env=crtest.NO_LEAK_SEARCH)
         try:
-            for pid in crtest.wait_for("the worker", crtest.LIMIT, lambda: worker_of(p.pid)):
+            for pid in crtest.wait_for("the worker", crtest.LIMIT, lambda: crtest.children(p.pid)):
                 time.sleep(0.0015 * n)
                 os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

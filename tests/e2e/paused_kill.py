@@ -74,10 +74,7 @@ class Kills:
         p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R",
                               env=crtest.NO_LEAK_SEARCH)
         time.sleep(self.rng.uniform(0, length * 1.1))
-        try:
-            workers = crtest.snapshot.children(p.pid)
-        except OSError:
-            workers = []
+        workers = crtest.children(p.pid)
         for pid in [[p.pid], workers, [p.pid, *workers]][i % 3] or [p.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)

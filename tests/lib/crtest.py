@@ -53,6 +53,14 @@ def page_files(image):
     return [os.path.join(image, x) for x in sorted(names, key=lambda x: int(x[6:-4]))]
 
 
+def children(pid):
+    """Of a process that may be gone by now."""
+    try:
+        return snapshot.children(pid)
+    except OSError:
+        return []
+
+
 def start_time(pid):
     """Start time of a process, 0 if it is gone or a zombie."""
     try:
