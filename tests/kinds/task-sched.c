@@ -12,13 +12,16 @@ struct setting {
 	unsigned long slack;
 };
 
+/* IOPRIO_PRIO_VALUE() of newer headers is a function, which no initializer may call */
+#define IOPRIO(class, level) (IOPRIO_CLASS_##class << IOPRIO_CLASS_SHIFT | (level))
+
 static const struct setting settings[] = {
-	{ SCHED_OTHER, 0, 7, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 2), 50000 },
-	{ SCHED_BATCH, 0, -3, 1, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0), 1 },
-	{ SCHED_IDLE, 0, 19, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7), 123456789 },
-	{ SCHED_RR, 5, 0, 1, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_RT, 4), 50000 },
-	{ SCHED_FIFO | SCHED_RESET_ON_FORK, 1, 0, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4), 50000 },
-	{ SCHED_OTHER | SCHED_RESET_ON_FORK, 0, -20, 1, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 0), 50000 },
+	{ SCHED_OTHER, 0, 7, 0, IOPRIO(BE, 2), 50000 },
+	{ SCHED_BATCH, 0, -3, 1, IOPRIO(IDLE, 0), 1 },
+	{ SCHED_IDLE, 0, 19, 0, IOPRIO(BE, 7), 123456789 },
+	{ SCHED_RR, 5, 0, 1, IOPRIO(RT, 4), 50000 },
+	{ SCHED_FIFO | SCHED_RESET_ON_FORK, 1, 0, 0, IOPRIO(BE, 4), 50000 },
+	{ SCHED_OTHER | SCHED_RESET_ON_FORK, 0, -20, 1, IOPRIO(BE, 0), 50000 },
 };
 enum { N = sizeof(settings) / sizeof(*settings) };
 
