@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cgroup-freezer.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 enum manage { MANAGE_SOFT, MANAGE_NONE, MANAGE_PROPS, MANAGE_FULL, MANAGE_STRICT, MANAGE_IGNORE };
 

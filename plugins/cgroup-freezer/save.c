@@ -142,18 +142,6 @@ static int set_groups(struct saving *s, const struct set *set, uint32_t *ids, un
 
 /* ---- records ------------------------------------------------------------------------------ */
 
-static int put(struct cg *cg, const char *section, const ProtobufCMessage *msg,
-               struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	protobuf_c_message_pack(msg, bytes);
-	return cg->host->put_record(cg->ctx, section, bytes, len, err);
-}
-
 static int take_file(int dir, const char *name, CgroupFreezer__Group *rec)
 {
 	struct stat st;
@@ -236,7 +224,7 @@ static int put_group(struct saving *s, unsigned i, struct crcore_error *err)
 		crcore_fail_at(err, -1, -1, "cgroup %s%s", g->h->mount, g->path);
 		r = crcore_fail(err, r, "cannot be read: %s", strerror(-r));
 	} else {
-		r = put(s->cg, "group", &rec->base, err);
+		r = record_put(s->cg->host, s->cg->ctx, "group", &rec->base, err);
 	}
 	cgroup_freezer__group__free_unpacked(rec, NULL);
 	return r;
@@ -255,7 +243,7 @@ static int put_member(struct saving *s, const struct member *m, pid_t tid, struc
 	rec.tid = (uint32_t)tid;
 	rec.n_groups = n;
 	rec.groups = ids;
-	return put(s->cg, "member", &rec.base, err);
+	return record_put(s->cg->host, s->cg->ctx, "member", &rec.base, err);
 }
 
 /* The first record of a process is for all of its threads, the others for one each. */

@@ -81,19 +81,9 @@ static int events_review(void *state, const struct crcore_object *obj, struct cr
 	return r;
 }
 
-static int put(struct events *e, const Events__Event *rec, struct crcore_error *err)
-{
-	size_t len = events__event__get_packed_size(rec);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	events__event__pack(rec, bytes);
-	return e->host->put_record(e->ctx, "event", bytes, len, err);
-}
-
 static int events_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
+	struct events *e = state;
 	const struct kind *kind = kind_of(obj);
 	Events__Event *rec = malloc(sizeof(*rec));
 	int r;
@@ -107,7 +97,7 @@ static int events_save_object(void *state, const struct crcore_object *obj, stru
 	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
 	r = kind->save(state, obj, rec, err);
 	if (!r)
-		r = put(state, rec, err);
+		r = record_put(e->host, e->ctx, "event", &rec->base, err);
 	events__event__free_unpacked(rec, NULL);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", kind->title);

@@ -33,7 +33,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "events.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 struct made;
 struct events;

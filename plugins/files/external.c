@@ -53,7 +53,7 @@ int files_save_external(struct files *f, const struct crcore_object *obj, const 
 	rec.mode = obj->st.st_mode;
 	rec.pid = (uint32_t)obj->pid;
 	rec.fd = (uint32_t)obj->fd;
-	return files_put(f, "file", &rec.base, err);
+	return record_put(f->host, f->ctx, "file", &rec.base, err);
 }
 
 /* -- restore ---------------------------------------------------------------------------- */

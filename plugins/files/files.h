@@ -29,7 +29,7 @@
 #include <unistd.h>
 #include <sys/vfs.h>
 #include "files.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 /* In f_flags of what O_TMPFILE opened; O_TMPFILE itself contains O_DIRECTORY. */
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
@@ -141,7 +141,6 @@ int posix_check(const struct files *, const struct lock_line *, struct crcore_er
 void posix_emit(const struct files *, pid_t pid, struct crcore_program *);
 
 /* save.c */
-int files_put(struct files *, const char *section, const ProtobufCMessage *, struct crcore_error *);
 bool files_embeds(const struct files *, const struct crcore_object *, const struct location *);
 int files_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 

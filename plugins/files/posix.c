@@ -97,7 +97,7 @@ static int save_lock(struct files *f, const struct lock_line *line, struct crcor
 	rec.length = line->length;
 	rec.ino = line->ino;
 	rec.path = link;
-	return files_put(f, "lock", &rec.base, err);
+	return record_put(f->host, f->ctx, "lock", &rec.base, err);
 }
 
 int files_save(void *state, struct crcore_error *err)

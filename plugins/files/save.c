@@ -12,20 +12,6 @@
 
 #define CHUNK (256 * 1024)
 
-/* -- records ---------------------------------------------------------------- */
-
-int files_put(struct files *f, const char *section, const ProtobufCMessage *msg,
-               struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	protobuf_c_message_pack(msg, bytes);
-	return f->host->put_record(f->ctx, section, bytes, len, err);
-}
-
 /* -- contents of ghosts ------------------------------------------------------ */
 
 static int open_for_reading(int fd)
@@ -155,7 +141,7 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 		r = g.huge_shift ? f->host->save_contents(f->ctx, id, in, err) : copy_contents(f, in, &g, err);
 	}
 	if (!r)
-		r = files_put(f, "ghost", &g.base, err);
+		r = record_put(f->host, f->ctx, "ghost", &g.base, err);
 	for (size_t i = 0; i < g.n_extents; i++)
 		free(g.extents[i]);
 	free(g.extents);
@@ -346,7 +332,7 @@ int files_save_object(void *state, const struct crcore_object *obj, struct crcor
 	if (!r)
 		r = files_locks(f, obj, add_lock, &rec, err);
 	if (!r)
-		r = files_put(f, "file", &rec.base, err);
+		r = record_put(f->host, f->ctx, "file", &rec.base, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	for (size_t i = 0; i < rec.n_locks; i++)

@@ -34,7 +34,7 @@
 #include <sys/shm.h>
 #include <unistd.h>
 #include "ipc.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 #ifndef MSG_COPY
 #define MSG_COPY 040000
@@ -162,7 +162,6 @@ int shm_review(struct ipc *, const struct crcore_object *, struct crcore_error *
 int shm_save_object(struct ipc *, const struct crcore_object *, struct crcore_error *);
 int shm_save(struct ipc *, struct crcore_error *);
 bool shm_is_attached(const struct ipc *, int id); /* by the tree */
-int ipc_put(struct ipc *, const char *section, const ProtobufCMessage *, struct crcore_error *);
 void perm_fill(Ipc__Perm *, const struct entry *, bool kept);
 /* A descriptor of the memory of a segment that this process attaches for a moment. */
 int shm_open_memory(int id, bool write);

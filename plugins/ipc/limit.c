@@ -25,7 +25,7 @@ int limit_save(struct ipc *s, struct crcore_error *err)
 			continue;
 		rec.name = (char *)(uintptr_t)names[i];
 		rec.value = value;
-		r = ipc_put(s, "limit", &rec.base, err);
+		r = record_put(s->host, s->ctx, "limit", &rec.base, err);
 	}
 	return r;
 }

@@ -19,7 +19,7 @@ static int put_message(struct ipc *s, int id, const struct buffer *b, size_t len
 	m.text.data = (uint8_t *)(uintptr_t)b->text;
 	m.text.len = len;
 	m.queue = (uint32_t)id;
-	return ipc_put(s, "message", &m.base, err);
+	return record_put(s->host, s->ctx, "message", &m.base, err);
 }
 
 static uint64_t longest(void)
@@ -61,7 +61,7 @@ static int save_one(struct ipc *s, const struct used *u, struct crcore_error *er
 	rec.max_bytes = u->e.size;
 	rec.lspid = (uint32_t)u->e.pids[0];
 	rec.lrpid = (uint32_t)u->e.pids[1];
-	int r = ipc_put(s, "msg", &rec.base, err);
+	int r = record_put(s->host, s->ctx, "msg", &rec.base, err);
 	if (r == 0 && !u->kept)
 		r = save_messages(s, u->e.id, err);
 	if (r < 0)

@@ -212,7 +212,7 @@ static int save_file(struct ipc *s, const struct crcore_object *obj, uint32_t *r
 	rec.path = path;
 	fill_record(&rec, &st);
 	rec.kept = !rec.unlinked && s->shared == SHARED_KEEP && memory_used_by(s, &st);
-	int r = ipc_put(s, "memory", &rec.base, err);
+	int r = record_put(s->host, s->ctx, "memory", &rec.base, err);
 	return r < 0 || rec.kept ? r : s->host->save_contents(s->ctx, KEYS + rec.id, fd, err);
 }
 
@@ -224,5 +224,5 @@ int memory_save_object(struct ipc *s, const struct crcore_object *obj, struct cr
 	rec.object = obj->id;
 	rec.flags = obj->flags & ~(uint32_t)(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_TMPFILE);
 	rec.pos = obj->class_ == CRCORE_DESCRIPTION && obj->pos > 0 ? (uint64_t)obj->pos : 0;
-	return r < 0 ? r : ipc_put(s, "memory-use", &rec.base, err);
+	return r < 0 ? r : record_put(s->host, s->ctx, "memory-use", &rec.base, err);
 }

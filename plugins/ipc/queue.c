@@ -221,7 +221,7 @@ static int put_messages(struct ipc *s, uint32_t queue, const struct drained *d, 
 		m.prio = d->v[i].prio;
 		m.text.data = (uint8_t *)d->v[i].text;
 		m.text.len = d->v[i].len;
-		r = ipc_put(s, "queue-message", &m.base, err);
+		r = record_put(s->host, s->ctx, "queue-message", &m.base, err);
 	}
 	return r;
 }
@@ -329,7 +329,7 @@ static int save_queue(struct ipc *s, int fd, const char *name, bool unlinked, ui
 	rec.kept = !s->all && s->shared == SHARED_KEEP && queue_opened_by(s, &st);
 	int r = rec.kept ? 0 : fill_notify(s, fd, &st, &rec, err);
 	if (r == 0)
-		r = ipc_put(s, "queue", &rec.base, err);
+		r = record_put(s->host, s->ctx, "queue", &rec.base, err);
 	return r < 0 || rec.kept ? r : save_messages(s, rec.id, fd, &attr, rec.notify_pid, err);
 }
 
@@ -352,7 +352,7 @@ int queue_save_object(struct ipc *s, const struct crcore_object *obj, struct crc
 	rec.object = obj->id;
 	rec.flags = obj->flags & (O_ACCMODE | O_NONBLOCK | LARGEFILE);
 	int r = save_queue(s, fd, name, unlinked, &rec.queue, err);
-	return r < 0 ? r : ipc_put(s, "open", &rec.base, err);
+	return r < 0 ? r : record_put(s->host, s->ctx, "open", &rec.base, err);
 }
 
 /* Those that nobody has open, in a namespace of the tree's own. */

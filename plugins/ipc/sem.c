@@ -37,7 +37,7 @@ static int save_one(struct ipc *s, const struct used *u, struct crcore_error *er
 	if (!u->kept)
 		r = save_values(s, &u->e, &rec, err);
 	if (r == 0)
-		r = ipc_put(s, "sem", &rec.base, err);
+		r = record_put(s->host, s->ctx, "sem", &rec.base, err);
 	if (r < 0)
 		crcore_fail_at(err, -1, -1, "System V sem %d", u->e.id);
 	free(rec.values);

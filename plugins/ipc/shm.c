@@ -12,17 +12,6 @@
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
-int ipc_put(struct ipc *s, const char *section, const ProtobufCMessage *msg, struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return no_memory(err);
-	protobuf_c_message_pack(msg, bytes);
-	return s->host->put_record(s->ctx, section, bytes, len, err);
-}
-
 void perm_fill(Ipc__Perm *p, const struct entry *e, bool kept)
 {
 	p->id = (uint32_t)e->id;
@@ -176,7 +165,7 @@ int shm_save_object(struct ipc *s, const struct crcore_object *obj, struct crcor
 	rec.object = obj->id;
 	rec.shm = (uint32_t)id;
 	rec.read_only = (obj->flags & O_ACCMODE) == O_RDONLY;
-	int r = ipc_put(s, "attach", &rec.base, err);
+	int r = record_put(s->host, s->ctx, "attach", &rec.base, err);
 	if (r < 0 || is_handed_over(s, id) || (s->shared == SHARED_KEEP && scope_attached_by(s, &obj->st)))
 		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", obj->local_fd);
@@ -248,7 +237,7 @@ static int save_one(struct ipc *s, const struct used *u, struct crcore_error *er
 	rec.locked = u->e.mode & SHM_LOCKED;
 	int r = save_memory(s, u, &rec, err);
 	if (r == 0)
-		r = ipc_put(s, "shm", &rec.base, err);
+		r = record_put(s->host, s->ctx, "shm", &rec.base, err);
 	if (r < 0)
 		crcore_fail_at(err, -1, -1, "System V shm %d", u->e.id);
 	return r;

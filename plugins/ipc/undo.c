@@ -269,7 +269,7 @@ static int save_one(struct ipc *s, const struct probe *p, struct crcore_error *e
 	rec.sem = (uint32_t)set->id;
 	rec.number = p->first;
 	rec.adjust = p->negative ? -p->lo : p->lo;
-	return ipc_put(s, "undo", &rec.base, err);
+	return record_put(s->host, s->ctx, "undo", &rec.base, err);
 }
 
 int undo_save(struct ipc *s, struct crcore_error *err)

@@ -9,18 +9,6 @@
 
 /* -- dump ---------------------------------------------------------------------------------- */
 
-int net_put(const struct crcore_host *host, struct crcore_ctx *ctx, const char *section,
-            const ProtobufCMessage *msg, struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	protobuf_c_message_pack(msg, bytes);
-	return host->put_record(ctx, section, bytes, len, err);
-}
-
 Net__Option **net_options_list(const struct net_value *v, unsigned n)
 {
 	Net__Option **list = malloc((n + 1) * sizeof(*list) + n * sizeof(**list));

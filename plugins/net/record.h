@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include "plugins/net/option.pb-c.h"
 #include "plugins/net/options.h"
+#include "plugins/record.h"
 
 /* The beginning of any record, and of any struct made. */
 struct net_record {
@@ -26,10 +27,7 @@ struct net_made {
 
 /* -- dump ---------------------------------------------------------------------------------- */
 
-/* Writes a record to a section. */
-int net_put(const struct crcore_host *, struct crcore_ctx *, const char *section,
-            const ProtobufCMessage *, struct crcore_error *);
-/* As a record has them: one piece of memory for free(); the values stay where they are. */
+/* Options as a record has them: one piece of memory for free(); the values stay where they are. */
 Net__Option **net_options_list(const struct net_value *, unsigned n);
 
 /* -- restore ------------------------------------------------------------------------------- */

@@ -146,7 +146,7 @@ int netlink_save_object(void *state, const struct crcore_object *obj, struct crc
 	rec.options = r < 0 ? NULL : net_options_list(values, nvalues);
 	rec.n_options = nvalues;
 	if (!r)
-		r = rec.options ? net_put(n->host, n->ctx, "socket", &rec.base, err)
+		r = rec.options ? record_put(n->host, n->ctx, "socket", &rec.base, err)
 		                : crcore_fail(err, -ENOMEM, "out of memory");
 	free(rec.options);
 	free(rec.groups);

@@ -130,7 +130,7 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 	rec->options = options = r < 0 ? NULL : net_options_list(values, n);
 	rec->n_options = n;
 	if (!r)
-		r = options ? net_put(p->host, p->ctx, "socket", &rec->base, err)
+		r = options ? record_put(p->host, p->ctx, "socket", &rec->base, err)
 		            : crcore_fail(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < rec->n_members; i++)
 		free(members[i]);

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "pipes.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 enum external { EXTERNAL_REFUSE, EXTERNAL_CLOSED, EXTERNAL_INHERIT }; /* option external */
 

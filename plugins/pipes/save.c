@@ -12,18 +12,6 @@
 
 #define ROOM (64 * 1024)
 
-static int put(struct pipes *p, const char *section, const ProtobufCMessage *msg,
-               struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	protobuf_c_message_pack(msg, bytes);
-	return p->host->put_record(p->ctx, section, bytes, len, err);
-}
-
 /* -- the bytes -------------------------------------------------------------------- */
 
 static int add_chunk(Pipes__Pipe *rec, uint32_t length, bool packet)
@@ -144,7 +132,7 @@ static int save_pipe(struct pipes *p, struct known *k, const struct crcore_objec
 	if (!r && pipes_can_read(obj->flags))
 		r = copy_bytes(p, obj, &rec, err);
 	if (!r)
-		r = put(p, "pipe", &rec.base, err);
+		r = record_put(p->host, p->ctx, "pipe", &rec.base, err);
 	for (size_t i = 0; i < rec.n_chunks; i++)
 		free(rec.chunks[i]);
 	free(rec.chunks);
@@ -170,7 +158,7 @@ int pipes_save_object(void *state, const struct crcore_object *obj, struct crcor
 	if (!k->saved && (pipes_can_read(obj->flags) || !k->readers))
 		r = save_pipe(p, k, obj, err);
 	if (!r)
-		r = put(p, "end", &end.base, err);
+		r = record_put(p->host, p->ctx, "end", &end.base, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;

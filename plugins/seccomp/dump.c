@@ -143,29 +143,14 @@ int seccomp_ask(void *state, const struct crcore_task *task, struct crcore_progr
 
 /* -- records -------------------------------------------------------------------------------- */
 
-static int put(struct seccomp *s, const char *section, const ProtobufCMessage *msg,
-               struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	uint8_t *bytes = malloc(len ? len : 1);
-	int r;
-
-	if (!bytes)
-		return seccomp_no_memory(err);
-	protobuf_c_message_pack(msg, bytes);
-	r = s->host->put_record(s->ctx, section, bytes, len, err);
-	free(bytes);
-	return r;
-}
-
 int seccomp_save(void *state, struct crcore_error *err)
 {
 	struct seccomp *s = state;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < s->nfilters; i++)
-		r = put(s, "filter", &s->filters[i]->base, err);
+		r = record_put(s->host, s->ctx, "filter", &s->filters[i]->base, err);
 	for (unsigned i = 0; r == 0 && i < s->nthreads; i++)
-		r = put(s, "thread", &s->threads[i]->base, err);
+		r = record_put(s->host, s->ctx, "thread", &s->threads[i]->base, err);
 	return r;
 }

@@ -19,6 +19,7 @@
 #include <linux/seccomp.h>
 #include <stdlib.h>
 #include "seccomp.pb-c.h"
+#include "plugins/record.h"
 
 struct seccomp {
 	const struct crcore_host *host;

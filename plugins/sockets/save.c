@@ -153,7 +153,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	if (!r && k->state != SOCKETS__STATE__LISTENING && k->state != SOCKETS__STATE__INHERIT)
 		r = queue_save(s, obj, &rec, err);
 	if (!r)
-		r = net_put(s->host, s->ctx, "unix", &rec.base, err);
+		r = record_put(s->host, s->ctx, "unix", &rec.base, err);
 	queue_free(&rec);
 	options_free(&rec);
 	free(filter);

@@ -88,7 +88,7 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	rec.filter = filter;
 	rec.filter_locked = locked;
 	rec.queues = k->read && rec.state != TCP__STATE__REFUSED ? &k->queues : NULL;
-	return net_put(t->host, t->ctx, "socket", &rec.base, err);
+	return record_put(t->host, t->ctx, "socket", &rec.base, err);
 }
 
 int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)

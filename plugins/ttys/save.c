@@ -4,18 +4,6 @@
 
 #include <poll.h>
 
-static int put(struct ttys *t, const char *section, const ProtobufCMessage *msg,
-               struct crcore_error *err)
-{
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
-
-	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	protobuf_c_message_pack(msg, bytes);
-	return t->host->put_record(t->ctx, section, bytes, len, err);
-}
-
 static bool slave_closed(int master)
 {
 	struct pollfd p = { .fd = master, .events = POLLIN };
@@ -101,7 +89,7 @@ static int save_terminal(struct ttys *t, struct known *k, const struct crcore_ob
 	rec.to_slave = (ProtobufCBinaryData){ flight.nslave, flight.to_slave };
 	rec.to_master = (ProtobufCBinaryData){ flight.nmaster, flight.to_master };
 	if (!r)
-		r = put(t, "terminal", &rec.base, err);
+		r = record_put(t->host, t->ctx, "terminal", &rec.base, err);
 	flight_free(&flight);
 	k->saved = r == 0;
 	return r;
@@ -135,7 +123,7 @@ int ttys_save_object(void *state, const struct crcore_object *obj, struct crcore
 	if (!k->saved && (!k->master || end.side == TTYS__SIDE__MASTER))
 		r = save_terminal(t, k, obj, err);
 	if (!r)
-		r = put(t, "end", &end.base, err);
+		r = record_put(t->host, t->ctx, "end", &end.base, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;
@@ -166,7 +154,7 @@ int ttys_save(void *state, struct crcore_error *err)
 		rec.sid = (uint32_t)task->sid;
 		rec.terminal = 1 + (uint32_t)(k - t->known);
 		rec.foreground = group_in_tree(t, foreground);
-		r = put(t, "session", &rec.base, err);
+		r = record_put(t->host, t->ctx, "session", &rec.base, err);
 		if (r < 0)
 			return r;
 	}

@@ -30,7 +30,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "ttys.pb-c.h"
-#include "plugins/util.h"
+#include "plugins/record.h"
 
 #define CONTROLLING_DEV makedev(TTYAUX_MAJOR, 0)
 #define CONSOLE_DEV makedev(TTYAUX_MAJOR, 1)

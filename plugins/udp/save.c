@@ -189,7 +189,7 @@ int udp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	if (!r)
 		r = queue_save(u, fd, &rec, err);
 	if (!r)
-		r = net_put(u->host, u->ctx, "socket", &rec.base, err);
+		r = record_put(u->host, u->ctx, "socket", &rec.base, err);
 	queue_free(&rec);
 	groups_free(&rec);
 	free(rec.options);
