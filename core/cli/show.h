@@ -4,8 +4,10 @@
 #define CRCORE_CLI_SHOW_H
 
 #include <stdio.h>
+#include <string.h>
 #include "core/image/core_records.h"
 #include "core/image/pages.h"
+#include "core/util/text.h"
 
 struct memory_count {         /* of one address space, in bytes */
 	uint64_t mapped;
@@ -44,6 +46,16 @@ char *show_cmdline(const struct show *, const Crcore__Task *, size_t *ret_len);
 void show_text(const struct show *, FILE *);
 void show_task(const struct show *, const Crcore__Task *, const char *prefix, FILE *);
 void show_json(const struct show *, FILE *);
+/* For text that people read. */
+static inline void print_string(FILE *f, const char *s) { print_text(f, s, strlen(s)); }
+static inline const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
+/* e.g. "1.5 MiB mapped" */
+static inline void print_size(FILE *f, uint64_t bytes, const char *what)
+{
+	char buf[SIZE_TEXT_MAX];
+
+	fprintf(f, "%s%s", size_text(bytes, buf), what);
+}
 /* Records and bytes of a section. */
 struct section_count { uint64_t records, bytes; };
 struct section_count show_count_section(const struct show *, const char *prefix, const char *section);

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include "core/cli/show.h"
-#include "core/util/text.h"
 #include "core/util/util.h"
 
 #define CMDLINE_SHOWN 200 /* bytes of a command line; --json has all of it */
@@ -18,23 +17,6 @@ struct task_out {
 	FILE *f;
 	const char *prefix; /* of every line but the first */
 };
-
-static void text(FILE *f, const char *s)
-{
-	print_text(f, s, strlen(s));
-}
-
-static void size(FILE *f, uint64_t bytes, const char *what)
-{
-	char buf[SIZE_TEXT_MAX];
-
-	fprintf(f, "%s%s", size_text(bytes, buf), what);
-}
-
-static const char *plural(uint64_t n)
-{
-	return n == 1 ? "" : "s";
-}
 
 static void line(const struct task_out *o)
 {
@@ -89,7 +71,7 @@ static void print_threads(const struct task_out *o, const Crcore__Task *t)
 	fprintf(o->f, "%zu threads:", t->n_threads);
 	for (size_t i = 0; i < t->n_threads && i < THREADS_SHOWN; i++) {
 		fprintf(o->f, "%s %u ", i ? "," : "", t->threads[i]->tid);
-		text(o->f, t->threads[i]->comm);
+		print_string(o->f, t->threads[i]->comm);
 	}
 	if (t->n_threads > THREADS_SHOWN)
 		fprintf(o->f, ", and %zu more", t->n_threads - THREADS_SHOWN);
@@ -110,12 +92,12 @@ static void print_places(const struct task_out *o, const Crcore__Task *t)
 
 	line(o);
 	fputs("runs ", o->f);
-	text(o->f, label_of(o->s, m->exe));
+	print_string(o->f, label_of(o->s, m->exe));
 	fputs(" in ", o->f);
-	text(o->f, label_of(o->s, fs->cwd));
+	print_string(o->f, label_of(o->s, fs->cwd));
 	if (fs->root) {
 		fputs(", root ", o->f);
-		text(o->f, label_of(o->s, fs->root));
+		print_string(o->f, label_of(o->s, fs->root));
 	}
 	fprintf(o->f, ", umask %03o\n", fs->umask);
 }
@@ -147,16 +129,16 @@ static void print_memory(const struct task_out *o, const Crcore__Task *t)
 		i++;
 	const struct memory_count *c = &s->memory[i];
 	fputs("memory: ", f);
-	size(f, c->mapped, " mapped");
+	print_size(f, c->mapped, " mapped");
 	fprintf(f, " in %zu piece%s, ", m->n_vmas, plural(m->n_vmas));
-	size(f, c->stored, " stored");
+	print_size(f, c->stored, " stored");
 	if (c->zero) {
 		fputs(", ", f);
-		size(f, c->zero, " zero");
+		print_size(f, c->zero, " zero");
 	}
 	if (c->shared) {
 		fputs(", ", f);
-		size(f, c->shared, " shared with");
+		print_size(f, c->shared, " shared with");
 		for (unsigned k = 0; k < c->nfrom && k < ARRAY_SIZE(c->from); k++)
 			fprintf(f, "%s %u", k ? "," : "", c->from[k] ? c->from[k]->pid : 0);
 		if (c->nfrom > ARRAY_SIZE(c->from))
@@ -184,7 +166,7 @@ static void print_descriptors(const struct task_out *o, const Crcore__Task *t)
 		const Crcore__Object *object = core_object(&s->records, d->object);
 		line(o);
 		fprintf(o->f, "  %3u  %-8s ", d->fd, object->plugin);
-		text(o->f, label_of(s, d->object));
+		print_string(o->f, label_of(s, d->object));
 		fprintf(o->f, "  (object %u%s)\n", d->object, d->cloexec ? ", close on exec" : "");
 	}
 }
@@ -224,7 +206,7 @@ static void print_name(const struct task_out *o, const Crcore__Task *t)
 	cleanup_free char *args = show_cmdline(o->s, t, &len);
 
 	fprintf(o->f, "%u ", t->pid);
-	text(o->f, show_comm(t));
+	print_string(o->f, show_comm(t));
 	if (args) {
 		fputc(':', o->f);
 		print_args(o->f, args, len);

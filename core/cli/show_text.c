@@ -3,25 +3,7 @@
 #include <inttypes.h>
 #include <time.h>
 #include "core/cli/show.h"
-#include "core/util/text.h"
 #include "core/util/util.h"
-
-static void text(FILE *f, const char *s)
-{
-	print_text(f, s, strlen(s));
-}
-
-static void size(FILE *f, uint64_t bytes, const char *what)
-{
-	char buf[SIZE_TEXT_MAX];
-
-	fprintf(f, "%s%s", size_text(bytes, buf), what);
-}
-
-static const char *plural(uint64_t n)
-{
-	return n == 1 ? "" : "s";
-}
 
 static void print_plugins(const struct show *s, FILE *f)
 {
@@ -30,9 +12,9 @@ static void print_plugins(const struct show *s, FILE *f)
 	for (size_t i = 0; i < m->n_plugins; i++) {
 		const Crcore__PluginUse *p = m->plugins[i];
 		fputs("  plugin ", f);
-		text(f, p->name);
+		print_string(f, p->name);
 		fputc(' ', f);
-		text(f, p->version);
+		print_string(f, p->version);
 		for (size_t j = 0; j < p->n_sections; j++) {
 			const char *name = p->sections[j]->name;
 			struct section_count c = show_count_section(s, p->name, name);
@@ -60,24 +42,24 @@ static void print_summary(const struct show *s, FILE *f)
 			pages += m->files[i]->length;
 	}
 	fputs("Image ", f);
-	text(f, s->dir);
+	print_string(f, s->dir);
 	fprintf(f, ", format %u\n", m->format);
 	if (m->created && gmtime_r(&made, &tm))
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC, ", &tm);
 	fprintf(f, "  made %son kernel ", date);
-	text(f, m->kernel);
+	print_string(f, m->kernel);
 	fputs(", ", f);
-	text(f, m->machine);
+	print_string(f, m->machine);
 	fprintf(f, "\n  %u process%s, %u thread%s, %u address space%s\n  ", s->records.ntasks,
 	        s->records.ntasks == 1 ? "" : "es", threads, plural(threads), s->records.nmms,
 	        plural(s->records.nmms));
-	size(f, bytes, ", of that ");
-	size(f, pages, " of pages\n");
+	print_size(f, bytes, ", of that ");
+	print_size(f, pages, " of pages\n");
 	if (m->parent) {
 		fputs("  made on ", f);
-		text(f, m->parent->path);
+		print_string(f, m->parent->path);
 		fputs(": ", f);
-		size(f, m->parent->pages, " of pages are there and before\n");
+		print_size(f, m->parent->pages, " of pages are there and before\n");
 	}
 	if (m->tracking)
 		fprintf(f, "  process %u tracked the tree from then on\n", m->tracking->pid);

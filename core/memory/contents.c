@@ -16,25 +16,11 @@ static const Crcore__Mm *find_mm(const struct planner *p, uint32_t id, unsigned 
 	return NULL;
 }
 
-static size_t find_run(const Crcore__Mm *m, uint64_t addr)
-{
-	size_t a = 0, b = m->n_runs;
-
-	while (a < b) {
-		size_t i = (a + b) / 2;
-		if (m->runs[i]->addr + m->runs[i]->pages * PAGE <= addr)
-			a = i + 1;
-		else
-			b = i;
-	}
-	return a;
-}
-
 static bool add_other(const Crcore__Run *r, const Crcore__Mm *owner, struct spans *ret)
 {
 	uint64_t at = r->offset, end = r->offset + r->pages * PAGE;
 
-	for (size_t i = find_run(owner, at); i < owner->n_runs && owner->runs[i]->addr < end; i++) {
+	for (size_t i = runs_behind(owner->runs, owner->n_runs, at); i < owner->n_runs && owner->runs[i]->addr < end; i++) {
 		const Crcore__Run *o = owner->runs[i];
 		uint64_t o_end = o->addr + o->pages * PAGE;
 		uint64_t from = o->addr > at ? o->addr : at, to = o_end < end ? o_end : end;

@@ -163,4 +163,6 @@ void layouts_free(struct layouts *);
  * mappings, references to other mms, offsets within pages_len. */
 int mm_validate(const Crcore__Mm *, Crcore__Mm *const *mms, unsigned nmms, uint64_t pages_len,
                 struct crcore_error *);
+/* In runs of ascending addresses: the first that ends behind addr; n: none. */
+size_t runs_behind(Crcore__Run *const *v, size_t n, uint64_t addr);
 #endif

@@ -72,21 +72,6 @@ static int collect(struct save *s, struct crcore_error *err)
 
 /* ---- finish ------------------------------------------------------------------------------ */
 
-/* First run of the list that ends behind addr. */
-static size_t find_run(const struct runs *l, uint64_t addr)
-{
-	size_t a = 0, b = l->n;
-
-	while (a < b) {
-		size_t m = (a + b) / 2;
-		if (l->v[m]->addr + l->v[m]->pages * PAGE <= addr)
-			a = m + 1;
-		else
-			b = m;
-	}
-	return a;
-}
-
 static unsigned index_of(const struct tree *t, uint32_t id)
 {
 	unsigned i = 0;
@@ -103,8 +88,8 @@ static int keep_stored(const Crcore__Run *r, const struct runs *owner, struct ru
 	uint64_t end = r->offset + r->pages * PAGE;
 	int e = 0;
 
-	for (size_t i = find_run(owner, r->offset); e == 0 && i < owner->n && owner->v[i]->addr < end;
-	     i++) {
+	for (size_t i = runs_behind(owner->v, owner->n, r->offset);
+	     e == 0 && i < owner->n && owner->v[i]->addr < end; i++) {
 		const Crcore__Run *o = owner->v[i];
 		uint64_t from = o->addr > r->offset ? o->addr : r->offset;
 		uint64_t to = o->addr + o->pages * PAGE < end ? o->addr + o->pages * PAGE : end;

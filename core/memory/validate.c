@@ -80,14 +80,13 @@ static bool can_hold_pages(const Crcore__Vma *v)
 	                      v->backing == CRCORE__BACKING__HUGETLB);
 }
 
-/* First run of the mm that ends behind addr. */
-static size_t find_run(const Crcore__Mm *m, uint64_t addr)
+size_t runs_behind(Crcore__Run *const *v, size_t n, uint64_t addr)
 {
-	size_t a = 0, b = m->n_runs;
+	size_t a = 0, b = n;
 
 	while (a < b) {
 		size_t i = (a + b) / 2;
-		if (m->runs[i]->addr + m->runs[i]->pages * PAGE <= addr)
+		if (v[i]->addr + v[i]->pages * PAGE <= addr)
 			a = i + 1;
 		else
 			b = i;
@@ -98,7 +97,7 @@ static size_t find_run(const Crcore__Mm *m, uint64_t addr)
 /* Every page that a run refers to must be stored by the mm it refers to. */
 static bool is_stored(const Crcore__Mm *m, uint64_t addr, uint64_t end)
 {
-	for (size_t i = find_run(m, addr); addr < end; i++) {
+	for (size_t i = runs_behind(m->runs, m->n_runs, addr); addr < end; i++) {
 		if (i == m->n_runs || m->runs[i]->source != CRCORE__SOURCE__PAGES ||
 		    m->runs[i]->addr > addr)
 			return false;

@@ -45,9 +45,7 @@ class Groups:
         os.chmod(self.top, 0o777)
         self.crcore = crtest.Crcore(crcore, self.top)
         work = os.path.join(self.top, "work")
-        self.target = crtest.Target([program, work], work)
-        crtest.wait_for("the target", crtest.LIMIT,
-                        lambda: self.target.read("ready") or self.target.proc.poll() is not None)
+        self.target = crtest.Target([program, work], work).ready()
         self.before = groups.left()
         self.pids = crtest.snapshot.tree(self.target.pid)
         self.all = []

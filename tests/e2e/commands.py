@@ -21,8 +21,7 @@ def main(crcore_path, program):
     os.chmod(top, 0o777)
     crcore = crtest.Crcore(crcore_path, top)
     work, image = os.path.join(top, "work"), os.path.join(top, "image")
-    t = crtest.Target([program, work], work)
-    crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready"))
+    t = crtest.Target([program, work], work).ready()
     before = snapshot.take(t.pid)
     pids = snapshot.tree(t.pid)
     name = os.path.basename(program)[:15]

@@ -22,11 +22,9 @@ class Test:
         self.tried = 0
         self.image = os.path.join(self.top, "image")
         work = os.path.join(self.top, "work")
-        self.target = crtest.Target([program, work], work)
-        crtest.wait_for("the target", crtest.LIMIT, lambda: self.target.read("ready"))
+        self.target = crtest.Target([program, work], work).ready()
         other = os.path.join(self.top, "other-work")
-        stranger = crtest.Target([program, other], other)
-        crtest.wait_for("the other target", crtest.LIMIT, lambda: stranger.read("ready"))
+        stranger = crtest.Target([program, other], other).ready()
         self.foreign = os.path.join(self.top, "foreign")
         self.crcore.dump(stranger.pid, self.foreign)
         stranger.killed()

@@ -61,20 +61,6 @@ REFUSALS = {
 }
 
 
-class Patient(crtest.Crcore):
-    """Dumps again if inotify has an event that the program has not read yet."""
-
-    def dump(self, pid, images, *args, **kw):
-        for _ in range(50):
-            rc, out, err = self.run("dump", "-t", pid, "-D", images, *args, **kw)
-            if not rc:
-                return out
-            if "not read yet" not in err:
-                break
-            time.sleep(0.01)
-        raise Failure(f"crcore dump: status {rc}\n{err}{self.tail()}")
-
-
 def refuse(crcore, top):
     for kind, words in REFUSALS.items():
         work = os.path.join(top, kind.replace(" ", "-"))
@@ -104,7 +90,7 @@ def main(crcore):
     job = jobs.Job(crcore, [jobs.python(), "-W", "ignore", script, "result",
                             "60" if jobs.SHORT else "200"],
                    lambda work: {"result": jobs.sha256(os.path.join(work, "result"))})
-    job.crcore = Patient(crcore, job.top)
+    job.crcore = crtest.Patient(crcore, job.top, "not read yet")
     refuse(job.crcore, job.top)
     job.undisturbed()
     job.disturbed(2 if jobs.SHORT else 5)

@@ -21,8 +21,7 @@ def bomb(crcore_path, program, hierarchy):
     group = Group(hierarchy, "bomb").make()
     # It is in its group from the beginning.
     t = crtest.Target(["/bin/sh", "-c", 'echo $$ > "$0" && exec "$1" "$2"',
-                       os.path.join(group.path, "cgroup.procs"), program, work], work)
-    crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready") or t.proc.poll() is not None)
+                       os.path.join(group.path, "cgroup.procs"), program, work], work).ready()
     for i in range(3):
         image = os.path.join(top, f"left-{i}")
         crcore.dump(t.pid, image, "-R")

@@ -46,9 +46,7 @@ class Kills:
         self.target = crtest.Target([program, work], work)
         self.rng = random.Random(os.environ.get("CRCORE_TEST_SEED", "1"))
         self.complete = self.incomplete = 0
-        t = self.target
-        crtest.wait_for("the target", crtest.LIMIT,
-                        lambda: t.read("ready") or t.proc.poll() is not None)
+        t = self.target.ready()
         if "skip" in t.read("result"):
             raise crtest.Skip(t.read("result").strip())
         # Told to the target: see the one call that the kernel itself ends early.

@@ -16,8 +16,7 @@ def one(crcore_path, name, program):
     os.chmod(top, 0o777)
     crcore = crtest.Crcore(crcore_path, top)
     work = os.path.join(top, "work")
-    t = crtest.Target([program, work], work)
-    crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready") or t.proc.poll() is not None)
+    t = crtest.Target([program, work], work).ready()
     if "skip" in t.read("result"):
         print(f"{name}: {t.read('result').strip()}")
         return

@@ -24,9 +24,7 @@ class Paused:
         os.chmod(self.top, 0o777)
         self.crcore = crtest.Crcore(crcore, self.top)
         work = os.path.join(self.top, "work")
-        self.target = crtest.Target([program, work], work)
-        crtest.wait_for("the target", crtest.LIMIT,
-                        lambda: self.target.read("ready") or self.target.proc.poll() is not None)
+        self.target = crtest.Target([program, work], work).ready()
         self.top_groups = groups.left()
         self.group = Group(hierarchy, "a").make()
         self.inner = [Group(hierarchy, x).make() for x in ("a/b", "a/b/c", "a/d")]

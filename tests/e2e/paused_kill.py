@@ -32,9 +32,7 @@ class Kills:
         os.chmod(self.top, 0o777)
         self.crcore = crtest.Crcore(crcore, self.top)
         work = os.path.join(self.top, "work")
-        self.target = crtest.Target([program, work], work)
-        crtest.wait_for("the target", crtest.LIMIT,
-                        lambda: self.target.read("ready") or self.target.proc.poll() is not None)
+        self.target = crtest.Target([program, work], work).ready()
         self.outer, self.group = Group(hierarchy, "k").make(), Group(hierarchy, "k/inner").make()
         self.pids = crtest.snapshot.tree(self.target.pid)
         self.group.add(*self.pids)

@@ -28,20 +28,6 @@ os.rename("answer.new", "answer")
 """
 
 
-class Patient(crtest.Crcore):
-    """Dumps again if a connection with data in it has not been accepted yet."""
-
-    def dump(self, pid, images, *args, **kw):
-        for _ in range(50):
-            rc, out, err = self.run("dump", "-t", pid, "-D", images, *args, **kw)
-            if not rc:
-                return out
-            if "nobody has accepted yet" not in err:
-                break
-            time.sleep(0.02)
-        raise Failure(f"crcore dump: status {rc}\n{err}{self.tail()}")
-
-
 HOLDER = """
 import os, socket, struct, sys, time
 kind = sys.argv[1]
@@ -249,7 +235,7 @@ def test(crcore_path):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sockets_job.py")
     rounds = "60" if jobs.SHORT else "400"
     job = jobs.Job(crcore_path, [jobs.python(), script, "output", rounds], results)
-    job.crcore = Patient(crcore_path, job.top)
+    job.crcore = crtest.Patient(crcore_path, job.top, "nobody has accepted yet")
     job.undisturbed()
     job.disturbed(3)
     job.left_running(3)

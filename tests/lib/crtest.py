@@ -140,6 +140,24 @@ class Crcore:
             return int(f.read())
 
 
+class Patient(Crcore):
+    """Dumps again if it is refused for something that passes: `words` of the refusal."""
+
+    def __init__(self, path, folder, words):
+        super().__init__(path, folder)
+        self.words = words
+
+    def dump(self, pid, images, *args, **kw):
+        for _ in range(50):
+            rc, out, err = self.run("dump", "-t", pid, "-D", images, *args, **kw)
+            if not rc:
+                return out
+            if self.words not in err:
+                break
+            time.sleep(0.02)
+        raise Failure(f"crcore dump: status {rc}\n{err}{self.tail()}")
+
+
 class Target:
     """A program that is checkpointed: a session of its own, no descriptors but
     /dev/null, and regular files for its output."""
@@ -157,6 +175,12 @@ class Target:
 
     def path(self, name):
         return os.path.join(self.folder, name)
+
+    def ready(self):
+        """Waits until it has written its file `ready`, or has ended."""
+        wait_for("the target", LIMIT,
+                 lambda: self.read("ready") or self.proc.poll() is not None)
+        return self
 
     def read(self, name):
         try:

@@ -1,64 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin files: files without a name, or with another one than they were opened by. */
-#include "fake-host.h"
+#include "files-dir.h"
 
 #include <sys/mman.h>
-
-static const char *so;
-static char dir[] = "/tmp/unit-files-XXXXXX";
-
-static const char *in_dir(const char *name)
-{
-	static char path[4][PATH_MAX];
-	static int turn;
-	char *p = path[turn++ % 4];
-
-	snprintf(p, PATH_MAX, "%s/%s", dir, name);
-	return p;
-}
-
-static int make(const char *name, const char *text, int flags)
-{
-	int fd = open(in_dir(name), O_RDWR | O_CREAT | O_TRUNC, 0640);
-
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-	fd = open(in_dir(name), flags);
-	assert_true(fd >= 0);
-	return fd;
-}
-
-/* Saves the object, restores it, returns the new descriptor. */
-static int again(struct fake *f, const struct crcore_object *o)
-{
-	int r = fake_save(f);
-
-	if (!r) {
-		fake_reopen(f);
-		r = fake_load(f);
-	}
-	return r ? r : fake_create(f, o->id);
-}
-
-static struct fake *begin(void)
-{
-	struct fake *f = fake_new(so);
-
-	fake_open(f);
-	return f;
-}
-
-static const char *link_of(int fd)
-{
-	static char link[PATH_MAX];
-	char path[40];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link) - 1);
-	link[n < 0 ? 0 : n] = '\0';
-	return link;
-}
 
 /* A deleted file with a hole, held twice and mapped: one inode comes back. */
 static void test_ghost(void **state)
@@ -246,14 +190,6 @@ static void test_links(void **state)
 	assert_int_equal(st.st_nlink, 1);
 	fake_free(f);
 	close(fd);
-}
-
-static int clean(void **state)
-{
-	char command[PATH_MAX];
-
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
 }
 
 int main(int argc, char **argv)
