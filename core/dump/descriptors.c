@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Descriptor tables: every descriptor of every task, and which of them reach
- * one and the same file description (fork, dup, passing). /proc/PID/fdinfo
- * tells most apart; kcmp(2) decides among those that look alike, by sorting.
+ * one and the same file description (fork, dup, passing). What /proc says of them
+ * (describe.c) tells most apart; kcmp(2) decides among those that look alike, by sorting.
  *
  * Most of the time goes into /proc, so descriptors are listed first and then read
  * by several threads.
@@ -11,115 +11,56 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
-#include "core/dump/dump.h"
+#include "core/dump/descriptors.h"
 #include "core/util/parallel.h"
 #include "core/util/util.h"
 
 #define CHUNK 64 /* descriptors that a thread reads before it takes more */
 
-struct descriptor {
-	struct task *task;
-	Crcore__Files *files; /* the table that it is in */
-	Crcore__Fd *rec;
-	int fd;
-	struct stat st;
-	uint32_t flags, mnt_id;
-	int64_t pos;
-	bool locked;
-	char *fdinfo, *link;
-	int r;               /* of reading it: 1, 0: it was closed meanwhile, or why not */
-	unsigned group;      /* equal: same description; 0: not told yet */
-	struct descriptor *same; /* the first of a row that are one description */
-};
-
 struct table {
 	struct descriptor *v;
 	unsigned n, ngroups;
+	unsigned keep;       /* so many more may be kept open */
+	bool quick;
 	int error;           /* of kcmp */
 };
 
 /* ---- reading -------------------------------------------------------------------- */
 
-static void parse_fdinfo(struct descriptor *d)
+static bool may_keep(struct table *table)
 {
-	const char *pos = proc_field(d->fdinfo, "pos"), *flags = proc_field(d->fdinfo, "flags");
-	const char *mnt = proc_field(d->fdinfo, "mnt_id");
+	unsigned n = __atomic_load_n(&table->keep, __ATOMIC_RELAXED);
 
-	d->pos = pos ? strtoll(pos, NULL, 10) : 0;
-	d->flags = flags ? (uint32_t)strtoul(flags, NULL, 8) : 0;
-	d->locked = strstr(d->fdinfo, "\nlock:");
-	d->mnt_id = mnt ? (uint32_t)strtoul(mnt, NULL, 10) : 0;
-}
-
-/* The folders of a task that tell of its descriptors: each path is one step shorter. */
-struct folders { const struct task *task; int fd, info, error; };
-
-static void open_folders(struct folders *f, const struct task *t)
-{
-	if (f->task == t)
-		return;
-	if (f->task) {
-		close(f->fd);
-		close(f->info);
-	}
-	f->task = t;
-	f->fd = t ? openat(t->proc, "fd", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-	f->info = t ? openat(t->proc, "fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-	f->error = f->fd < 0 || f->info < 0 ? -errno : 0;
-}
-
-/* What fits comes at once: then the end need not be asked for. */
-static int read_fdinfo(struct descriptor *d, const struct folders *f, const char *name)
-{
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	char buf[1024];
-	cleanup_close int fd = openat(f->info, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
-
-	if (n <= 0 || n == (ssize_t)sizeof(buf))
-		return proc_read(f->info, name, &d->fdinfo, NULL, &ignored);
-	d->fdinfo = strndup(buf, (size_t)n);
-	return d->fdinfo ? 0 : -ENOMEM;
-}
-
-static int read_link(struct descriptor *d, const struct folders *f, const char *name)
-{
-	char link[4096];
-	ssize_t n = readlinkat(f->fd, name, link, sizeof(link) - 1);
-
-	d->link = strndup(link, n < 0 ? 0 : (size_t)n);
-	return d->link ? 0 : -ENOMEM;
-}
-
-static int read_descriptor(struct descriptor *d, const struct folders *f)
-{
-	char name[16];
-	int r;
-
-	if (f->error)
-		return f->error;
-	snprintf(name, sizeof(name), "%d", d->fd);
-	if (fstatat(f->fd, name, &d->st, 0) < 0)
-		return -errno;
-	if ((r = read_link(d, f, name)) < 0 || (r = read_fdinfo(d, f, name)) < 0)
-		return r;
-	parse_fdinfo(d);
-	return 1;
+	while (n && !__atomic_compare_exchange_n(&table->keep, &n, n - 1, false, __ATOMIC_RELAXED,
+	                                         __ATOMIC_RELAXED))
+		;
+	return n;
 }
 
 static void read_descriptors(void *arg, size_t from, size_t to)
 {
 	struct table *table = arg;
-	struct folders f = { 0 };
+	struct reader reader = { .quick = table->quick };
 
 	for (size_t i = from; i < to; i++) {
 		struct descriptor *d = &table->v[i];
-		open_folders(&f, d->task);
-		d->r = read_descriptor(d, &f);
-		if (d->r == -ENOENT)
-			d->r = 0;
+		d->r = descriptor_read(d, &reader);
+		if (d->local >= 0 && (d->r <= 0 || !may_keep(table))) {
+			close(d->local);
+			d->local = -1;
+		}
 	}
-	open_folders(&f, NULL);
+	reader_end(&reader);
+}
+
+/* A descriptor table that grows while several threads have it costs milliseconds each time. */
+static void make_room(const struct table *table)
+{
+	unsigned n = table->n < table->keep ? table->n : table->keep;
+	int fd = table->n ? fcntl(table->v->task->proc, F_DUPFD_CLOEXEC, (int)n) : -1;
+
+	if (fd >= 0)
+		close(fd);
 }
 
 static int by_number(const void *a, const void *b)
@@ -132,7 +73,7 @@ static int by_number(const void *a, const void *b)
 static int list_table(struct table *table, struct task *t, Crcore__Files *files,
                       struct crcore_error *err)
 {
-	int fd = openat(t->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(t->proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir) {
@@ -145,13 +86,15 @@ static int list_table(struct table *table, struct task *t, Crcore__Files *files,
 		if (!GROW(table->v, table->n))
 			return crcore_fail(err, -ENOMEM, "out of memory");
 		table->v[table->n++] = (struct descriptor){
-			.task = t, .files = files, .fd = atoi(e->d_name) };
+			.task = t, .files = files, .fd = atoi(e->d_name), .local = -1 };
 	}
 	return 0;
 }
 
 static int add_record(struct descriptor *d, struct crcore_error *err)
 {
+	if (d->r == -EPERM)
+		crcore_advise(err, "run crcore with CAP_SYS_PTRACE");
 	if (d->r < 0)
 		return crcore_fail(err, d->r, "cannot look at descriptor %d: %s", d->fd, strerror(-d->r));
 	if (!GROW(d->files->fds, d->files->n_fds) || !(d->rec = malloc(sizeof(*d->rec))))
@@ -164,8 +107,12 @@ static int add_record(struct descriptor *d, struct crcore_error *err)
 	return 0;
 }
 
-static void forget(struct descriptor *d)
+static void forget(struct table *table, struct descriptor *d)
 {
+	if (d->local >= 0) {
+		close(d->local);
+		table->keep++;
+	}
 	free(d->fdinfo);
 	free(d->link);
 }
@@ -183,7 +130,7 @@ static int add_records(struct table *table, struct survey *s, struct crcore_erro
 		if (r == 0 && d->r)
 			table->v[n++] = *d;
 		else
-			forget(d);
+			forget(table, d);
 	}
 	table->n = n;
 	for (unsigned i = 0; i < s->nfiles; i++)
@@ -309,6 +256,8 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 		if (!*o) {
 			*o = make_object(d);
 			r = *o ? objects_add(objects, *o, err) : crcore_fail(err, -ENOMEM, "out of memory");
+			if (r == 0)
+				(*o)->kept = STEAL_FD(d->local);
 		}
 		if (r == 0) {
 			(*o)->abi.holders++;
@@ -321,7 +270,7 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 
 int survey_descriptors(struct survey *s, struct crcore_error *err)
 {
-	struct table table = { 0 };
+	struct table table = { .keep = s->objects.keep, .quick = s->quick };
 	cleanup_free bool *listed = calloc(s->nfiles + 1, sizeof(*listed)); /* by id: they are shared */
 	int r = listed ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
@@ -335,13 +284,15 @@ int survey_descriptors(struct survey *s, struct crcore_error *err)
 			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	}
 	if (r == 0) {
+		make_room(&table);
 		parallel(table.n, CHUNK, read_descriptors, &table);
 		r = add_records(&table, s, err);
 	}
 	if (r == 0 && (r = group_descriptors(&table, err)) == 0)
 		r = make_objects(&table, &s->objects, err);
 	for (unsigned i = 0; i < table.n; i++)
-		forget(&table.v[i]);
+		forget(&table, &table.v[i]);
 	free(table.v);
+	s->objects.keep = table.keep;
 	return r;
 }

@@ -126,7 +126,7 @@ static int refuse(struct blockers *b, pid_t pid, struct crcore_error *err)
 /* The tree still runs: everything that can be refused is refused here. */
 static int stage_observe(struct dump *d, struct crcore_error *err)
 {
-	struct survey live = { 0 };
+	struct survey live = { .quick = true };
 	struct blockers blockers = { 0 };
 	struct crcore_error changed = CRCORE_ERROR_INIT;
 	int r = tree_look(d->cmd->pid, &live.tree, err);

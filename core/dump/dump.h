@@ -46,6 +46,8 @@ struct survey {
 	struct tree tree;
 	struct objects objects;
 	bool incomplete;               /* there is more that only a frozen tree shows */
+	bool quick;                    /* what is costly to see and hardly ever matters, the look at
+	                                * the frozen tree will show */
 	Crcore__Files **files; unsigned nfiles;
 	Crcore__Fs **fs; unsigned nfs;
 	Crcore__Sighand **sighands; unsigned nsighands;

@@ -106,6 +106,7 @@ static bool changed(const struct object *o)
 static int claim(struct survey *s, struct object *o, struct host *host, struct crcore_error *err)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
+	bool kept = o->kept >= 0;
 	int r = object_open(o, err);
 	uint64_t note = 0;
 
@@ -120,8 +121,8 @@ static int claim(struct survey *s, struct object *o, struct host *host, struct c
 		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	else if (r < 0)
 		*err = why;
-	if (r == 0 && o->abi.class_ == CRCORE_DESCRIPTION && s->objects.keep) {
-		s->objects.keep--;
+	if (r == 0 && o->abi.class_ == CRCORE_DESCRIPTION && (kept || s->objects.keep)) {
+		s->objects.keep -= !kept;
 		o->kept = STEAL_FD(o->abi.local_fd);
 	}
 	object_close(o);

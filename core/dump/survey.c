@@ -3,7 +3,8 @@
  * A survey: all that is known of a tree at one moment, of one that runs (check,
  * and the first pass of a dump) or of a frozen one. Both take the same steps,
  * so what the first does not refuse the second will not either, unless the
- * tree changed in between.
+ * tree changed in between; but where that would cost much and hardly ever tell
+ * anything, the first pass of a dump leaves it to the second (describe.c).
  */
 #include "core/dump/dump.h"
 #include "core/util/parallel.h"

@@ -33,6 +33,15 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 
+LOCKED = """
+import fcntl, os, time
+a, b = os.pipe()
+fcntl.flock(b, fcntl.LOCK_EX)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
 
 class Test:
     def __init__(self, crcore_path, program):
@@ -94,6 +103,18 @@ class Test:
         json.loads(out)
         if snapshot.diff(before, snapshot.take(t.pid)):
             raise Failure("check -t changed the tree")
+        self.end(t)
+
+    def locked_pipe(self):
+        """A dump sees it when the tree stands still, a check while it runs."""
+        t = self.target([jobs.python(), "-c", LOCKED])
+        before = snapshot.take(t.pid)
+        self.error([t.pid, "pipe:", "lock"], "dump", "-t", t.pid, "-D", self.image())
+        rc, out, err = self.crcore.run("check", "-t", t.pid, log=False)
+        if rc != 1 or "there is a lock on it" not in out:
+            raise Failure(f"check of a locked pipe: {rc}\n{out}{err}")
+        if snapshot.diff(before, snapshot.take(t.pid)):
+            raise Failure("the refusal changed the tree")
         self.end(t)
 
     def taken_folder(self):
@@ -224,8 +245,8 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.taken_folder, self.traced, self.tracer_in_tree,
-                     self.direct, self.no_room, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.locked_pipe, self.taken_folder, self.traced,
+                     self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
                      self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
