@@ -96,7 +96,7 @@ static int put_under_watch(struct ahead *a, const struct ahead_means *by, struct
                            uint64_t timeout_ns, struct crcore_error *err)
 {
 	struct watch_how how = { .begin = a->rounds || a->track, .keep = a->track,
-		                 .timeout_ns = timeout_ns };
+		                 .flags = a->flags, .timeout_ns = timeout_ns };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	int r = survey_sharing(&a->survey, err);
 

@@ -19,6 +19,7 @@ struct dump {
 	struct survey survey;              /* of the frozen tree */
 	struct survey *live;               /* of the running tree, while there is one */
 	struct ahead ahead;
+	struct flags *flags;               /* how flags of mappings are read */
 	struct save *memory;
 	struct observations *observations;
 	struct questions questions;
@@ -102,6 +103,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
 	r = make_image(d->cmd, &d->image, err);
+	r = r < 0 ? r : flags_open(&d->flags, err);
 	r = r < 0 ? r : previous_open(&d->ahead, d->cmd, d->leave != LEAVE_KILLED, err);
 	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
 }
@@ -132,6 +134,9 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	int r = tree_look(d->cmd->pid, &live.tree, err);
 
 	d->live = &live;
+	if (r == 0)
+		flags_prepare(d->flags, &live.tree);
+	d->ahead.flags = d->survey.flags = live.flags = d->flags;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
 		r = live.incomplete ? 0 : refuse(&blockers, d->cmd->pid, err);
@@ -349,6 +354,7 @@ static void dump_end(struct dump *d, bool success)
 	free(d->contents);
 	observations_free(d->observations);
 	survey_free(&d->survey);
+	flags_close(d->flags);
 	image_close(d->image);
 	host_free(d->host);
 }

@@ -53,6 +53,7 @@ struct survey {
 	Crcore__Sighand **sighands; unsigned nsighands;
 	Crcore__Segment **segments; unsigned nsegments;
 	struct watch *watch;           /* borrowed; of the frozen tree, if it was watched */
+	const struct flags *flags;     /* borrowed; NULL: flags of mappings are read from smaps */
 };
 
 /* share.c: who shares address space, descriptor table, directories, signal
@@ -98,6 +99,7 @@ struct ahead {
 	struct survey survey;          /* the tree when that began */
 	struct watch *watch;           /* NULL: nothing was copied ahead */
 	uint64_t stood_ns;             /* how long the tree stood still for it */
+	const struct flags *flags;     /* borrowed; how flags of mappings are read */
 	struct since *since;           /* the image before; NULL: none, or of no use */
 	Crcore__Parent parent;         /* ... as the manifest names it */
 	bool rounds;                   /* copy while the tree runs */

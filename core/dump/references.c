@@ -25,6 +25,7 @@ struct target {
 struct links {
 	bool directories;      /* it is the first that has them */
 	struct target cwd, root, exe;
+	struct vma_list *vmas; /* if it is the first that has the memory */
 };
 
 struct references {
@@ -192,16 +193,21 @@ static int refer_directories(struct references *r, struct task *t, struct links 
 	return id;
 }
 
+static struct vmas_how how_to_read(const struct references *r, const struct mm *mm)
+{
+	return (struct vmas_how){ r->s->flags, watch_known(r->s->watch, mm->task->abi.pid), r->shmem_dev };
+}
+
 static int refer_mm(struct references *r, struct mm *mm, struct links *l, struct crcore_error *err)
 {
 	uint64_t start = trace_start();
 	int id = refer(r, mm->task, "exe", &l->exe, CRCORE_USE_EXE, O_RDONLY, NULL, err);
 
 	if (id >= 0) {
+		struct vmas_how how = how_to_read(r, mm);
 		mm->rec->exe = (uint32_t)id;
-		id = vmas_read(mm, r->shmem_dev, refer_mapping, r, err);
+		id = vmas_read(mm, &how, l->vmas, refer_mapping, r, err);
 	}
-	mm->known = NULL;
 	trace_end(start, mm->task->abi.pid, "memory", "read mappings");
 	return id;
 }
@@ -223,8 +229,9 @@ static void look_at_tasks(void *arg, size_t from, size_t to)
 			look_at(t, "root", &l->root);
 		}
 		if (t->mm && t->mm->task == t) {
+			struct vmas_how how = how_to_read(r, t->mm);
 			look_at(t, "exe", &l->exe);
-			vmas_fetch(t->mm);
+			l->vmas = vmas_fetch(t->mm, &how);
 		}
 		trace_end(start, t->abi.pid, "memory", "look at mappings");
 	}
@@ -271,8 +278,6 @@ static int prepare(struct references *r, struct crcore_error *err)
 		r->links[i].directories = !seen[t->rec->fs];
 		seen[t->rec->fs] = true;
 	}
-	for (unsigned i = 0; i < tree->nmms; i++)
-		tree->mms[i]->known = watch_known(r->s->watch, tree->mms[i]->task->abi.pid);
 	if (stat("/", &r->our_root) < 0)
 		return crcore_fail(err, -errno, "cannot look at our root directory: %s", strerror(errno));
 	return vmas_shmem(&r->shmem_dev, err);
@@ -291,6 +296,7 @@ int survey_references(struct survey *s, struct blockers *blockers, struct crcore
 		free(r.links[i].cwd.link);
 		free(r.links[i].root.link);
 		free(r.links[i].exe.link);
+		vmas_drop(r.links[i].vmas);
 	}
 	free(r.links);
 	free(r.seen);

@@ -5,26 +5,16 @@
 #include "core/task/task.h"
 #include "core/util/util.h"
 
-int known_read(struct known *k, int proc, struct crcore_error *err)
+int known_read(struct known *k, const struct task *t, const struct flags *f, struct crcore_error *err)
 {
-	struct vma_text v;
-	size_t len;
-	int r;
+	int r = vma_list_read(&k->list, t, f, NULL, err);
 
-	free(STEAL(k->text));
-	free(STEAL(k->v));
-	k->n = 0;
-	if ((r = proc_read(proc, "smaps", &k->text, &len, err)) < 0)
-		return r;
-	const char *at = k->text;
-	while ((r = vma_parse(&at, k->text + len, &v)) > 0) {
-		if (!GROW(k->v, k->n))
-			return crcore_fail(err, -ENOMEM, "out of memory");
-		if (spans_overlap(&k->watched, v.start, v.end))
-			v.flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES);
-		k->v[k->n++] = v;
+	for (size_t i = 0; r == 0 && i < k->list.n; i++) {
+		struct vma_text *v = &k->list.v[i];
+		if (spans_overlap(&k->watched, v->start, v->end))
+			v->flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES);
 	}
-	return r < 0 ? crcore_fail(err, r, "cannot understand smaps") : 0;
+	return r;
 }
 
 /* Of the same backing, at the same distance from it? */
@@ -43,17 +33,17 @@ static bool is_alike(const struct vma_text *a, const struct vma_text *b)
  */
 bool known_complete(const struct known *k, struct vma_text *v)
 {
-	size_t a = 0, b = k->n;
+	size_t a = 0, b = k->list.n;
 
 	while (a < b) { /* the first that ends behind the start */
 		size_t m = (a + b) / 2;
-		if (k->v[m].end <= v->start)
+		if (k->list.v[m].end <= v->start)
 			a = m + 1;
 		else
 			b = m;
 	}
-	for (; a < k->n && k->v[a].start < v->end; a++) {
-		const struct vma_text *w = &k->v[a];
+	for (; a < k->list.n && k->list.v[a].start < v->end; a++) {
+		const struct vma_text *w = &k->list.v[a];
 		if ((w->start != v->start && w->end != v->end) || !is_alike(w, v))
 			continue;
 		v->flags = w->flags;
@@ -67,8 +57,7 @@ bool known_complete(const struct known *k, struct vma_text *v)
 
 void known_free(struct known *k)
 {
-	free(k->text);
-	free(k->v);
+	vma_list_free(&k->list);
 	spans_free(&k->watched);
 	*k = (struct known){ 0 };
 }

@@ -10,7 +10,24 @@
 #include "core/image/image.h"
 #include "core/task/task.h"
 
-/* Fills mm->rec->vmas from /proc/PID/smaps (flags, advice, locks, huge pages).
+struct flags;
+struct known;
+struct vma_list;
+
+/* How the kernel is asked what is mapped. */
+struct vmas_how {
+	const struct flags *flags;  /* NULL: by smaps */
+	const struct known *known;  /* what was said shortly before, NULL: nothing */
+	uint64_t shmem_dev;         /* see vmas_shmem() */
+};
+/* Locks and advice without smaps, which visits all pages (flags.h). Open before namespaces are
+ * entered; prepare for a tree if that is worth it, while it runs. NULL is fine for close. */
+int flags_open(struct flags **ret, struct crcore_error *);
+void flags_prepare(struct flags *, const struct tree *);
+void flags_close(struct flags *);
+int flags_try(void); /* < 0: they cannot be had here */
+
+/* Fills mm->rec->vmas (flags, advice, locks, huge pages).
  * Unknown sorts of mapping are named refusals. Each mapping of a file is given
  * to fn with the path of its /proc/PID/map_files link, dev:ino as maps shows it;
  * fn returns the object id to store, or a negative errno. */
@@ -22,26 +39,28 @@ struct mapped_file {
 	bool may_write;      /* shared, and mprotect may make it writable: opened O_RDWR */
 	bool device;         /* memory of a device or raw page frames, not file contents */
 };
-int vmas_read(struct mm *, uint64_t shmem_dev,
+int vmas_read(struct mm *, const struct vmas_how *, const struct vma_list *fetched, /* NULL: not yet */
               int (*fn)(void *arg, struct mm *, const struct mapped_file *, struct crcore_error *),
               void *arg, struct crcore_error *);
+/* What takes longest of it, which several threads may do for an mm each: what the kernel
+ * says of its mappings. NULL: it failed; vmas_read() then asks itself. */
+struct vma_list *vmas_fetch(const struct mm *, const struct vmas_how *);
+void vmas_drop(struct vma_list *); /* NULL is fine */
 /* Device number of the file system that anonymous shared memory lives in. */
 int vmas_shmem(uint64_t *ret, struct crcore_error *);
-/* What takes longest of it, which several threads may do for an mm each: what the kernel
- * says of its mappings. If that fails vmas_read() asks itself. */
-void vmas_fetch(struct mm *);
 
 /*
  * Copying ahead (watch.c): saves memory of a tree that runs, so that less is left to
  * copy when it is frozen. Begin it while the tree is frozen for a moment, with one that
  * has its mms; copy once it runs again; the tree given must stay until the end. What
- * cannot be watched is no failure. A watch also knows what smaps said last.
+ * cannot be watched is no failure. A watch also knows what was said of mappings last.
  */
 struct watch;
 struct watch_how {
 	bool begin;          /* put under watch what is not */
 	bool keep;           /* the watch is to outlast us: see watch_keep() */
 	struct since *since; /* whose watch goes on; NULL: none */
+	const struct flags *flags;
 	uint64_t timeout_ns;
 };
 int watch_begin(struct tree *, struct image *, const struct watch_how *, struct watch **ret,

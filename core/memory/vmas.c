@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads the mappings of a task. smaps is the only place that tells locks and
- * advice; it visits every present page on the way (12 ms for a gigabyte of
- * small pages), which is little beside reading those pages, but not where those
- * were copied ahead: see known.h.
+ * Makes records of the mappings of a task.
  *
- * The text writes a newline in a path as \012 but leaves backslashes alone,
+ * Their text writes a newline in a path as \012 but leaves backslashes alone,
  * so a path with a backslash is taken from its map_files link instead.
  */
 #include <fcntl.h>
@@ -20,7 +17,7 @@ struct reader {
 	struct mm *mm;
 	int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *);
 	void *arg;
-	uint64_t shmem_dev;
+	const struct vmas_how *how;
 	struct pagemap pagemap; /* fd -1: not opened yet */
 	struct spans watched;   /* what was watched when we looked again */
 	bool looked;
@@ -84,17 +81,16 @@ static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *
 static bool look_again(struct reader *rd)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	cleanup_free char *text = NULL;
-	struct vma_text now;
-	size_t len;
-	bool ok = proc_read(rd->mm->task->proc, "smaps", &text, &len, &ignored) == 0;
-	const char *at = text;
+	struct vma_list now = { 0 };
+	bool ok = vma_list_read(&now, rd->mm->task, rd->how->flags, NULL, &ignored) == 0;
 
 	rd->watched.n = 0;
-	while (ok && vma_parse(&at, text + len, &now) > 0)
-		if (now.flags & VMF_WRITES)
-			ok = spans_append(&rd->watched, (struct span){ now.start, now.end, now.start, 0 });
+	for (size_t i = 0; ok && i < now.n; i++)
+		if (now.v[i].flags & VMF_WRITES)
+			ok = spans_append(&rd->watched, (struct span){ now.v[i].start, now.v[i].end,
+			                                               now.v[i].start, 0 });
 	rd->looked = ok;
+	vma_list_free(&now);
 	return ok;
 }
 
@@ -131,7 +127,7 @@ static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_er
 	crcore__vma__init(vma);
 	rec->vmas[rec->n_vmas++] = vma;
 
-	int sort = vma_classify(v, rd->shmem_dev, vma, err);
+	int sort = vma_classify(v, rd->how->shmem_dev, vma, err);
 	if (sort == VMA_FILE)
 		return offer_file(rd, v, vma, err);
 	return sort;
@@ -146,66 +142,53 @@ static void drop_vmas(Crcore__Mm *rec)
 	rec->n_vmas = 0;
 }
 
-/* maps, if that and what is known are enough; else smaps. */
-static int read_text(struct mm *mm, char **ret, size_t *ret_len, struct crcore_error *err)
-{
-	cleanup_free char *text = NULL;
-	struct vma_text v;
-	int r = mm->known ? proc_read(mm->task->proc, "maps", &text, ret_len, err) : 0;
-	const char *at = text;
-
-	if (r < 0)
-		return r;
-	while (text && (r = vma_parse(&at, text + *ret_len, &v)) > 0)
-		if (!known_complete(mm->known, &v))
-			break;
-	if (!text || r)
-		return proc_read(mm->task->proc, "smaps", ret, ret_len, err);
-	*ret = STEAL(text);
-	return 0;
-}
-
-void vmas_fetch(struct mm *mm)
+struct vma_list *vmas_fetch(const struct mm *mm, const struct vmas_how *how)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct vma_list *l = calloc(1, sizeof(*l));
 
-	free(STEAL(mm->maps));
-	read_text(mm, &mm->maps, &mm->maps_len, &ignored);
+	if (l && vma_list_read(l, mm->task, how->flags, how->known, &ignored) < 0)
+		vmas_drop(STEAL(l));
+	return l;
 }
 
-int vmas_read(struct mm *mm, uint64_t shmem_dev,
+void vmas_drop(struct vma_list *l)
+{
+	if (l)
+		vma_list_free(l);
+	free(l);
+}
+
+static int add_all(struct reader *rd, const struct vma_list *l, struct crcore_error *err)
+{
+	const struct known *known = rd->how->known;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < l->n; i++) {
+		struct vma_text v = l->v[i];
+		if (known && spans_overlap(&known->watched, v.start, v.end))
+			v.flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES); /* that is us */
+		if ((v.flags & VMF_WRITES) && !only_looks(rd, &v))
+			v.flags |= VMF_UFFD;
+		r = add_vma(rd, &v, err);
+	}
+	return r < 0 ? r : 0;
+}
+
+int vmas_read(struct mm *mm, const struct vmas_how *how, const struct vma_list *fetched,
               int (*fn)(void *, struct mm *, const struct mapped_file *, struct crcore_error *),
               void *arg, struct crcore_error *err)
 {
-	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .shmem_dev = shmem_dev,
-	                     .pagemap.fd = -1 };
-	cleanup_free char *text = NULL;
-	struct vma_text v;
-	size_t len;
-	int r = 0;
+	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .how = how, .pagemap.fd = -1 };
+	struct vma_list own = { 0 };
+	int r = fetched ? 0 : vma_list_read(&own, mm->task, how->flags, how->known, err);
 
 	drop_vmas(mm->rec);
-	if (mm->maps)
-		text = STEAL(mm->maps), len = mm->maps_len;
-	else if ((r = read_text(mm, &text, &len, err)) < 0)
-		return r;
-	const char *at = text;
-	while ((r = vma_parse(&at, text + len, &v)) > 0) {
-		if (!v.has_flags && mm->known)
-			known_complete(mm->known, &v);
-		if (mm->known && spans_overlap(&mm->known->watched, v.start, v.end))
-			v.flags &= ~(uint32_t)(VMF_UFFD | VMF_WRITES); /* that is us */
-		if ((v.flags & VMF_WRITES) && !only_looks(&rd, &v))
-			v.flags |= VMF_UFFD;
-		if ((r = add_vma(&rd, &v, err)) < 0)
-			break;
-	}
+	if (r == 0)
+		r = add_all(&rd, fetched ? fetched : &own, err);
+	vma_list_free(&own);
 	if (rd.pagemap.fd >= 0)
 		close(rd.pagemap.fd);
 	spans_free(&rd.watched);
-	if (r < 0) {
-		crcore_fail_at(err, mm->task->abi.pid, -1, "memory map");
-		crcore_fail(err, r, "cannot understand smaps near \"%.60s\"", at);
-	}
 	return r;
 }

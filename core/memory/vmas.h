@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text of /proc/PID/smaps and what its mappings are: pure, for vmas.c and tests. */
+/* The text of /proc/PID/smaps or maps and what its mappings are: pure, for vmas.c and tests. */
 #ifndef CRCORE_VMAS_H
 #define CRCORE_VMAS_H
 
@@ -32,6 +32,16 @@ struct vma_text {
 	uint32_t protection_key;
 	bool has_flags;        /* false: the kernel does not tell VmFlags */
 };
+
+/* All of a process. */
+struct vma_list {
+	char *text;            /* the entries' paths are in it */
+	struct vma_text *v; size_t n;
+};
+
+/* Code and data that the kernel gives to each process: [vdso] and the like. Nobody cares for
+ * their flags. */
+bool vma_is_kernels(const struct vma_text *);
 
 /* What a mapping is, beyond what its record says. */
 enum vma_sort { VMA_PLAIN, VMA_FILE };

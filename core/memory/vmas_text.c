@@ -157,6 +157,12 @@ static bool path_starts(const struct vma_text *v, const char *prefix)
 	return starts(v->path, v->path + v->path_len, prefix);
 }
 
+bool vma_is_kernels(const struct vma_text *v)
+{
+	return path_is(v, "[vdso]") || path_is(v, "[vvar]") || path_is(v, "[vvar_vclock]") ||
+	       path_is(v, "[vsyscall]");
+}
+
 static uint64_t advice(uint32_t flags)
 {
 	static const struct { uint32_t flag; int advice; } table[] = {

@@ -53,8 +53,8 @@ const struct known *watch_known(struct watch *w, pid_t pid)
 	uint64_t entry;
 
 	/* Of memory that is no more (it has called exec) nothing can be read. */
-	return m && m->known.n && pread(m->pagemap.fd, &entry, sizeof(entry),
-	       (off_t)(m->known.v[0].start / PAGE * sizeof(entry))) == (ssize_t)sizeof(entry) ?
+	return m && m->known.list.n && pread(m->pagemap.fd, &entry, sizeof(entry),
+	       (off_t)(m->known.list.v[0].start / PAGE * sizeof(entry))) == (ssize_t)sizeof(entry) ?
 	       &m->known : NULL;
 }
 
@@ -167,6 +167,7 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 	}
 	w->tree = tree;
 	w->keep = how->keep;
+	w->flags = how->flags;
 	w->store = (struct store){ .image = image, .live = true };
 	for (unsigned i = 0; r == 0 && i < tree->nmms; i++)
 		r = open_one(w, tree->mms[i], err);
@@ -371,8 +372,8 @@ uint64_t watch_lacks(const struct watched *m)
 {
 	uint64_t n = 0;
 
-	for (size_t i = 0; i < m->known.n; i++) {
-		const struct vma_text *v = &m->known.v[i];
+	for (size_t i = 0; i < m->known.list.n; i++) {
+		const struct vma_text *v = &m->known.list.v[i];
 		if (watch_is_fit(v) && (v->prot & PROT_WRITE) &&
 		    !spans_overlap(&m->known.watched, v->start, v->end))
 			n += v->end - v->start;

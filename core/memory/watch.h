@@ -22,6 +22,7 @@ enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; t
 
 struct watch {
 	struct tree *tree;      /* as it was when the watch began */
+	const struct flags *flags; /* how mappings are asked for theirs */
 	struct watched *v; unsigned n;
 	struct store store;
 	unsigned rounds;

@@ -58,7 +58,7 @@ static int look(struct watch *w, struct watched *m, uint64_t *entries, struct sp
 	struct spans written = { 0 };
 	int r;
 
-	r = known_read(&m->known, m->mm->task->proc, err);
+	r = known_read(&m->known, m->mm->task, w->flags, err);
 	w->grown += r < 0 ? 0 : watch_lacks(m);
 	for (size_t i = 0; r == 0 && i < m->known.watched.n; i++)
 		r = pages_written(&m->pagemap, m->known.watched.v[i].start,

@@ -53,8 +53,6 @@ struct mm {
 	uint32_t id;                   /* > 0, order of first appearance */
 	struct task *task;             /* the first that has it: through it we look */
 	struct inject *inject;         /* region in it, NULL: none */
-	const struct known *known;     /* what smaps said shortly before, NULL: ask it */
-	char *maps; size_t maps_len;   /* what it says now (vmas_fetch), NULL: not asked yet */
 	Crcore__Mm *rec;
 };
 

@@ -44,7 +44,6 @@ void tree_free(struct tree *tree)
 		task_free(tree->tasks[i]);
 	for (unsigned i = 0; i < tree->nmms; i++) {
 		crcore__mm__free_unpacked(tree->mms[i]->rec, NULL);
-		free(tree->mms[i]->maps);
 		free(tree->mms[i]);
 	}
 	free(tree->tasks);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A mapping for every flag, advice, lock, name and protection; contents where they
- * can only be reached after mprotect. The flags themselves are compared by run-kind. */
+ * can only be reached after mprotect. The flags themselves are compared by run-kind.
+ * argv[2]: how many MiB there are besides. */
 #include "kind.h"
 #include <sys/mman.h>
 
@@ -31,7 +32,12 @@ int main(int argc, char **argv)
 {
 	unsigned char *v[SORTS];
 
+	size_t more = argc > 2 ? strtoul(argv[2], NULL, 10) << 20 : SIZE;
+
 	kind_init(argc, argv);
+	v[0] = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(v[0] != MAP_FAILED);
+	memset(v[0], 1, more);
 	for (int i = 0; i < SORTS; i++) {
 		v[i] = mmap(NULL, EACH, PROT_READ | PROT_WRITE,
 		            MAP_PRIVATE | MAP_ANONYMOUS | sorts[i].flags, -1, 0);

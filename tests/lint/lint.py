@@ -18,6 +18,9 @@ ALLOWED = [
                          r"a socket pair"),
     # Names of error numbers and of functions of libc.
     ("core/", r"\bE(PIPE|NOTSOCK|NOTTY)\b|\bpipe2?\("),
+    # How the kernel is asked for the flags of mappings.
+    ("core/memory/", r"\bflags_bpf\b"),
+    ("core/memory/flags_bpf", r"(?i)bpf"),
     # A scheduling policy.
     ("core/", r"\bSCHED_(FIFO|RR)\b"),
     # A field of /proc/PID/stat, by its name in proc(5).

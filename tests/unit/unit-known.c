@@ -31,7 +31,7 @@ static void test_known(void **state)
 		entry(0x10000, 0x20000, VMF_LOCKED, ""), entry(0x20000, 0x30000, VMF_DONTFORK, "[heap]"),
 		entry(0x50000, 0x90000, VMF_HUGEPAGE, ""), entry(0xa0000, 0xb0000, 0, "/lib/a"),
 	};
-	const struct known k = { .v = v, .n = 4 };
+	const struct known k = { .list = { .v = v, .n = 4 } };
 	struct vma_text q;
 
 	v[3].dev = 1;

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Locks and advice of mappings come back the same, whether they are read from the kernel's own
+words or, where crcore may not load programs into the kernel, from smaps. Words are read in the
+frozen tree: advice that is given all the time is that of the instant of the image."""
+import os
+import sys
+import jobs
+import crtest
+from crtest import Failure
+
+# Refuses one system call, then becomes another program.
+REFUSES = """
+import ctypes, os, struct, sys
+BPF, EPERM = 321, 1
+code = b"".join(struct.pack("HBBI", *x) for x in [
+    (0x20, 0, 0, 0), (0x15, 0, 1, BPF), (0x06, 0, 0, 0x00050000 | EPERM), (0x06, 0, 0, 0x7fff0000)])
+buf = ctypes.create_string_buffer(code, len(code))
+prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buf)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(22, 2, prog, 0, 0):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WORDS, SMAPS = "read from the kernel's own words", "read from smaps: the kernel takes no program"
+MIB = "64"  # so much that it is worth it
+
+
+def target(program, name, *args):
+    work = os.path.join(crtest.scratch(), name, "work")
+    os.makedirs(work)
+    os.chmod(os.path.dirname(work), 0o777)
+    t = crtest.Target([program, work, *args], work)
+    crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready") or t.proc.poll() is not None)
+    if not t.read("ready"):
+        raise Failure(f"it ended: {t.read('result')}{t.read('stderr')}")
+    return t
+
+
+def dump(crcore, t, *args):
+    """The image, and whether words were read."""
+    image = os.path.join(os.path.dirname(t.folder), "image")
+    crcore.dump(t.pid, image, *args)
+    with open(crcore.log) as f:
+        log = f.read()
+    if WORDS not in log and SMAPS not in log:
+        raise Failure(f"nobody says how flags were read\n{log}")
+    return image, WORDS in log
+
+
+def finish(t, pid):
+    with open(t.path("go"), "w"):
+        pass
+    crtest.wait_gone(pid)
+    if t.read("result").strip() != "pass":
+        raise Failure(f"after the restore: {t.read('result')}{t.read('stderr')}")
+
+
+def same(crcore, dumps, program, name):
+    t = target(program, name, MIB)
+    before = crtest.snapshot.take(t.pid)
+    image, words = dump(dumps, t)
+    t.killed()
+    pid = crcore.restore_detached(image)
+    lines = crtest.snapshot.diff(before, crtest.snapshot.take(pid))
+    if lines:
+        raise Failure(f"{name}: /proc differs:\n  " + "\n  ".join(lines[:40]))
+    finish(t, pid)
+    return words
+
+
+def of_one_instant(crcore, program):
+    t = target(program, "instant")
+    image, _ = dump(crcore, t, "-R")
+    t.proc.kill()
+    t.proc.wait()
+    finish(t, crcore.restore_detached(image))
+
+
+def main(path, flags, advice):
+    crcore = crtest.Crcore(path, crtest.scratch())
+    refused = crtest.Crcore(path, crtest.scratch(), [sys.executable, "-c", REFUSES])
+    refused.count = 100
+    if same(crcore, refused, flags, "smaps"):
+        raise Failure("it loaded a program all the same")
+    if not same(crcore, crcore, flags, "words"):
+        raise crtest.Skip("this kernel takes no program; smaps is as good")
+    of_one_instant(crcore, advice)
+
+
+jobs.run(main)
