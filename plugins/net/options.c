@@ -290,7 +290,7 @@ int net_options_read(struct net_usual *u, int fd, int family, int type, int prot
                      struct net_value **ret, unsigned *ret_n)
 {
 	const struct net_sort *s = usual(u, family, type, protocol);
-	struct net_value v, *list = NULL;
+	struct net_value v[KNOWN];
 	unsigned n = 0;
 
 	*ret = NULL;
@@ -299,16 +299,16 @@ int net_options_read(struct net_usual *u, int fd, int family, int type, int prot
 		return errno ? -errno : -ENOMEM;
 	for (unsigned i = 0; i < KNOWN; i++) {
 		const struct net_value *new = &s->value[i];
-		if (!s->has[i] || !get(fd, &known[i], &v) ||
-		    (v.len == new->len && !memcmp(v.data, new->data, v.len)))
-			continue;
-		if (!GROW(list, n)) {
-			free(list);
-			return -ENOMEM;
-		}
-		list[n++] = v;
+		if (s->has[i] && get(fd, &known[i], &v[n]) &&
+		    (v[n].len != new->len || memcmp(v[n].data, new->data, new->len)))
+			n++;
 	}
-	*ret = list;
+	if (!n)
+		return 0;
+	*ret = malloc(n * sizeof(*v)); /* of thousands of sockets: no more than it takes */
+	if (!*ret)
+		return -ENOMEM;
+	memcpy(*ret, v, n * sizeof(*v));
 	*ret_n = n;
 	return 0;
 }
