@@ -2,12 +2,13 @@
 /*
  * Dump: sequence numbers and queues of connections. The tasks stand still, the
  * kernel does not: it may still deliver, acknowledge and send again what is
- * under way between two sockets of the tree. So first all send queues are read,
- * then all receive queues: what one has received, the other still has or had
- * to send, and the restore compares the numbers of both ends.
+ * under way between two sockets of the tree. So both ends of a connection are read
+ * one right after the other, and once more if the first end had not yet received what
+ * the second need not send any more: then whatever one has received is known to the
+ * other, and the restore compares the numbers of both.
  *
  * What a reader could break: nothing may be done to a socket in repair mode
- * that can wait.
+ * that can wait. Of one socket, what it has to send is read before what it has received.
  */
 #include "plugins/tcp/tcp.h"
 
@@ -15,14 +16,21 @@
 #include <linux/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #define SLACK (128 * 1024) /* a first segment that is acknowledged in part */
 #define TRIES 100
 
-struct room {
+/* What a connection had at one moment. */
+struct seen {
+	struct tcp_info info;
+	int queued, unsent;     /* to be sent; the FIN counts */
+	int all, mark;          /* waits to be read: in all, before the mark of urgent data */
+	/* in repair mode: */
+	ssize_t sent;           /* bytes of the send queue that are at */
 	char *at;
-	size_t len;
+	int mss;
+	uint32_t send_next, receive_next; /* the FIN counts */
+	struct tcp_window window;
 };
 
 static int fail(const struct known *k, int r, const char *what, struct crcore_error *err)
@@ -31,20 +39,7 @@ static int fail(const struct known *k, int r, const char *what, struct crcore_er
 	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
 }
 
-static int make_room(struct room *room, size_t len)
-{
-	if (len <= room->len)
-		return 0;
-	free(room->at);
-	room->len = len < 65536 ? 65536 : len;
-	room->at = malloc(room->len);
-	if (room->at)
-		return 0;
-	room->len = 0;
-	return -ENOMEM;
-}
-
-/* -- repair mode ------------------------------------------------------------------- */
+/* -- a look ------------------------------------------------------------------------ */
 
 static int enter_repair(struct tcp *t, const struct known *k, int fd)
 {
@@ -64,26 +59,84 @@ static int sequence(int fd, int queue, uint32_t *ret)
 	return r < 0 ? r : getsockopt(fd, IPPROTO_TCP, T_QUEUE_SEQ, ret, &len) < 0 ? -errno : 0;
 }
 
-/* -- the send queue ------------------------------------------------------------------ */
-
-/* In repair mode: the number behind the last byte, and the bytes. */
-static ssize_t peek_sent(int fd, struct room *room, Tcp__Stream *st)
+/* In repair mode. */
+static int look_inside(int fd, struct seen *s)
 {
-	int r = sequence(fd, QUEUE_SEND, &st->send_next);
-	int mss = r < 0 ? r : get_int(fd, IPPROTO_TCP, T_MAXSEG);
-	ssize_t n = 0;
+	socklen_t len = sizeof(s->window);
+	int r = sequence(fd, QUEUE_SEND, &s->send_next);
 
-	if (mss < 0)
-		return mss;
-	st->mss = (uint32_t)mss;
-	if (room->len) {
-		n = recv(fd, room->at, room->len, MSG_PEEK | MSG_DONTWAIT);
-		if (n < 0)
-			n = errno == EAGAIN ? 0 : -errno;
+	if (r < 0)
+		return r;
+	s->mss = get_int(fd, IPPROTO_TCP, T_MAXSEG);
+	if (s->mss < 0)
+		return s->mss;
+	s->sent = 0;
+	if (s->queued) {
+		s->sent = recv(fd, s->at, (size_t)s->queued + SLACK, MSG_PEEK | MSG_DONTWAIT);
+		if (s->sent < 0 && errno != EAGAIN)
+			return -errno;
+		if (s->sent < 0)
+			s->sent = 0;
 	}
-	r = set_queue(fd, QUEUE_NONE);
-	return r < 0 ? r : n;
+	r = sequence(fd, QUEUE_RECEIVE, &s->receive_next);
+	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &s->window, &len) < 0)
+		r = -errno;
+	return r;
 }
+
+static int get_info(int fd, struct tcp_info *ret)
+{
+	socklen_t len = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	return getsockopt(fd, IPPROTO_TCP, T_INFO, ret, &len) < 0 ? -errno : 0;
+}
+
+static int look_to_send(int fd, struct seen *s)
+{
+	s->unsent = 0;
+	if (ioctl(fd, SIOCOUTQ, &s->queued) < 0 ||
+	    (s->queued && ioctl(fd, SIOCOUTQNSD, &s->unsent) < 0))
+		return -errno;
+	return 0;
+}
+
+static bool same_moment(const struct tcp_info *a, const struct tcp_info *b)
+{
+	return a->tcpi_bytes_received == b->tcpi_bytes_received && a->tcpi_state == b->tcpi_state;
+}
+
+/* Numbers that belong together, although segments may still arrive. */
+static int look(struct tcp *t, const struct known *k, int fd, struct seen *s, struct crcore_error *err)
+{
+	struct tcp_info before;
+
+	for (int i = 0; i < TRIES; i++) {
+		int r = get_info(fd, &before);
+		if (!r)
+			r = look_to_send(fd, s);
+		if (!r)
+			r = urgent_count(t, k, fd, &s->all, &s->mark);
+		if (r < 0)
+			return fail(k, r, "cannot be asked what waits in it", err);
+		if (s->queued && !(s->at = bytes_room(t, (size_t)s->queued + SLACK, err)))
+			return err->code;
+		r = enter_repair(t, k, fd);
+		if (!r)
+			r = look_inside(fd, s);
+		set_queue(fd, QUEUE_NONE);
+		meanwhile_back(t);
+		if (!r)
+			r = get_info(fd, &s->info);
+		if (r < 0)
+			return fail(k, r, "its numbers cannot be read", err);
+		if (same_moment(&before, &s->info))
+			return 0;
+	}
+	return fail(k, -EBUSY, "its numbers cannot be read", err);
+}
+
+/* -- what it says ------------------------------------------------------------------- */
 
 static void note_options(const struct tcp_info *info, Tcp__Stream *st)
 {
@@ -105,219 +158,188 @@ static bool fin_received_in(uint8_t s)
 	return s == ST_CLOSE_WAIT || s == ST_CLOSING || s == ST_LAST_ACK;
 }
 
-static int get_info(int fd, struct tcp_info *ret)
-{
-	socklen_t len = sizeof(*ret);
-
-	memset(ret, 0, sizeof(*ret));
-	return getsockopt(fd, IPPROTO_TCP, T_INFO, ret, &len) < 0 ? -errno : 0;
-}
-
-static int read_sent(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
+static void note_numbers(struct known *k, const struct seen *s)
 {
 	Tcp__Stream *st = &k->stream;
-	cleanup_free char *own = NULL;
-	struct tcp_info info;
-	struct room room = { 0 };
-	int queued = 0, unsent = 0, r = get_info(fd, &info);
-	ssize_t n = 0;
-	uint32_t fin;
+	uint8_t state = s->info.tcpi_state;
 
-	if (r < 0 || ioctl(fd, SIOCOUTQ, &queued) < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0)
-		return fail(k, r < 0 ? r : -errno, "cannot be asked how much it has to send", err);
-	if (queued && make_room(&room, (size_t)queued + SLACK) < 0)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	own = room.at;
-	st->fin_sent = fin_sent_in(info.tcpi_state);
-	note_options(&info, st);
-	r = enter_repair(t, k, fd);
-	if (!r)
-		n = peek_sent(fd, &room, st);
-	meanwhile_back(t);
-	if (r < 0 || n < 0)
-		return fail(k, r < 0 ? r : (int)n, "its send queue cannot be read", err);
-	/* The FIN has a number and no byte; it is the last to be acknowledged. */
-	st->fin_acked = info.tcpi_state == ST_FIN_WAIT2;
-	fin = st->fin_sent;
-	st->send_next -= fin;
-	queued -= queued ? (int)fin : 0;
-	unsent -= unsent ? (int)fin : 0;
-	if (n < queued) /* acknowledged meanwhile */
-		queued = (int)n;
+	note_options(&s->info, st);
+	/* A FIN has a number and no byte; ours is the last to be acknowledged. */
+	st->fin_sent = fin_sent_in(state);
+	st->fin_acked = state == ST_FIN_WAIT2;
+	st->fin_received = fin_received_in(state);
+	st->first_to_close = state == ST_CLOSING;
+	st->send_next = s->send_next - st->fin_sent;
+	st->receive_next = s->receive_next - st->fin_received;
+	st->mss = (uint32_t)s->mss;
+	st->window_seq = s->window.wl1;
+	st->send_window = s->window.send;
+	st->max_window = s->window.max;
+	st->receive_window = s->window.receive;
+	st->window_sent = s->window.wup;
+	k->received = s->receive_next;
+}
+
+/* The bytes at the end of those that were seen: others are acknowledged. */
+static void keep_sent(struct tcp *t, struct known *k, const struct seen *s)
+{
+	int fin = k->stream.fin_sent, queued = s->queued - (s->queued ? fin : 0);
+	int unsent = s->unsent - (s->unsent ? fin : 0);
+
+	if (s->sent < queued) /* acknowledged meanwhile */
+		queued = (int)s->sent;
 	if (unsent > queued)
 		unsent = queued;
+	k->to_send = s->queued ? k->stream.send_next - (uint32_t)queued : s->send_next;
 	k->queues.sent = (uint32_t)(queued - unsent);
 	k->queues.unsent = (uint32_t)unsent;
-	k->queues.blob = t->blob_end;
-	t->blob_end += (uint64_t)queued;
-	r = write_all(blob, room.at + n - queued, (size_t)queued);
-	return r < 0 ? fail(k, r, "what it has to send cannot be written to the image", err) : 0;
+	if (queued)
+		memmove(s->at, s->at + s->sent - queued, (size_t)queued);
+	k->queues.blob = bytes_keep(t, (size_t)queued);
 }
 
-/* -- the receive queue ----------------------------------------------------------------- */
+/* -- what was received --------------------------------------------------------------- */
 
-static int read_numbers(struct tcp *t, struct known *k, int fd)
-{
-	Tcp__Stream *st = &k->stream;
-	struct tcp_window w = { 0 };
-	socklen_t len = sizeof(w);
-	int r = enter_repair(t, k, fd);
-
-	if (!r)
-		r = sequence(fd, QUEUE_RECEIVE, &st->receive_next);
-	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &w, &len) < 0)
-		r = -errno;
-	set_queue(fd, QUEUE_NONE);
-	meanwhile_back(t);
-	st->window_seq = w.wl1;
-	st->send_window = w.send;
-	st->max_window = w.max;
-	st->receive_window = w.receive;
-	st->window_sent = w.wup;
-	return r;
-}
-
-/* What waits to be read: all of it, and how much of it before the mark of urgent data. */
-struct waiting { int all, mark; };
-
-/* Numbers that belong together, although segments may still arrive. */
-static int read_steady(struct tcp *t, struct known *k, int fd, uint8_t *ret_state, struct waiting *ret)
-{
-	struct tcp_info before, after;
-
-	for (int i = 0; i < TRIES; i++) {
-		int r = get_info(fd, &before), now = 0;
-		if (!r)
-			r = urgent_count(t, k, fd, &ret->all, &ret->mark);
-		if (!r)
-			r = read_numbers(t, k, fd);
-		if (!r && ioctl(fd, SIOCINQ, &now) < 0)
-			r = -errno;
-		if (!r)
-			r = get_info(fd, &after);
-		if (r < 0)
-			return r;
-		*ret_state = after.tcpi_state;
-		if ((now == ret->all || now == ret->mark) &&
-		    before.tcpi_bytes_received == after.tcpi_bytes_received &&
-		    before.tcpi_state == after.tcpi_state)
-			return 0;
-	}
-	return -EBUSY;
-}
-
-/* len bytes of what was received, from its beginning. */
-static int copy_received(int fd, size_t len, int blob)
-{
-	cleanup_free char *buf = malloc(len);
-	ssize_t n = buf ? recv(fd, buf, len, MSG_PEEK | MSG_DONTWAIT) : -1;
-
-	if (n != (ssize_t)len)
-		return n < 0 ? -errno : -EIO;
-	return write_all(blob, buf, len);
-}
-
-/* The same, where some of it is urgent. */
-static int copy_urgent(struct tcp *t, const struct known *k, int fd, size_t len, int blob)
-{
-	cleanup_free char *buf = malloc(len);
-	int r = buf ? 0 : -ENOMEM;
-
-	for (size_t have = 0; !r && have < len;) {
-		ssize_t n = urgent_peek(t, k, fd, buf, len - have, have);
-		r = n < 0 ? (int)n : n == 0 ? -EIO : write_all(blob, buf, (size_t)n);
-		have += n > 0 ? (size_t)n : 0;
-	}
-	return r;
-}
-
-/* As above, though the socket has an own idea of where a peek begins. */
-static int copy_from_start(struct tcp *t, const struct known *k, int fd, size_t len, int blob)
+/* A socket may have an own idea of where a peek begins. */
+static int peek(struct tcp *t, const struct known *k, int fd, char *at, size_t len)
 {
 	int offset = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = 0;
+	ssize_t n = -1;
 
-	if (!len)
-		return 0;
 	meanwhile_of(t, k, fd);
 	if (offset >= 0)
 		r = meanwhile_set(t, SOL_SOCKET, SO_PEEK_OFF, 0, offset);
 	if (!r)
-		r = copy_received(fd, len, blob);
+		n = recv(fd, at, len, MSG_PEEK | MSG_DONTWAIT);
+	if (!r && n != (ssize_t)len)
+		r = n < 0 ? -errno : -EIO;
 	meanwhile_back(t);
 	return r;
 }
 
-static int copy_waiting(struct tcp *t, struct known *k, int fd, const struct waiting *w, int blob)
+/* The same, where some of it is urgent. */
+static int peek_urgent(struct tcp *t, const struct known *k, int fd, char *at, size_t len)
 {
-	struct pollfd p = { .fd = fd, .events = POLLPRI };
-
-	k->queues.received = (uint32_t)w->all;
-	if (w->mark == w->all)
-		return copy_from_start(t, k, fd, (size_t)w->all, blob);
-	k->queues.urgent = (uint32_t)w->mark + 1;
-	k->queues.urgent_read = poll(&p, 1, 0) >= 0 && !(p.revents & POLLPRI);
-	return copy_urgent(t, k, fd, (size_t)w->all, blob);
+	for (size_t have = 0; have < len;) {
+		ssize_t n = urgent_peek(t, k, fd, at + have, len - have, have);
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO;
+		have += (size_t)n;
+	}
+	return 0;
 }
 
-static int read_received(struct tcp *t, struct known *k, int fd, int blob, struct crcore_error *err)
+static int keep_received(struct tcp *t, struct known *k, int fd, const struct seen *s,
+                         struct crcore_error *err)
 {
-	bool connected = state_connected(k->state) && k->verdict == KEEP;
-	Tcp__Stream *st = &k->stream;
-	uint8_t state = k->state;
-	struct waiting w = { 0 };
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+	const size_t len = (size_t)s->all;
+	char *at;
 	int r;
 
-	if (connected)
-		r = read_steady(t, k, fd, &state, &w);
-	else
-		r = urgent_count(t, k, fd, &w.all, &w.mark);
-	if (r < 0)
-		return fail(k, r, "its numbers cannot be read", err);
-	if (connected && fin_received_in(state)) {
-		st->fin_received = true;
-		st->receive_next--;
-		st->first_to_close = state == ST_CLOSING;
-	}
-	if (connected && state == ST_CLOSE) /* its end has come just now */
-		k->state = state;
-	r = copy_waiting(t, k, fd, &w, blob);
-	k->queues.receive_blob = t->blob_end;
-	t->blob_end += (uint64_t)w.all;
-	k->read = true;
+	k->queues.received = (uint32_t)s->all;
+	k->queues.urgent = s->mark == s->all ? 0 : (uint32_t)s->mark + 1;
+	k->queues.urgent_read = k->queues.urgent && poll(&p, 1, 0) >= 0 && !(p.revents & POLLPRI);
+	if (!len)
+		return 0;
+	at = bytes_room(t, len, err);
+	if (!at)
+		return err->code;
+	r = k->queues.urgent ? peek_urgent(t, k, fd, at, len) : peek(t, k, fd, at, len);
+	k->queues.receive_blob = bytes_keep(t, len);
 	return r < 0 ? fail(k, r, "what it has received cannot be read", err) : 0;
 }
 
-static int each(struct tcp *t, int blob,
-                int (*fn)(struct tcp *, struct known *, int fd, int blob, struct crcore_error *),
-                bool closed_too, struct crcore_error *err)
-{
-	int r = 0;
+/* -- connections ----------------------------------------------------------------------- */
 
-	for (unsigned i = 0; !r && i < t->nknown; i++) {
-		struct known *k = &t->known[i];
-		bool kept = state_connected(k->state) && k->verdict == KEEP;
-		bool closed = (k->state == ST_CLOSE && k->hung_up) ||
-		              (state_connected(k->state) && k->verdict == CLOSE);
-		if (!k->obj || k->unaccepted || (!kept && !(closed && closed_too)))
-			continue;
-		cleanup_close int fd = known_open(t, k, err);
-		r = fd < 0 ? fd : ahead_need(t, k, fd, err);
-		if (!r)
-			r = fn(t, k, fd, blob, err);
-	}
-	return r;
+static bool kept(const struct known *k)
+{
+	return k->obj && !k->unaccepted && state_connected(k->state) && k->verdict == KEEP;
 }
 
-int read_all(struct tcp *t, struct crcore_error *err)
+/* What they have received can be read yet. */
+static bool closed(const struct known *k)
 {
-	int blob = t->host->blob(t->ctx, "socket", err);
-	int r = blob < 0 ? blob : meanwhile_begin(t, err);
+	return k->obj && !k->unaccepted && ((k->state == ST_CLOSE && k->hung_up) ||
+	                                    (state_connected(k->state) && k->verdict == CLOSE));
+}
 
+static int read_closed(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+{
+	struct seen s = { 0 };
+	int r = urgent_count(t, k, fd, &s.all, &s.mark);
+
+	return r < 0 ? fail(k, r, "cannot be asked what waits in it", err) : keep_received(t, k, fd, &s, err);
+}
+
+static int read_open(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+{
+	struct seen s = { 0 };
+	int r = look(t, k, fd, &s, err);
+
+	if (r < 0)
+		return r;
+	note_numbers(k, &s);
+	keep_sent(t, k, &s);
+	if (s.info.tcpi_state == ST_CLOSE) { /* its end has come just now */
+		struct pollfd p = { .fd = fd };
+		k->state = ST_CLOSE;
+		k->hung_up = k->was_connected = true;
+		k->error = poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+	}
+	return keep_received(t, k, fd, &s, err);
+}
+
+/* The second has acknowledgements of what the first had not received when it was read. */
+static bool apart(const struct known *first, const struct known *second)
+{
+	return state_connected(first->state) && state_connected(second->state) &&
+	       (int32_t)(second->to_send - first->received) > 0;
+}
+
+static int read_both(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+{
+	cleanup_close int other = known_open(t, k->peer, err);
+	int r = other < 0 ? other : ahead_need(t, k->peer, other, err);
+
+	for (int i = 0; !r && i < TRIES; i++) {
+		r = read_open(t, k, fd, err);
+		if (!r)
+			r = read_open(t, k->peer, other, err);
+		if (!r && !apart(k, k->peer))
+			break;
+	}
+	k->peer->read = true;
+	return r ? r : apart(k, k->peer) ? fail(k, -EBUSY, "its numbers cannot be read", err) : 0;
+}
+
+static int begin(struct tcp *t, struct crcore_error *err)
+{
+	int r;
+
+	if (t->taken)
+		return 0;
+	t->taken = true;
 	for (unsigned i = 0; i < t->nknown; i++) {
 		tcp__stream__init(&t->known[i].stream);
 		tcp__queues__init(&t->known[i].queues);
 	}
-	if (!r)
-		r = each(t, blob, read_sent, false, err);
-	return r ? r : each(t, blob, read_received, true, err);
+	r = t->host->blob(t->ctx, "socket", err);
+	return r < 0 ? r : meanwhile_begin(t, err);
+}
+
+int read_connection(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+{
+	int r = begin(t, err);
+
+	if (r < 0 || k->read || (!kept(k) && !closed(k)))
+		return r;
+	r = ahead_need(t, k, fd, err);
+	k->read = !r;
+	if (r < 0)
+		return r;
+	if (!kept(k))
+		return read_closed(t, k, fd, err);
+	return k->peer && k->peer != k && kept(k->peer) && !k->peer->read ? read_both(t, k, fd, err)
+	                                                                   : read_open(t, k, fd, err);
 }

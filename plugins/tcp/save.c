@@ -95,14 +95,11 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 {
 	struct tcp *t = state;
 	struct known *k = tcp_known(t, (uint32_t)obj->st.st_ino);
-	int r = 0;
+	int r;
 
 	if (!k || !k->obj)
 		return crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
-	if (!t->taken) {
-		t->taken = true;
-		r = read_all(t, err);
-	}
+	r = read_connection(t, k, obj->local_fd, err);
 	if (!r)
 		r = save(t, obj, k, err);
 	if (r < 0)
@@ -116,10 +113,11 @@ int tcp_save(void *state, struct crcore_error *err)
 	struct tcp *t = state;
 	const char *name = leaves(t) == CRCORE_LEAVE_KILLED ? lock_name(t) : NULL;
 	Tcp__Lock rec = TCP__LOCK__INIT;
+	int r = bytes_flush(t, err);
 	uint8_t bytes[LOCK_NAME + 8];
 
-	if (!name)
-		return 0;
+	if (r < 0 || !name)
+		return r;
 	rec.table = (char *)(uintptr_t)name;
 	return t->host->put_record(t->ctx, "lock", bytes, tcp__lock__pack(&rec, bytes), err);
 }

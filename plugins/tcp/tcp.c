@@ -36,6 +36,7 @@ static void tcp_close(void *state)
 	free(t->old_table);
 	net_usual_free(&t->usual);
 	graph_free(&t->graph);
+	bytes_free(t);
 	bank_free(t->bank);
 	free(t->reset);
 	free(t->banked);

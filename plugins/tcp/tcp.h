@@ -9,6 +9,7 @@
  *   diag.c     dump: one query of sock_diag: who waits at listening sockets
  *   meanwhile.c dump: what is set on a socket for a moment
  *   read.c     dump: sequence numbers and queues of a connection
+ *   bytes.c    dump: what was in queues, on its way into the image
  *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
  *   urgent.c   both: urgent data
@@ -87,6 +88,7 @@ struct known {
 	/* what was read from it: */
 	Tcp__Stream stream;
 	Tcp__Queues queues;
+	uint32_t to_send, received; /* the first number not acknowledged, the next one to come */
 	bool read;
 	struct asked *options;   /* after ahead_need() */
 };
@@ -174,7 +176,7 @@ struct tcp {
 	uint8_t listening[65536 / 8]; /* ports, a bit each */
 	struct graph graph;      /* if it is needed */
 	bool taken;
-	uint64_t blob_end;
+	struct bytes { char *buf; size_t size, used; uint64_t end; } bytes;
 	struct meanwhile *meanwhile;
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
@@ -259,7 +261,16 @@ const struct other *graph_find(const struct graph *, const struct end *local,
 int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 
 /* read.c */
-int read_all(struct tcp *, struct crcore_error *);
+/* What a socket has in its queues, if that is kept, and its other end if that is in the tree. */
+int read_connection(struct tcp *, struct known *, int fd, struct crcore_error *);
+
+/* bytes.c */
+/* For len bytes more, until it is asked for room again. NULL: err is filled. */
+char *bytes_room(struct tcp *, size_t len, struct crcore_error *);
+/* So many of those are kept. Returns where they will be. */
+uint64_t bytes_keep(struct tcp *, size_t len);
+int bytes_flush(struct tcp *, struct crcore_error *);
+void bytes_free(struct tcp *);
 
 /* meanwhile.c */
 struct meanwhile *meanwhile_new(void);
