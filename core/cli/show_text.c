@@ -13,7 +13,8 @@ static void print_plugins(const struct show *s, FILE *f)
 		const Crcore__PluginUse *p = m->plugins[i];
 		fputs("  plugin ", f);
 		print_string(f, p->name);
-		fputc(' ', f);
+		if (*p->version)
+			fputc(' ', f);
 		print_string(f, p->version);
 		for (size_t j = 0; j < p->n_sections; j++) {
 			const char *name = p->sections[j]->name;

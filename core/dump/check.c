@@ -142,7 +142,7 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 
 	host->services = (struct host_services){ .task = serve_task, .found = serve_found,
 		                             .arg = &s };
-	if (r == 0 && (r = namespaces_enter_of(&ns, cmd->pid, err)) == 0 &&
+	if (r == 0 && (r = places_enter(&ns, cmd->pid, host, err)) == 0 &&
 	    (r = tree_look(cmd->pid, &s.tree, err)) == 0 &&
 	    (r = host_run(host, STAGE_OBSERVE, err)) == 0)
 		r = look(cmd, host, &s, &b, err);
@@ -176,7 +176,8 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 int command_check(struct command *cmd, struct crcore_error *err)
 {
 	struct host *host = NULL;
-	int r = host_load(cmd->policy, &host, err);
+	int r = cmd->pid ? host_load_lazily(cmd->policy, &host, err)
+	                 : host_load(cmd->policy, &host, err);
 
 	if (r == 0)
 		r = cmd->pid ? check_tree(cmd, host, err) : check_machine(cmd, host);

@@ -94,7 +94,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 
 	d->leave = leave == 1 ? LEAVE_RUNNING : leave == 2 ? LEAVE_STOPPED : LEAVE_KILLED;
 	d->timeout_ns = (uint64_t)policy_core(p, "dump.timeout")->i;
-	if ((r = needs_check(err)) < 0 || (r = host_load(p, &d->host, err)) < 0)
+	if ((r = needs_check(err)) < 0 || (r = host_load_lazily(p, &d->host, err)) < 0)
 		return r;
 	d->host->services = (struct host_services){
 		.leave = d->leave == LEAVE_KILLED ? CRCORE_LEAVE_KILLED :
@@ -105,7 +105,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 	r = make_image(d->cmd, &d->image, err);
 	r = r < 0 ? r : flags_open(&d->flags, err);
 	r = r < 0 ? r : previous_open(&d->ahead, d->cmd, d->leave != LEAVE_KILLED, err);
-	return r < 0 ? r : namespaces_enter_of(&d->namespaces, d->cmd->pid, err);
+	return r < 0 ? r : places_enter(&d->namespaces, d->cmd->pid, d->host, err);
 }
 
 /* One error line for all blockers: the first, and how many more there are. */

@@ -135,6 +135,9 @@ int seal_tracked(struct ahead *, struct image *, Crcore__Manifest *, struct crco
 #define PLACES 16
 struct place { char name[40], link[64]; };
 struct places { struct place v[PLACES]; unsigned n; };
+/* Finds the namespaces of a tree's first task that are not ours, and enters those in which
+ * paths and objects are named. */
+int places_enter(struct namespaces *, pid_t root, struct host *, struct crcore_error *);
 /* Our own namespaces, each by its name and what it leads to. */
 int places_ours(const struct task *root, struct places *ret, struct crcore_error *);
 /* filters: a plugin keeps what seccomp allows a thread. By any thread. */

@@ -40,6 +40,16 @@ int places_ours(const struct task *root, struct places *ours, struct crcore_erro
 	return 0;
 }
 
+int places_enter(struct namespaces *ns, pid_t pid, struct host *host, struct crcore_error *err)
+{
+	int r = namespaces_of(ns, pid, err);
+
+	/* Plugins are ours: there their names may lead to files of the tree's. */
+	if (r == 0 && ns->n)
+		r = host_load_rest(host, err);
+	return r < 0 ? r : namespaces_enter(ns, false, err);
+}
+
 /* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
 static int check_namespaces(const struct task *t, const struct places *ours,
                             struct crcore_error *err)

@@ -84,19 +84,26 @@ static int use_section(Crcore__PluginUse *use, const struct crcore_section *sect
 	return s->name ? 0 : -ENOMEM;
 }
 
-static int use_plugin(Crcore__Manifest *m, const struct crcore_ctx *ctx)
+static Crcore__PluginUse *new_use(Crcore__Manifest *m, const char *name, const char *version)
 {
 	Crcore__PluginUse *use = malloc(sizeof(*use));
 
 	if (!use || !GROW(m->plugins, m->n_plugins)) {
 		free(use);
-		return -ENOMEM;
+		return NULL;
 	}
 	crcore__plugin_use__init(use);
 	m->plugins[m->n_plugins++] = use;
-	use->name = strdup(ctx->p.name);
-	use->version = strdup(ctx->p.version ? ctx->p.version : "");
-	if (!use->name || !use->version)
+	use->name = strdup(name);
+	use->version = strdup(version ? version : "");
+	return use->name && use->version ? use : NULL;
+}
+
+static int use_plugin(Crcore__Manifest *m, const struct crcore_ctx *ctx)
+{
+	Crcore__PluginUse *use = new_use(m, ctx->p.name, ctx->p.version);
+
+	if (!use)
 		return -ENOMEM;
 	for (const struct crcore_section *s = ctx->p.sections; s && s->name; s++)
 		if (use_section(use, s) < 0)
@@ -115,6 +122,16 @@ static int fill_machine(Crcore__Manifest *m)
 	m->machine = strdup(u.machine);
 	m->page_size = (uint32_t)PAGE;
 	return m->kernel && m->machine ? 0 : -ENOMEM;
+}
+
+/* Nothing of the tree concerned it, so it was not even loaded. */
+static int use_later(Crcore__Manifest *m, const struct later *l)
+{
+	Crcore__PluginUse *use = new_use(m, l->key, NULL);
+
+	if (use)
+		use->idle = true;
+	return use ? 0 : -ENOMEM;
 }
 
 int fill_manifest(const struct survey *s, struct host *host, const struct command *cmd,
@@ -137,6 +154,8 @@ int fill_manifest(const struct survey *s, struct host *host, const struct comman
 	r = m->policy.data ? fill_machine(m) : -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < host->nplugins; i++)
 		r = use_plugin(m, host->plugins[i]);
+	for (unsigned i = 0; r == 0 && i < host->nlater; i++)
+		r = use_later(m, &host->later[i]);
 	if (r < 0)
 		return crcore_fail(err, r, "cannot fill the manifest: %s", strerror(-r));
 	if ((r = cpu_features(&m->cpu, err)) < 0)

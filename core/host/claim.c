@@ -90,11 +90,11 @@ int host_claim(struct host *h, const struct crcore_object *obj, struct crcore_ct
 {
 	struct bids b = { .obj = obj, .refusal = CRCORE_ERROR_INIT };
 	unsigned n;
-	struct crcore_ctx *const *order = host_order(h, STAGE_CLAIM, &n);
-	int rc = limit_start(h, err);
+	int rc = h->nlater ? later_load(h, obj, err) : 0;
 
-	if (rc < 0)
+	if (rc < 0 || (rc = limit_start(h, err)) < 0)
 		return rc;
+	struct crcore_ctx *const *order = host_order(h, STAGE_CLAIM, &n);
 	for (unsigned i = 0; rc == 0 && i < n; i++)
 		if (order[i]->p.claim)
 			rc = take_bid(&b, order[i], err);

@@ -19,12 +19,19 @@ struct crcore_ctx {             /* one loaded plugin */
 	int64_t time_limit;          /* nanoseconds per hook call */
 	bool dead;                   /* a hook hung: never call it again */
 	unsigned index;              /* in host->plugins */
+	unsigned place;              /* in the policy */
 	/* objects claimed (dump), by class of service below */
 	const struct crcore_object **objects;
 	unsigned nobjects;
 	const char *key;             /* as the policy names it: a name or a path */
 	bool opened;                 /* open() succeeded, close() is due */
 	bool used;                   /* dump: it owns something of the tree, or has written of it */
+};
+
+struct later {                  /* a plugin that is loaded when something concerns it */
+	const char *key;        /* its name */
+	unsigned place;         /* in the policy */
+	uint32_t types;         /* of objects that concern it: CRCORE_TYPE() */
 };
 
 /* What the stages lend to the plugins: set by dump or restore, NULL otherwise.
@@ -65,6 +72,9 @@ struct host {
 	struct crcore_ctx **plugins; /* in policy order */
 	unsigned nplugins;
 	const char *const *spare;    /* borrowed, while they are loaded: see host_load_but() */
+	bool patient;                /* see host_load_lazily() */
+	struct later *later;         /* those that are not loaded yet, in policy order */
+	unsigned nlater;
 	struct policy *policy;       /* borrowed */
 	struct host_services services;
 	struct undo *undo;           /* stack of entries */
@@ -87,6 +97,11 @@ int host_load(struct policy *, struct host **ret, struct crcore_error *);
  * sets something for them. */
 int host_load_but(struct policy *, const char *const *spare, struct host **ret,
                   struct crcore_error *);
+/* The same, but those that say which objects they are for (CRCORE_ONLY_FOR) and for which
+ * nothing is set wait until host_claim() is given such an object. */
+int host_load_lazily(struct policy *, struct host **ret, struct crcore_error *);
+/* Loads those that still wait: before their files can no more be found by their names. */
+int host_load_rest(struct host *, struct crcore_error *);
 /* The same without open (for `crcore plugins`: nothing of a plugin runs but its constructors). */
 int host_look(struct policy *, struct host **ret, struct crcore_error *);
 void host_free(struct host *); /* runs close; NULL is fine */

@@ -36,8 +36,21 @@ int host_take_struct(struct crcore_ctx *, const void *exported, size_t symbol_si
 int host_check_declared(const struct crcore_ctx *, struct crcore_error *);
 
 /* -- load.c -- */
-/* Is it one that need not be loaded? */
+/* Is it one that need not be loaded, or not yet? */
 bool host_is_spare(const struct host *, const char *name);
+/* One plugin, up to its options; it stands in host->plugins then. Or, if it need not be now
+ * and may wait, among those that do. */
+int host_load_one(struct host *, struct finder *, const char *key, unsigned place, bool now,
+                  struct crcore_ctx **ret, struct crcore_error *);
+int host_open(struct crcore_ctx *, struct crcore_error *);
+/* Closes it, and takes it out of host->plugins. */
+void host_drop(struct crcore_ctx *);
+
+/* -- later.c: plugins that wait until something concerns them -- */
+/* Lets a plugin wait if it may. 1: it does. */
+int later_add(const struct crcore_ctx *, struct crcore_error *);
+/* Loads those that the object concerns. */
+int later_load(struct host *, const struct crcore_object *, struct crcore_error *);
 
 /* -- order.c -- */
 int host_sort(struct host *, struct crcore_error *);

@@ -122,8 +122,24 @@ static int check_names(const struct host *h, const struct crcore_ctx *ctx, struc
 	return 0;
 }
 
-static int load_one(struct host *h, struct finder *finder, const char *key,
-                    struct crcore_error *err)
+/* Into policy order, whenever it came. */
+static int insert(struct host *h, struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	unsigned at = h->nplugins;
+
+	if (!GROW(h->plugins, h->nplugins))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (; at > 0 && h->plugins[at - 1]->place > ctx->place; at--)
+		h->plugins[at] = h->plugins[at - 1];
+	h->plugins[at] = ctx;
+	h->nplugins++;
+	for (; at < h->nplugins; at++)
+		h->plugins[at]->index = at;
+	return 0;
+}
+
+int host_load_one(struct host *h, struct finder *finder, const char *key, unsigned place, bool now,
+                  struct crcore_ctx **ret, struct crcore_error *err)
 {
 	const char *file = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;
 	struct crcore_ctx *ctx = calloc(1, sizeof(*ctx));
@@ -133,8 +149,13 @@ static int load_one(struct host *h, struct finder *finder, const char *key,
 		return rc;
 	ctx->host = h;
 	ctx->key = key;
+	ctx->place = place;
 	ctx->p.name = file; /* until it says its own */
 	rc = host_find_file(finder, key, (char **)&ctx->path, err);
+	if (rc == 0 && !now && (rc = later_add(ctx, err)) > 0) {
+		ctx_free(ctx);
+		return 0;
+	}
 	if (rc == 0)
 		rc = host_trust_file(finder, ctx->path, err);
 	if (rc == 0)
@@ -147,17 +168,16 @@ static int load_one(struct host *h, struct finder *finder, const char *key,
 		rc = check_names(h, ctx, err);
 	if (rc == 0)
 		rc = read_options(h->policy, ctx, err);
-	if (rc == 0 && !GROW(h->plugins, h->nplugins))
-		rc = crcore_fail(err, -ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = insert(h, ctx, err);
 	if (rc < 0) {
 		if (err && !err->plugin[0])
 			snprintf(err->plugin, sizeof(err->plugin), "%s", ctx->p.name ? ctx->p.name : file);
 		ctx_free(ctx);
 		return rc;
 	}
-	ctx->index = h->nplugins;
-	h->plugins[h->nplugins++] = ctx;
 	log_line(3, "%s %s: loaded from %s", ctx->p.name, ctx->p.version, ctx->path);
+	*ret = ctx;
 	return 0;
 }
 
@@ -172,23 +192,54 @@ static int call_close(struct crcore_ctx *ctx, void *arg, struct crcore_error *er
 	return 0;
 }
 
+int host_open(struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	int rc = host_call(ctx, STAGE_OPEN, call_open, NULL, err);
+
+	ctx->opened = rc == 0;
+	return rc;
+}
+
+static void close_one(struct crcore_ctx *ctx)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+
+	if (!ctx->opened)
+		return;
+	ctx->opened = false;
+	if (!ctx->dead && host_call(ctx, STAGE_CLOSE, call_close, NULL, &err) < 0)
+		log_line(1, "%s: %s", err.plugin, err.message);
+}
+
+void host_drop(struct crcore_ctx *ctx)
+{
+	struct host *h = ctx->host;
+
+	close_one(ctx);
+	h->nplugins--;
+	for (unsigned i = ctx->index; i < h->nplugins; i++) {
+		h->plugins[i] = h->plugins[i + 1];
+		h->plugins[i]->index = i;
+	}
+	ctx_free(ctx);
+}
+
 static int open_all(struct host *h, struct crcore_error *err)
 {
-	for (unsigned i = 0; i < h->nplugins; i++) {
-		struct crcore_ctx *ctx = h->order[STAGE_OPEN][i];
-		int rc = host_call(ctx, STAGE_OPEN, call_open, NULL, err);
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-		ctx->opened = true;
-	}
-	return 0;
+	for (unsigned i = 0; rc == 0 && i < h->nplugins; i++)
+		rc = host_open(h->order[STAGE_OPEN][i], err);
+	return rc;
 }
 
 bool host_is_spare(const struct host *h, const char *name)
 {
 	for (const char *const *s = h->spare; s && *s; s++)
 		if (!strcmp(*s, name))
+			return true;
+	for (unsigned i = 0; i < h->nlater; i++)
+		if (!strcmp(h->later[i].key, name))
 			return true;
 	return false;
 }
@@ -204,6 +255,7 @@ static bool is_set(const struct host *h, const char *key)
 static int load_plugins(struct host *h, bool open, struct crcore_error *err)
 {
 	struct finder finder;
+	struct crcore_ctx *ctx;
 	const char *key;
 	int rc = limit_start(h, err);
 
@@ -212,7 +264,7 @@ static int load_plugins(struct host *h, bool open, struct crcore_error *err)
 	finder_start(&finder);
 	for (unsigned i = 0; rc == 0 && (key = policy_plugin(h->policy, i)); i++)
 		if (!host_is_spare(h, key) || is_set(h, key))
-			rc = load_one(h, &finder, key, err);
+			rc = host_load_one(h, &finder, key, i, is_set(h, key), &ctx, err);
 	if (rc == 0)
 		rc = host_sort(h, err);
 	if (rc == 0 && open)
@@ -221,7 +273,7 @@ static int load_plugins(struct host *h, bool open, struct crcore_error *err)
 	return rc;
 }
 
-static int load_all(struct policy *policy, bool open, const char *const *spare,
+static int load_all(struct policy *policy, bool open, bool patient, const char *const *spare,
                     struct host **ret, struct crcore_error *err)
 {
 	struct host *h = calloc(1, sizeof(*h));
@@ -231,6 +283,7 @@ static int load_all(struct policy *policy, bool open, const char *const *spare,
 		return rc;
 	h->policy = policy;
 	h->spare = spare;
+	h->patient = patient;
 	rc = load_plugins(h, open, err);
 	h->spare = NULL;
 	if (rc < 0) {
@@ -244,33 +297,35 @@ static int load_all(struct policy *policy, bool open, const char *const *spare,
 
 int host_load(struct policy *policy, struct host **ret, struct crcore_error *err)
 {
-	return load_all(policy, true, NULL, ret, err);
+	return load_all(policy, true, false, NULL, ret, err);
+}
+
+int host_load_lazily(struct policy *policy, struct host **ret, struct crcore_error *err)
+{
+	return load_all(policy, true, true, NULL, ret, err);
 }
 
 int host_load_but(struct policy *policy, const char *const *spare, struct host **ret,
                   struct crcore_error *err)
 {
-	return load_all(policy, true, spare, ret, err);
+	return load_all(policy, true, false, spare, ret, err);
 }
 
 int host_look(struct policy *policy, struct host **ret, struct crcore_error *err)
 {
-	return load_all(policy, false, NULL, ret, err);
+	return load_all(policy, false, false, NULL, ret, err);
 }
 
 /* In the reverse of the order of open: a plugin may rely on those before it to the end. */
 static void close_all(struct host *h)
 {
-	for (unsigned i = h->nplugins; h->order[STAGE_OPEN] && i-- > 0;) {
-		struct crcore_ctx *ctx = h->order[STAGE_OPEN][i];
-		struct crcore_error err = CRCORE_ERROR_INIT;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	const bool series = limit_start(h, &err) == 0;
 
-		if (!ctx->opened)
-			continue;
-		ctx->opened = false;
-		if (!ctx->dead && host_call(ctx, STAGE_CLOSE, call_close, NULL, &err) < 0)
-			log_line(1, "%s: %s", err.plugin, err.message);
-	}
+	for (unsigned i = h->nplugins; h->order[STAGE_OPEN] && i-- > 0;)
+		close_one(h->order[STAGE_OPEN][i]);
+	if (series)
+		limit_stop(h);
 }
 
 void host_free(struct host *h)
@@ -286,6 +341,7 @@ void host_free(struct host *h)
 	for (unsigned s = 0; s < NSTAGES; s++)
 		free(h->order[s]);
 	free(h->plugins);
+	free(h->later);
 	free(h);
 }
 

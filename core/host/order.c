@@ -179,6 +179,7 @@ static int sort_stage(struct sorter *s, unsigned stage, struct crcore_ctx **out,
 int host_sort(struct host *h, struct crcore_error *err)
 {
 	struct sorter s = { .host = h, .err = err };
+	struct crcore_ctx **order[NSTAGES] = { 0 };
 	cleanup_free bool *placed = calloc(h->nplugins + 1, sizeof(*placed));
 	int rc = placed ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
@@ -187,9 +188,14 @@ int host_sort(struct host *h, struct crcore_error *err)
 	if (rc == 0)
 		rc = policy_order(h->policy, policy_edge, &s);
 	for (unsigned stage = 0; rc == 0 && stage < NSTAGES; stage++) {
-		h->order[stage] = calloc(h->nplugins + 1, sizeof(*h->order[stage]));
-		rc = h->order[stage] ? sort_stage(&s, stage, h->order[stage], placed) :
-		                       crcore_fail(err, -ENOMEM, "out of memory");
+		order[stage] = calloc(h->nplugins + 1, sizeof(*order[stage]));
+		rc = order[stage] ? sort_stage(&s, stage, order[stage], placed) :
+		                    crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	for (unsigned stage = 0; stage < NSTAGES; stage++) { /* all of it or nothing */
+		free(rc == 0 ? h->order[stage] : order[stage]);
+		if (rc == 0)
+			h->order[stage] = order[stage];
 	}
 	free(s.edges);
 	return rc;

@@ -76,7 +76,7 @@ static bool is_ours(int proc, const char *name)
 	return a < 0 || b < 0 || (a == b && !memcmp(theirs, ours, (size_t)a));
 }
 
-static int namespaces_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
+int namespaces_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
 {
 	cleanup_close int proc = proc_open(pid, err);
 	int list = proc < 0 ? -1 : openat(proc, "ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
@@ -124,13 +124,6 @@ int namespaces_enter(const struct namespaces *n, bool all, struct crcore_error *
 			}
 		}
 	return n->types & CLONE_NEWNS ? check_proc(err) : 0;
-}
-
-int namespaces_enter_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
-{
-	int r = namespaces_of(ret, pid, err);
-
-	return r < 0 ? r : namespaces_enter(ret, false, err);
 }
 
 void namespaces_close(struct namespaces *n)

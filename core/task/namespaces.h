@@ -17,8 +17,8 @@ struct namespaces { /* begins empty */
 
 /* Those that the paths of files lead to. */
 int namespaces_open(struct namespaces *, const char *const *paths, struct crcore_error *);
-/* Finds those of a task, and enters those in which paths and objects are named. */
-int namespaces_enter_of(struct namespaces *, pid_t, struct crcore_error *);
+/* Finds those of a task. */
+int namespaces_of(struct namespaces *, pid_t, struct crcore_error *);
 /* Enters them; all: also those in which no path or object is named. */
 int namespaces_enter(const struct namespaces *, bool all, struct crcore_error *);
 void namespaces_close(struct namespaces *);

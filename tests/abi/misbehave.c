@@ -12,7 +12,8 @@
  *   spin:HOOK     the hook computes, for ever, in and out of malloc
  *
  * HOOK may also be "undo", or "load" for the constructor. Built a second time with -DNO_SYMBOL (nothing is
- * exported) and a third time with -DUNDEFINED (a symbol that nobody has).
+ * exported), with -DUNDEFINED (a symbol that nobody has), and with -DNAME=... as one that is
+ * only loaded for sockets (-DHASTY: although it has hooks that come before).
  */
 #include <crcore/plugin.h>
 #include <errno.h>
@@ -27,6 +28,13 @@ struct state {
 	uint32_t id, flags;
 	char mark[256]; /* the file that hold makes, "" without one */
 };
+
+#ifdef NAME
+CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK));
+#else
+#define NAME "misbehave"
+#define HASTY
+#endif
 
 #ifdef UNDEFINED
 extern int misbehave_undefined(void);
@@ -94,7 +102,7 @@ static void do_close(void *state)
 	free(state);
 }
 
-static int do_observe(void *state, struct crcore_error *err)
+__attribute__((unused)) static int do_observe(void *state, struct crcore_error *err)
 {
 	return act("observe", err);
 }
@@ -246,7 +254,7 @@ CRCORE_EXPORT
 struct exported crcore_plugin = {
 	.p = {
 		CRCORE_PLUGIN_HEADER,
-		.name = "misbehave",
+		.name = NAME,
 		.version = "1",
 		.summary = "misbehaves on demand",
 		.options = options,
@@ -255,7 +263,9 @@ struct exported crcore_plugin = {
 		.claims = "/dev/kmsg (exact)",
 		.open = do_open,
 		.close = do_close,
+#ifdef HASTY
 		.observe = do_observe,
+#endif
 		.claim = do_claim,
 		.ask = do_ask,
 		.hold = do_hold,

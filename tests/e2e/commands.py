@@ -46,8 +46,13 @@ def main(crcore_path, program):
     if lines:
         raise Failure("looking changed the tree:\n" + "\n".join(lines))
 
-    crcore.dump(t.pid, image)
+    crcore.dump(t.pid, image, "-v4")
     t.killed()
+    with open(crcore.log, errors="replace") as f:
+        loaded = f.read()
+    expect("the log of dump", loaded, "files 1: loaded from")
+    if "udp 1: loaded" in loaded:
+        raise Failure("a plugin was loaded that nothing of the tree concerns")
     text = crcore.must("show", "-D", image, log=False)
     expect("show", text, name, *pids)
     records = json.loads(crcore.must("show", "--json", "-D", image, log=False))

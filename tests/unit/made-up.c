@@ -6,12 +6,14 @@
 /* -- a policy that names what the test wants -------------------------------- */
 
 const char *policy_names[8];
+bool policy_sets_nothing;
 struct made_up_order policy_orders[8];
 struct crcore_value policy_values[16];
 
 static void reset_policy(void)
 {
 	memset(policy_names, 0, sizeof(policy_names));
+	policy_sets_nothing = false;
 	memset(policy_orders, 0, sizeof(policy_orders));
 	memset(policy_values, 0, sizeof(policy_values));
 	for (unsigned i = 0; i < ARRAY_SIZE(policy_values); i++)
@@ -27,7 +29,7 @@ struct node *policy_plugin_node(struct policy *p, const char *name)
 {
 	static struct node limit = { .type = NODE_SCALAR, .key = (char *)"time-limit", .text = (char *)"" };
 	static struct node map = { .type = NODE_MAP, .child = &limit };
-	return &map;
+	return policy_sets_nothing ? NULL : &map;
 }
 
 int policy_parse_value(const struct crcore_option *o, const struct node *n, struct crcore_value *ret,

@@ -19,6 +19,7 @@
 /* What the policy names; empty when a test begins. */
 struct made_up_order { const char *stage, *plugin; bool before; const char *other; };
 extern const char *policy_names[8];
+extern bool policy_sets_nothing; /* for any plugin */
 extern struct made_up_order policy_orders[8];
 extern struct crcore_value policy_values[16];
 

@@ -100,16 +100,79 @@ static void load_twice(void **state)
 	contains(err.message, "loaded already, from " MISBEHAVE_SO);
 }
 
-static void load_by_name(void **state)
+static void plugins_of_tests(void)
 {
-	struct crcore_error err;
 	char dir[] = MISBEHAVE_SO;
 
 	*strrchr(dir, '/') = 0;
 	setenv("CRCORE_PLUGIN_PATH", dir, 1);
+}
+
+static void load_by_name(void **state)
+{
+	struct crcore_error err;
+
+	plugins_of_tests();
 	assert_int_equal(load("misbehave", "", &err), 0);
 	assert_int_equal(load("misbehave", "other-name", &err), -EINVAL);
 	contains(err.message, "is named \"somebody-else\"");
+	unsetenv("CRCORE_PLUGIN_PATH");
+}
+
+static struct host *loaded(bool lazily)
+{
+	struct host *h = NULL;
+
+	assert_int_equal((lazily ? host_load_lazily : host_load)(NULL, &h, NULL), 0);
+	h->keep_loaded = false; /* constructors shall run again the next time */
+	return h;
+}
+
+/* Offers something of a file type, which nobody takes. */
+static int offer(struct host *h, mode_t type, struct crcore_error *err)
+{
+	struct crcore_object obj = { .size = sizeof(obj), .link = "", .fd = 3, .st.st_mode = type | 0600 };
+	struct crcore_ctx *winner = NULL;
+
+	return host_claim(h, &obj, &winner, err);
+}
+
+static void load_later(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct host *h;
+
+	plugins_of_tests();
+	policy_names[0] = "waiting";
+	policy_names[1] = "misbehave";
+	h = loaded(true); /* something is set for it */
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	policy_sets_nothing = true;
+	h = loaded(false);
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	h = loaded(true);
+	assert_int_equal(offer(h, S_IFREG, NULL), -ENOTSUP);
+	assert_null(host_find(h, "waiting"));
+	assert_int_equal(offer(h, S_IFSOCK, NULL), -ENOTSUP);
+	assert_non_null(host_find(h, "waiting"));
+	assert_true(host_find(h, "waiting")->opened);
+	assert_ptr_equal(h->plugins[0], host_find(h, "waiting")); /* as the policy has it */
+	for (enum stage s = STAGE_OPEN; s < NSTAGES; s++)
+		assert_ptr_equal(h->order[s][0], h->plugins[0]);
+	host_free(h);
+	h = loaded(true);
+	assert_int_equal(host_load_rest(h, NULL), 0);
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	policy_names[0] = "hasty";
+	h = loaded(true);
+	assert_int_equal(offer(h, S_IFSOCK, &err), -EINVAL);
+	contains(err.message, "has hooks that come before");
+	assert_string_equal(err.plugin, "hasty");
+	assert_int_equal(h->nplugins, 1);
+	host_free(h);
 	unsetenv("CRCORE_PLUGIN_PATH");
 }
 
@@ -191,7 +254,7 @@ static void print_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(load_good), T(load_by_name), T(load_what_is_no_plugin), T(load_twice),
+		T(load_good), T(load_by_name), T(load_later), T(load_what_is_no_plugin), T(load_twice),
 		T(load_untrusted), T(load_first_abi), T(print_all),
 		T(load_bad), T(hang_in_open_and_close), /* last: one that hung stays mapped */
 	};

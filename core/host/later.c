@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plugins that are loaded when they are needed. To load one takes longer than to save a
+ * small process, and most trees have nothing of what most plugins are for. Which objects
+ * a plugin is for stands in a note of its file (CRCORE_ONLY_FOR), at the beginning of it.
+ */
+#include <elf.h>
+#include <fcntl.h>
+#include "core/host/internal.h"
+#include "core/util/util.h"
+
+#define HEAD 4096 /* bytes: the linker puts notes first */
+
+/* The plugin's note among those of a segment. */
+static bool find_note(const uint8_t *at, size_t len, uint32_t *ret_types)
+{
+	struct crcore_note note;
+
+	for (size_t size; len >= sizeof(note); at += size, len -= size) {
+		memcpy(&note, at, sizeof(note));
+		size = sizeof(Elf64_Nhdr) + ALIGN_UP((size_t)note.name_size, 4) +
+		       ALIGN_UP((size_t)note.size, 4);
+		if (note.type == CRCORE_NOTE_ONLY_FOR && note.name_size == sizeof(note.name) &&
+		    note.size == sizeof(note.types) && !memcmp(note.name, "crcore", sizeof("crcore"))) {
+			*ret_types = note.types;
+			return true;
+		}
+		if (size > len)
+			return false;
+	}
+	return false;
+}
+
+/* False if the file does not say, or not where we look: then it is loaded at once. */
+static bool read_types(const char *path, uint32_t *ret_types)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t head[HEAD] __attribute__((aligned(8)));
+	const Elf64_Ehdr *e = (const void *)head;
+	ssize_t n = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
+
+	if (n < (ssize_t)sizeof(*e) || memcmp(e->e_ident, ELFMAG, SELFMAG) ||
+	    e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_phentsize != sizeof(Elf64_Phdr) ||
+	    e->e_phoff > HEAD || e->e_phoff + e->e_phnum * sizeof(Elf64_Phdr) > (size_t)n)
+		return false;
+	for (unsigned i = 0; i < e->e_phnum; i++) {
+		Elf64_Phdr p;
+		memcpy(&p, head + e->e_phoff + i * sizeof(p), sizeof(p));
+		if (p.p_type == PT_NOTE && p.p_offset < (size_t)n && p.p_filesz <= (size_t)n - p.p_offset &&
+		    find_note(head + p.p_offset, p.p_filesz, ret_types))
+			return true;
+	}
+	return false;
+}
+
+int later_add(const struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	struct host *h = ctx->host;
+	uint32_t types;
+
+	/* What the plugin at a path is called only it knows. */
+	if (!h->patient || strchr(ctx->key, '/') || !read_types(ctx->path, &types))
+		return 0;
+	if (!GROW(h->later, h->nlater))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	h->later[h->nlater++] = (struct later){ ctx->key, ctx->place, types };
+	return 1;
+}
+
+static int check_hooks(const struct crcore_ctx *ctx, struct crcore_error *err)
+{
+	const struct crcore_plugin *p = &ctx->p;
+
+	if (!p->observe && !p->pause && !p->wake && !p->rest)
+		return 0;
+	snprintf(err->plugin, sizeof(err->plugin), "%s", p->name);
+	crcore_advise(err, "take CRCORE_ONLY_FOR out of the plugin");
+	return crcore_fail(err, -EINVAL, "is loaded when an object is met, and has hooks that come before");
+}
+
+/* Takes its place among the others, in every stage. */
+static int load(struct host *h, const struct later *l, struct crcore_error *err)
+{
+	struct crcore_ctx *ctx = NULL;
+	struct finder finder;
+	int rc = limit_start(h, err);
+
+	if (rc < 0)
+		return rc;
+	finder_start(&finder);
+	rc = host_load_one(h, &finder, l->key, l->place, true, &ctx, err);
+	if (rc == 0)
+		rc = check_hooks(ctx, err);
+	if (rc == 0 && (rc = host_open(ctx, err)) == 0)
+		rc = host_sort(h, err);
+	if (rc < 0 && ctx)
+		host_drop(ctx);
+	limit_stop(h);
+	return rc;
+}
+
+static int load_some(struct host *h, uint32_t types, struct crcore_error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < h->nlater;) {
+		if (!(h->later[i].types & types)) {
+			i++;
+			continue;
+		}
+		const struct later l = h->later[i];
+		h->nlater--;
+		memmove(&h->later[i], &h->later[i + 1], (h->nlater - i) * sizeof(l));
+		rc = load(h, &l, err);
+	}
+	return rc;
+}
+
+int later_load(struct host *h, const struct crcore_object *obj, struct crcore_error *err)
+{
+	return load_some(h, CRCORE_TYPE(obj->st.st_mode & S_IFMT), err);
+}
+
+int host_load_rest(struct host *h, struct crcore_error *err)
+{
+	return load_some(h, UINT32_MAX, err);
+}
