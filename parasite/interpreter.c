@@ -161,6 +161,18 @@ static int64_t post(uint32_t *at, uint32_t n)
 	return 0;
 }
 
+/* What is stored need not be aligned: kernel structs pack their fields. */
+static int64_t store(uint64_t at, uint64_t value, uint64_t size)
+{
+	typedef uint32_t word __attribute__((aligned(1)));
+	word *to = (word *)(uintptr_t)at;
+
+	to[0] = (uint32_t)value;
+	if (size == 8)
+		to[1] = (uint32_t)(value >> 32);
+	return 0;
+}
+
 static void finish(struct program *p, struct region *r, uint32_t state)
 {
 	__atomic_store_n(&p->state, state, __ATOMIC_RELEASE);
@@ -200,6 +212,10 @@ static int64_t execute(struct program *p, struct region *r, struct op *op, struc
 		return wait_at_least(p, r, (uint32_t *)(uintptr_t)a[0], (uint32_t)a[1]);
 	case OP_POST:
 		return post((uint32_t *)(uintptr_t)a[0], (uint32_t)a[1]);
+	case OP_LOAD:
+		return *(const int64_t *)(uintptr_t)a[0];
+	case OP_STORE:
+		return store(a[0], a[1], a[2]);
 	case OP_EXIT:
 		end(p, r, op, a[0], a[1]);
 	default:

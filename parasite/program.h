@@ -34,6 +34,8 @@ enum op_code {
 	OP_WAIT = 3,    /* wait until the word (uint32_t) at args[0] is >= args[1] */
 	OP_POST = 4,    /* add args[1] to the word at args[0] and wake all waiters */
 	OP_EXIT = 5,    /* exit_group(args[0]) or, args[1] != 0, kill self by signal args[1] */
+	OP_LOAD = 6,    /* result = the uint64_t at args[0] */
+	OP_STORE = 7,   /* the args[2] bytes (4 or 8) at args[0] become args[1] */
 };
 
 enum op_expect { EXPECT_ANY = 0, EXPECT_OK = 1, EXPECT_EQUAL = 2 };

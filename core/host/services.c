@@ -317,4 +317,6 @@ const struct crcore_host host_table = {
 	.will_call = service_will_call,
 	.hand = service_hand,
 	.will_first = service_will_first,
+	.load = prog_load,
+	.store = prog_store,
 };

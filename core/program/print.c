@@ -8,7 +8,8 @@
 static const char *op_name(const struct prog_op *op, char buf[32])
 {
 	static const char *const other[] = { [OP_SPAWN] = "spawn", [OP_WAIT] = "wait",
-	                                     [OP_POST] = "post", [OP_EXIT] = "exit" };
+	                                     [OP_POST] = "post", [OP_EXIT] = "exit",
+	                                     [OP_LOAD] = "load", [OP_STORE] = "store" };
 	const char *name = op->code == OP_SYSCALL ? syscall_name(op->nr) : other[op->code];
 
 	if (name)

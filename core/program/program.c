@@ -84,7 +84,7 @@ static uint32_t append(prog *p, const char *label, uint16_t code, uint32_t nr,
 	for (int i = 0; i < 6; i++)
 		if (!arg_valid(p, &args[i]))
 			return broken(p, -EINVAL);
-	if (expect > EXPECT_EQUAL || code < OP_SYSCALL || code > OP_EXIT)
+	if (expect > EXPECT_EQUAL || code < OP_SYSCALL || code > OP_STORE)
 		return broken(p, -EINVAL);
 	if (p->nops == UINT32_MAX - 1 || !GROW(p->ops, p->nops))
 		return broken(p, -ENOMEM);
@@ -106,12 +106,37 @@ uint32_t prog_op(prog *p, const char *label, uint16_t code, const struct crcore_
 	return append(p, label, code, 0, args, expect, want);
 }
 
+static bool has_room(const prog *p, uint32_t at, uint64_t offset, uint64_t len)
+{
+	return at < p->nrefs && p->refs[at].len >= len && offset <= p->refs[at].len - len;
+}
+
+uint32_t prog_load(prog *p, const char *label, uint32_t at, uint64_t offset)
+{
+	const struct crcore_arg args[6] = { { CRCORE_DATA, at, offset } };
+
+	if (!p->broken && (offset % 8 || !has_room(p, at, offset, 8)))
+		return broken(p, -EINVAL);
+	return append(p, label, OP_LOAD, 0, args, EXPECT_ANY, 0);
+}
+
+uint32_t prog_store(prog *p, const char *label, uint32_t at, uint64_t offset, uint32_t size,
+                    uint32_t op)
+{
+	const struct crcore_arg args[6] = { { CRCORE_DATA, at, offset }, { CRCORE_RESULT, op, 0 },
+		                            { CRCORE_IMM, 0, size } };
+
+	if (!p->broken && ((size != 4 && size != 8) || !has_room(p, at, offset, size)))
+		return broken(p, -EINVAL);
+	return append(p, label, OP_STORE, 0, args, EXPECT_ANY, 0);
+}
+
 void prog_pointer(prog *p, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t to_offset)
 {
 	if (p->broken)
 		return;
-	if (at >= p->nrefs || to >= p->nrefs || p->refs[at].len < sizeof(uint64_t) ||
-	    at_offset > p->refs[at].len - sizeof(uint64_t) || to_offset > p->refs[to].len)
+	if (!has_room(p, at, at_offset, sizeof(uint64_t)) || to >= p->nrefs ||
+	    to_offset > p->refs[to].len)
 		broken(p, -EINVAL);
 	else if (!GROW(p->pointers, p->npointers))
 		broken(p, -ENOMEM);

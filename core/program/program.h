@@ -17,11 +17,14 @@ typedef struct crcore_program prog;
 prog *prog_new(void);
 void prog_free(prog *); /* NULL is fine */
 
-/* As data(), call() and pointer() of struct crcore_host. */
+/* As data(), call(), pointer(), load() and store() of struct crcore_host. */
 uint32_t prog_data(prog *, const void *bytes, size_t len);
 uint32_t prog_call(prog *, const char *label, uint32_t nr, const struct crcore_arg args[6],
                    uint32_t expect, int64_t want);
 void prog_pointer(prog *, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t to_offset);
+uint32_t prog_load(prog *, const char *label, uint32_t at, uint64_t offset);
+uint32_t prog_store(prog *, const char *label, uint32_t at, uint64_t offset, uint32_t size,
+                    uint32_t op);
 /* An op other than a system call (OP_SPAWN, OP_WAIT, OP_POST, OP_EXIT). */
 uint32_t prog_op(prog *, const char *label, uint16_t code, const struct crcore_arg args[6],
                  uint32_t expect, int64_t want);

@@ -169,7 +169,7 @@ static int map_object(struct stub *s, const struct layout *l, unsigned first, st
 		if (!is_plugins(s, vma) || vma->object != id)
 			continue;
 		v[n] = (struct crcore_mapping){ sizeof(*v), vma->prot, l->maps[i].start, l->maps[i].end,
-			                        l->maps[i].offset };
+			                        l->maps[i].offset, (pid_t)s->rec->pid };
 		p[n] = &v[n];
 		n++;
 	}

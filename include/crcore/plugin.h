@@ -331,6 +331,15 @@ struct crcore_host {
 	 * processes. */
 	int (*will_first)(struct crcore_ctx *, void (*fn)(const void *bytes, size_t len),
 	                  const void *bytes, size_t len, struct crcore_error *);
+
+	/* Programs: data as an argument, and a result in data, for calls that give or take a
+	 * number in memory. load appends an operation whose result is the 8 bytes at at_offset
+	 * (a multiple of 8) of the data at, as they are when it runs. store appends one by
+	 * which size (4 or 8) bytes there become the result of an earlier operation. Both
+	 * return the number of the operation, or UINT32_MAX, as call() does. */
+	uint32_t (*load)(struct crcore_program *, const char *label, uint32_t at, uint64_t at_offset);
+	uint32_t (*store)(struct crcore_program *, const char *label, uint32_t at, uint64_t at_offset,
+	                  uint32_t size, uint32_t op);
 };
 
 /* A mapping of an object, in one address space. */
@@ -339,6 +348,7 @@ struct crcore_mapping {
 	uint32_t prot;       /* PROT_* */
 	uint64_t start, end;
 	uint64_t offset;     /* into the object, bytes */
+	pid_t pid;           /* the task that makes it, for all who share the address space */
 };
 
 /* ---- the plugin ------------------------------------------------------------ */

@@ -113,6 +113,39 @@ static void test_invalid(void **state)
 	prog_free(NULL);
 }
 
+/* A number that a call leaves in memory becomes an argument, and a result gets into memory. */
+static void test_memory(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	char room[8192];
+	prog *p = prog_new();
+	uint32_t d = prog_data(p, NULL, 16);
+	uint32_t l = prog_load(p, "take", d, 8), s = prog_store(p, "put", d, 12, 4, l);
+	char *local = place(p);
+
+	assert_int_equal(op_at(local, l)->code, OP_LOAD);
+	assert_int_equal(op_at(local, s)->code, OP_STORE);
+	assert_ptr_equal(local + (op_at(local, l)->arg[0] - REMOTE), (const char *)prog_answer(p, d) + 8);
+	assert_ptr_equal(local + (op_at(local, s)->arg[0] - REMOTE), (const char *)prog_answer(p, d) + 12);
+	assert_int_equal(op_at(local, s)->result_args, 2);
+	assert_int_equal(op_at(local, s)->arg[1], l);
+	assert_int_equal(op_at(local, s)->arg[2], 4);
+	free(local);
+	prog_free(p);
+	for (int i = 0; i < 5; i++) {
+		p = prog_new();
+		d = prog_data(p, NULL, 16);
+		l = prog_load(p, "", d, 0);
+		uint32_t bad = i == 0 ? prog_load(p, "", d, 12) : i == 1 ? prog_load(p, "", d, 4) :
+		               i == 2 ? prog_load(p, "", d + 1, 0) : i == 3 ? prog_store(p, "", d, 12, 8, l) :
+		               prog_store(p, "", d, 0, 2, l);
+		assert_int_equal(bad, UINT32_MAX);
+		assert_int_equal(prog_place(p, room, REMOTE, &err), -EINVAL);
+		err = (struct crcore_error)CRCORE_ERROR_INIT;
+		prog_free(p);
+	}
+}
+
 static void test_many(void **state)
 {
 	prog *p = prog_new();
@@ -163,7 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_place), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_invalid),
-		cmocka_unit_test(test_many), cmocka_unit_test(test_names), cmocka_unit_test(test_print),
+		cmocka_unit_test(test_memory), cmocka_unit_test(test_many), cmocka_unit_test(test_names), cmocka_unit_test(test_print),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
