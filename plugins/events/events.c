@@ -7,7 +7,7 @@
 /* Pidfds before epoll, which may watch them. */
 const struct kind *const event_kinds[] = {
 	&kind_eventfd, &kind_timerfd, &kind_signalfd, &kind_pidfd, &kind_epoll, &kind_inotify,
-	&kind_fanotify, &kind_userfaultfd, &kind_io_uring, &kind_aio, NULL,
+	&kind_fanotify, &kind_userfaultfd, &kind_io_uring, NULL,
 };
 
 static int events_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
@@ -39,9 +39,7 @@ static const struct kind *kind_of(const struct crcore_object *obj)
 {
 	static const char prefix[] = "anon_inode:";
 
-	if (obj->class_ == CRCORE_FILE)
-		return !strcmp(obj->link, kind_aio.name) ? &kind_aio : NULL;
-	if (strncmp(obj->link, prefix, sizeof(prefix) - 1) != 0)
+	if (obj->class_ != CRCORE_DESCRIPTION || strncmp(obj->link, prefix, sizeof(prefix) - 1) != 0)
 		return NULL;
 	for (unsigned i = 0; event_kinds[i]; i++)
 		if (!strcmp(obj->link + sizeof(prefix) - 1, event_kinds[i]->name))

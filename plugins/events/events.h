@@ -59,7 +59,7 @@ struct kind {
 };
 
 extern const struct kind kind_eventfd, kind_timerfd, kind_signalfd, kind_epoll, kind_pidfd,
-	kind_inotify, kind_fanotify, kind_userfaultfd, kind_io_uring, kind_aio;
+	kind_inotify, kind_fanotify, kind_userfaultfd, kind_io_uring;
 /* NULL-terminated; those with emit() in the order in which a task's program has them. */
 extern const struct kind *const event_kinds[];
 

@@ -20,19 +20,6 @@ static int refuse_io_uring(struct events *e, const struct crcore_object *obj, st
 	                   "saved");
 }
 
-/* The ring of io_setup(2) is a mapping. Requests in flight show nowhere, so none can be
- * shown to be without them. */
-static int refuse_aio(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
-{
-	crcore_advise(err, "let the program destroy its contexts (io_destroy) before the dump, or start it "
-	              "without them (innodb_use_native_aio=0 for MySQL and MariaDB, aio threads for nginx)");
-	return crcore_fail(err, -ENOTSUP, "asynchronous requests (io_submit) in flight cannot be told, and "
-	                   "so not be saved");
-}
-
-const struct kind kind_aio = {
-	.name = "/[aio] (deleted)", .title = "AIO context", .claim = refuse_aio,
-};
 const struct kind kind_userfaultfd = {
 	.name = "[userfaultfd]", .title = "userfaultfd", .claim = refuse_userfaultfd,
 };

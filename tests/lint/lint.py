@@ -162,7 +162,7 @@ def descriptors_are_tested(root):
                 yield f"{name}:{number}: there is no test {test}"
     for path in files(root, "tests/kinds"):
         stem, ext = os.path.splitext(os.path.basename(path))
-        if ext == ".c" and stem.split("-")[0] in ("files", "pipes", "events", "ttys", "seccomp") and \
+        if ext == ".c" and stem.split("-")[0] in ("files", "pipes", "events", "ttys", "seccomp", "aio") and \
                 stem != "seccomp" and stem not in named:
             yield f"{name}: has no row for {stem}"
 

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore: what a task does to have a context again. io_setup(2) makes an empty one
+ * somewhere; moved to the old address it has the old number. Then reads of /dev/null, which
+ * are done at once, bring the kernel to where it was in the ring: all are taken out again
+ * but as many as there were unread events, whose places these get.
+ *
+ * No slot may be missing in the end, and the kernel keeps some at hand for the processor that
+ * a task runs on. So meanwhile it runs on one.
+ */
+#include "aio.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define BATCH 256      /* requests in one call */
+#define CPUS_SIZE 1024 /* bytes: 8192 processors, as many as the kernel may have */
+
+#define IMM(v) { .value = (uint64_t)(v) }
+#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
+#define RESULT(op) { .kind = CRCORE_RESULT, .ref = (op) }
+#define ARGS(...) (const struct crcore_arg[6]){ __VA_ARGS__ }
+
+struct build {
+	const struct crcore_host *host;
+	struct crcore_program *p;
+	const Aio__Context *rec;
+	uint32_t requests, events; /* data: pointers to one request, and room for results */
+};
+
+static uint32_t call(const struct build *b, const char *label, uint32_t nr,
+                     const struct crcore_arg args[6], int64_t want)
+{
+	return b->host->call(b->p, label, nr, args, CRCORE_EQUAL, want);
+}
+
+/* The kernel would choose just the place that the ring is to have, and cannot move it
+ * there then; so that is taken meanwhile. */
+static void setup(const struct build *b)
+{
+	const Aio__Context *r = b->rec;
+	uint32_t id = b->host->data(b->p, NULL, sizeof(aio_context_t));
+
+	call(b, "aio: keep place of ring", SYS_mmap, ARGS(IMM(r->address), IMM(r->size), IMM(PROT_NONE),
+	     IMM(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED), IMM(-1)), (int64_t)r->address);
+	call(b, "aio: make context", SYS_io_setup, ARGS(IMM(r->requests), DATA(id)), 0);
+	uint32_t made = b->host->load(b->p, "aio: see where its ring is", id, 0);
+	call(b, "aio: move ring", SYS_mremap, ARGS(RESULT(made), IMM(r->size), IMM(r->size),
+	     IMM(MREMAP_MAYMOVE | MREMAP_FIXED), IMM(r->address)), (int64_t)r->address);
+}
+
+/* A processor that we may use, the task may too. */
+static uint32_t one_cpu(const struct build *b)
+{
+	uint8_t mask[CPUS_SIZE] = { 0 };
+	int cpu = sched_getcpu();
+
+	if (cpu >= 0 && cpu < CPUS_SIZE * 8)
+		mask[cpu / 8] = (uint8_t)(1u << cpu % 8);
+	return b->host->data(b->p, mask, sizeof(mask));
+}
+
+static void submit(const struct build *b, uint32_t n)
+{
+	call(b, "aio: submit reads of nothing", SYS_io_submit, ARGS(IMM(b->rec->address), IMM(n),
+	     DATA(b->requests)), n);
+}
+
+/* The request is n times the same. It gets its descriptor when that is known. */
+static void prepare(struct build *b, uint32_t fd_op)
+{
+	const struct iocb request = { .aio_lio_opcode = IOCB_CMD_PREAD };
+	uint32_t one = b->host->data(b->p, &request, sizeof(request));
+
+	b->host->store(b->p, "aio: name descriptor", one, offsetof(struct iocb, aio_fildes), 4, fd_op);
+	b->requests = b->host->data(b->p, NULL, BATCH * sizeof(uint64_t));
+	for (unsigned i = 0; i < BATCH; i++)
+		b->host->pointer(b->p, b->requests, i * sizeof(uint64_t), one, 0);
+	b->events = b->host->data(b->p, NULL, BATCH * EVENT_SIZE);
+}
+
+/* Brings the kernel's tail, and the head, to where they were. */
+static void advance(const struct build *b)
+{
+	const Aio__Context *r = b->rec;
+	uint32_t unread = (uint32_t)(r->events.len / EVENT_SIZE);
+	uint32_t all = r->tail < unread ? r->tail + r->slots : r->tail;
+	uint32_t batch = r->slots / 4 < BATCH ? r->slots / 4 : BATCH; /* there are that many anywhere */
+
+	for (uint32_t left = all - unread, n; left; left -= n) {
+		n = left < batch || !batch ? left : batch;
+		submit(b, n);
+		call(b, "aio: take out results", SYS_io_getevents, ARGS(IMM(r->address), IMM(n), IMM(n),
+		     DATA(b->events)), n);
+	}
+	for (uint32_t left = unread, n; left; left -= n) {
+		n = left < BATCH ? left : BATCH;
+		submit(b, n);
+	}
+}
+
+static void read_part(const struct build *b, uint32_t fd_op, uint32_t slot, uint32_t n)
+{
+	uint64_t at = slot_offset(slot), len = n * EVENT_SIZE;
+
+	if (n)
+		call(b, "aio: read events", SYS_pread64, ARGS(RESULT(fd_op), IMM(b->rec->address + at),
+		     IMM(len), IMM(at)), (int64_t)len);
+}
+
+static void read_events(const struct build *b, uint32_t fd_op)
+{
+	const Aio__Context *r = b->rec;
+	uint32_t n = (uint32_t)(r->events.len / EVENT_SIZE), head = (r->tail + r->slots - n) % r->slots;
+	uint32_t first = n < r->slots - head ? n : r->slots - head;
+
+	read_part(b, fd_op, head, first);
+	read_part(b, fd_op, 0, n - first);
+}
+
+static int refill(struct aio *a, struct build *b, struct crcore_error *err)
+{
+	uint32_t null_op, file_op;
+	int r;
+
+	if (a->null_fd < 0 && (a->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
+		return crcore_fail(err, -errno, "/dev/null cannot be opened: %s", strerror(errno));
+	if ((r = a->host->hand(a->ctx, b->p, a->null_fd, &null_op, err)) < 0 ||
+	    (r = a->host->fetch(a->ctx, b->p, b->rec->object, &file_op, err)) < 0)
+		return r;
+	uint32_t cpus = b->host->data(b->p, NULL, CPUS_SIZE), cpu = one_cpu(b);
+	b->host->call(b->p, "aio: ask for processors", SYS_sched_getaffinity,
+	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), CRCORE_OK, 0);
+	b->host->call(b->p, "aio: stay on one processor", SYS_sched_setaffinity,
+	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpu)), CRCORE_ANY, 0);
+	prepare(b, null_op);
+	advance(b);
+	read_events(b, file_op);
+	call(b, "aio: leave the processor", SYS_sched_setaffinity,
+	     ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), 0);
+	call(b, "aio: close descriptor", SYS_close, ARGS(RESULT(null_op)), 0);
+	call(b, "aio: close descriptor", SYS_close, ARGS(RESULT(file_op)), 0);
+	return 0;
+}
+
+static bool is_owner(const Aio__Context *rec, pid_t pid)
+{
+	for (size_t i = 0; i < rec->n_pids; i++)
+		if (rec->pids[i] == (uint32_t)pid)
+			return true;
+	return false;
+}
+
+int aio_map(void *state, uint32_t object, const struct crcore_mapping *const *v, uint32_t n,
+            uint64_t scratch, uint64_t scratch_len, struct crcore_program *p,
+            struct crcore_error *err)
+{
+	struct aio *a = state;
+	const Aio__Context *rec = aio_find(a, object);
+	struct build b = { .host = a->host, .p = p, .rec = rec };
+	int r;
+
+	if (!rec)
+		return crcore_fail(err, -EBADMSG, "there is no record of object %u", object);
+	if (!is_owner(rec, v[0]->pid))
+		return 0; /* handed down by a parent: only memory */
+	if (n != 1 || v[0]->start != rec->address || v[0]->end - v[0]->start != rec->size)
+		return crcore_fail(err, -EBADMSG, "the ring of an AIO context is not where its record says");
+	setup(&b);
+	r = rec->tail || rec->events.len ? refill(a, &b, err) : 0;
+	if (v[0]->prot != (PROT_READ | PROT_WRITE))
+		call(&b, "aio: protect ring", SYS_mprotect, ARGS(IMM(rec->address), IMM(rec->size),
+		     IMM(v[0]->prot)), 0);
+	return r < 0 ? r : 1;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dump: whose a ring is, that nothing is in flight when all stands still, and the events
+ * in it that the program has not read yet.
+ */
+#include "aio.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define STEP_NS 1000000 /* between two looks at what is in flight */
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static int fail_at(const struct crcore_object *obj, int r, struct crcore_error *err)
+{
+	crcore_fail_at(err, obj->pid, -1, "AIO context %#" PRIx64, obj->start);
+	return r;
+}
+
+/* The context of a ring: 1, 0: no task of the tree has it. *ret_owner: one that does. */
+static int find_context(struct aio *a, const struct crcore_object *obj, struct context *ret,
+                        const struct crcore_task **ret_owner, struct crcore_error *err)
+{
+	const struct crcore_task *t;
+	int r = 0;
+
+	if (!a->kernel && (r = kernel_open(&a->kernel, err)) < 0)
+		return r;
+	for (uint32_t i = 0; r == 0 && (t = a->host->task(a->ctx, i)); i++) {
+		r = kernel_find(a->kernel, t->pid, obj->st.st_ino, ret, err);
+		*ret_owner = t;
+	}
+	return r;
+}
+
+static int refuse_waiting(struct crcore_error *err)
+{
+	crcore_advise(err, "let the program cancel them (io_cancel) before the dump");
+	return crcore_fail(err, -EBUSY, "a request is in flight that waits for an event (IOCB_CMD_POLL), "
+	                   "and so may never end");
+}
+
+int aio_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct aio *a = state;
+	const struct crcore_task *owner;
+	struct context c;
+	int r;
+
+	if (obj->class_ != CRCORE_FILE || obj->use != CRCORE_USE_MAPPING || strcmp(obj->link, RING_NAME))
+		return CRCORE_CLAIM_NONE;
+	r = find_context(a, obj, &c, &owner, err);
+	if (r < 0)
+		return fail_at(obj, r, err);
+	if (r > 0 && c.waits)
+		return fail_at(obj, refuse_waiting(err), err);
+	if (a->host->found(a->ctx, -1, err) <= 0)
+		return CRCORE_CLAIM_EXACT; /* it may come and go */
+	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size))
+		r = crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did it");
+	else if (r == 0 && obj->st.st_size)
+		r = crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the tree");
+	return r < 0 ? fail_at(obj, r, err) : CRCORE_CLAIM_EXACT;
+}
+
+/* The tree stands still, so requests only become fewer. */
+static int wait_until_idle(struct aio *a, const struct crcore_object *obj, int64_t until,
+                           struct crcore_error *err)
+{
+	const struct timespec step = { .tv_nsec = STEP_NS };
+	const struct crcore_task *owner;
+	struct context c;
+	int r;
+
+	while ((r = find_context(a, obj, &c, &owner, err)) > 0 && c.in_flight) {
+		if (c.waits)
+			return refuse_waiting(err);
+		if (now_ns() >= until) {
+			crcore_advise(err, "try again when the program does less, or set wait for aio in the "
+			              "policy");
+			return crcore_fail(err, -EBUSY, "%u requests are in flight, and have not ended within "
+			                   "%.3g s", c.in_flight, (double)a->wait_ns / 1e9);
+		}
+		a->host->alive(a->ctx);
+		nanosleep(&step, NULL);
+	}
+	return r < 0 ? r : 0;
+}
+
+int aio_hold(void *state, struct crcore_error *err)
+{
+	struct aio *a = state;
+	int64_t until = now_ns() + a->wait_ns;
+	const struct crcore_object *obj;
+
+	for (uint32_t i = 0; (obj = a->host->object(a->ctx, i)); i++) {
+		int r = wait_until_idle(a, obj, until, err);
+		if (r < 0)
+			return fail_at(obj, r, err);
+	}
+	return 0;
+}
+
+/* ---- records ---- */
+
+static int copy(pid_t pid, uint64_t address, void *to, size_t len, struct crcore_error *err)
+{
+	struct iovec local = { to, len }, remote = { (void *)(uintptr_t)address, len };
+	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+	return n == (ssize_t)len ? 0 :
+	       crcore_fail(err, n < 0 ? -errno : -EIO, "its ring cannot be read: %s",
+	                   strerror(n < 0 ? errno : EIO));
+}
+
+/* Events from head to tail, in two parts if they go past the end of the ring. */
+static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec, struct crcore_error *err)
+{
+	struct ring ring;
+	int r = copy(pid, c->address, &ring, sizeof(ring), err);
+
+	if (r < 0)
+		return r;
+	if (ring.magic != RING_MAGIC || ring.nr != c->slots || ring.tail != c->tail)
+		return crcore_fail(err, -ENOTSUP, "the program has written to the head of its ring");
+	uint32_t head = ring.head % c->slots, n = (c->tail + c->slots - head) % c->slots;
+	uint32_t first = n < c->slots - head ? n : c->slots - head;
+	if (n > c->unread)
+		return crcore_fail(err, -ENOTSUP, "the program has moved the head of its ring to where there "
+		                   "are no events");
+	rec->events.len = n * EVENT_SIZE;
+	rec->events.data = malloc(rec->events.len + 1);
+	if (!rec->events.data)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	if (first)
+		r = copy(pid, c->address + slot_offset(head), rec->events.data, first * EVENT_SIZE, err);
+	if (r == 0 && n > first)
+		r = copy(pid, c->address + slot_offset(0), rec->events.data + first * EVENT_SIZE,
+		         (n - first) * EVENT_SIZE, err);
+	return r;
+}
+
+/* Tasks may share an address space, and so its contexts. */
+static int list_owners(struct aio *a, const struct crcore_object *obj, Aio__Context *rec,
+                       struct crcore_error *err)
+{
+	const struct crcore_task *t;
+	struct context c;
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && (t = a->host->task(a->ctx, i)); i++) {
+		r = kernel_find(a->kernel, t->pid, obj->st.st_ino, &c, err);
+		if (r > 0 && !GROW(rec->pids, rec->n_pids))
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		if (r > 0)
+			rec->pids[rec->n_pids++] = (uint32_t)t->pid;
+	}
+	return r < 0 ? r : 0;
+}
+
+int aio_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct aio *a = state;
+	Aio__Context rec = AIO__CONTEXT__INIT;
+	const struct crcore_task *owner;
+	struct context c = { 0 };
+	int r = find_context(a, obj, &c, &owner, err);
+
+	rec.object = obj->id;
+	rec.address = c.address;
+	rec.size = c.size;
+	rec.slots = c.slots;
+	rec.tail = c.tail;
+	rec.requests = c.requests;
+	if (r > 0 && (r = list_owners(a, obj, &rec, err)) == 0)
+		r = copy_events(owner->pid, &c, &rec, err);
+	if (r == 0)
+		r = record_put(a->host, a->ctx, "context", &rec.base, err);
+	free(rec.pids);
+	free(rec.events.data);
+	return r < 0 ? fail_at(obj, r, err) : 0;
+}
