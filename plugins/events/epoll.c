@@ -94,7 +94,8 @@ static int compare(struct search *s, pid_t pid, int fd)
 }
 
 /* 1: descriptor fd of pid is what is registered; 0: it is not, or there is none. A socket
- * is one description, so its inode tells; kcmp(2) takes the longer the more is registered. */
+ * is one description, so its inode tells; kcmp(2) takes the longer the more is registered.
+ * (stat(2) shows other devices than fdinfo where a file system has subvolumes.) */
 static int is_target(struct search *s, pid_t pid, int fd)
 {
 	dev_t dev = makedev(s->entry->sdev >> 20, s->entry->sdev & 0xfffff);
@@ -102,9 +103,9 @@ static int is_target(struct search *s, pid_t pid, int fd)
 	struct stat st;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
-	if (stat(path, &st) < 0 || st.st_ino != s->entry->ino || st.st_dev != dev)
+	if (stat(path, &st) < 0 || st.st_ino != s->entry->ino)
 		return 0;
-	if (!S_ISSOCK(st.st_mode))
+	if (!S_ISSOCK(st.st_mode) || st.st_dev != dev)
 		return compare(s, pid, fd);
 	s->fd = fd;
 	return 1;
@@ -118,7 +119,6 @@ static int try_fd(void *arg, pid_t pid, int fd)
 /* The task, preferably one that has it at the number under which it was registered. */
 static const struct crcore_task *find(struct events *e, struct search *s)
 {
-	dev_t dev = makedev(s->entry->sdev >> 20, s->entry->sdev & 0xfffff);
 	const struct crcore_task *task = events_task(e, s->obj->pid);
 	int number = (int)s->entry->number;
 
@@ -128,7 +128,7 @@ static const struct crcore_task *find(struct events *e, struct search *s)
 		if (is_target(s, task->pid, number))
 			return task;
 	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
-		if (events_each_fd(task->pid, dev, s->entry->ino, try_fd, s))
+		if (events_each_fd(task->pid, s->entry->ino, try_fd, s))
 			return task;
 	return NULL;
 }

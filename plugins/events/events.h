@@ -98,9 +98,9 @@ char *fdinfo_read(pid_t pid, int fd);
 const struct crcore_task *events_task(const struct events *, pid_t pid);
 /* The first task that has the same descriptor table as t. */
 pid_t events_table(struct events *, const struct crcore_task *t);
-/* Calls fn for every descriptor of a task that leads to an inode, until one returns
- * nonzero, which is returned. */
-int events_each_fd(pid_t pid, dev_t dev, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd),
+/* Calls fn for every descriptor of a task that leads to an inode of that number, until one
+ * returns nonzero, which is returned. */
+int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd),
                    void *arg);
 
 /* epoll.c */

@@ -41,10 +41,16 @@ void watched_handle(const char *line, struct watched *l)
 	}
 }
 
-static bool leads_to(const char *path, const struct watched *l, struct stat *st)
+static dev_t device_of(const struct watched *l)
 {
-	return stat(path, st) == 0 && st->st_ino == l->ino &&
-	       st->st_dev == makedev(l->sdev >> 20, l->sdev & 0xfffff);
+	return makedev(l->sdev >> 20, l->sdev & 0xfffff);
+}
+
+/* The device is that of the file system in fdinfo, but on btrfs that of the subvolume in
+ * what stat(2) says. */
+static bool leads_to(const char *path, dev_t dev, ino_t ino, struct stat *st)
+{
+	return stat(path, st) == 0 && st->st_ino == ino && st->st_dev == dev;
 }
 
 /* 1: found, 0: not on this mount, -ENOENT: it has no name any more. */
@@ -52,6 +58,7 @@ static int path_by_handle(const char *mount, struct watched *l, char path[PATH_M
 {
 	cleanup_close int dir = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
 	size_t end = strlen(DELETED);
+	struct stat opened;
 	char link[40];
 	ssize_t n;
 
@@ -59,11 +66,12 @@ static int path_by_handle(const char *mount, struct watched *l, char path[PATH_M
 		return 0;
 	fd = open_by_handle_at(dir, &l->handle, O_PATH | O_CLOEXEC);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = fd < 0 ? -1 : readlink(link, path, PATH_MAX - 1);
+	n = fd < 0 || fstat(fd, &opened) < 0 || opened.st_ino != l->ino ? -1 :
+	    readlink(link, path, PATH_MAX - 1);
 	if (n < 0)
 		return 0;
 	path[n] = '\0';
-	if (leads_to(path, l, st))
+	if (leads_to(path, opened.st_dev, opened.st_ino, st))
 		return 1;
 	return (size_t)n > end && !strcmp(path + n - end, DELETED) ? -ENOENT : 0;
 }
@@ -78,7 +86,7 @@ static int path_by_search(const char *mount, const struct watched *l, char path[
 
 	while (fts && !found && left-- && (f = fts_read(fts))) {
 		if (f->fts_info == FTS_DP || f->fts_info == FTS_NS || f->fts_statp->st_ino != l->ino ||
-		    strlen(f->fts_path) >= PATH_MAX || !leads_to(f->fts_path, l, st))
+		    strlen(f->fts_path) >= PATH_MAX || !leads_to(f->fts_path, device_of(l), l->ino, st))
 			continue;
 		strcpy(path, f->fts_path);
 		found = 1;

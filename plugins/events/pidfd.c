@@ -124,7 +124,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	rec->pidfd->pid = (uint32_t)fdinfo_number(obj->fdinfo, "Pid", 10);
 	for (uint32_t i = 0; !p.error && (task = e->host->task(e->ctx, i)); i++)
 		if (task->state != CRCORE_TASK_ZOMBIE && events_table(e, task) == task->pid)
-			events_each_fd(task->pid, obj->st.st_dev, obj->st.st_ino, add_place, &p);
+			events_each_fd(task->pid, obj->st.st_ino, add_place, &p);
 	if (p.error)
 		return crcore_fail(err, p.error, "cannot tell who has it: %s", strerror(-p.error));
 	if (rec->n_places != obj->holders)

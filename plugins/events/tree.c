@@ -91,7 +91,7 @@ pid_t events_table(struct events *e, const struct crcore_task *t)
 	return e->tables[t->index];
 }
 
-int events_each_fd(pid_t pid, dev_t dev, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd), void *arg)
+int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd), void *arg)
 {
 	char path[40];
 	struct dirent *d;
@@ -103,7 +103,7 @@ int events_each_fd(pid_t pid, dev_t dev, ino_t ino, int (*fn)(void *arg, pid_t p
 	dir = opendir(path);
 	while (dir && !r && (d = readdir(dir)))
 		if (isdigit((unsigned char)d->d_name[0]) && fstatat(dirfd(dir), d->d_name, &st, 0) == 0 &&
-		    st.st_ino == ino && st.st_dev == dev)
+		    st.st_ino == ino)
 			r = fn(arg, pid, atoi(d->d_name));
 	if (dir)
 		closedir(dir);

@@ -45,6 +45,7 @@ struct lock_line { /* of /proc/locks */
 	bool breaking;  /* a lease that somebody waits for: write, read are what it is to become */
 	bool read;
 	int pid;
+	uint64_t dev;  /* of the file system: not what stat(2) shows on btrfs */
 	uint64_t ino, start, length;
 };
 struct ghost_saved { dev_t dev; ino_t ino; uint32_t id; };
@@ -124,6 +125,8 @@ void files_forget(struct files *); /* frees what locate remembers */
 bool files_parse_lock(const char *text, struct lock_line *ret);
 bool files_overlap(const struct lock_line *, uint64_t start, uint64_t length);
 int files_lock_taken(const struct lock_line *, const char *path, struct crcore_error *); /* fails */
+/* Is the file at path on the file system that a lock's dev says? */
+bool files_is_on(const char *path, uint64_t dev);
 /* Locks of the description, from its fdinfo; those that cannot be kept are refused.
  * fn is called for each; may be NULL. */
 int files_locks(const struct files *, const struct crcore_object *,
@@ -202,6 +205,7 @@ struct ghost *ghost_find(const struct files *, uint32_t id);
 void ghost_free(struct ghost *);
 
 /* util.c */
+char *files_read_all(const char *path, unsigned *ret_reads); /* in so many reads; errno */
 int files_reopen(int fd, int flags);  /* another description of the same file, or -errno */
 void files_parent(char *path);       /* cuts the last component off, "/" stays */
 unsigned files_mount_id(int dirfd, const char *path, int flags); /* 0: unknown */

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 bool files_parse_lock(const char *text, struct lock_line *ret)
 {
@@ -18,6 +19,7 @@ bool files_parse_lock(const char *text, struct lock_line *ret)
 	if (sscanf(text, "%*u: %7s %11s %11s %d %x:%x:%" SCNu64 " %" SCNu64 " %23s", ret->sort, how,
 	           type, &ret->pid, &major, &minor, &ret->ino, &ret->start, end) != 9)
 		return false;
+	ret->dev = makedev(major, minor);
 	ret->write = !strcmp(type, "WRITE");
 	ret->read = !strcmp(type, "READ");
 	ret->breaking = !strcmp(how, "BREAKING");
@@ -91,12 +93,33 @@ static bool conflicts(const struct lock_line *line, const Files__File *rec, cons
 	return theirs || files_overlap(line, lock->start, lock->length);
 }
 
+/* Where a file system has subvolumes only a mount shows its device. Nobody knows: yes. */
+bool files_is_on(const char *path, uint64_t dev)
+{
+	unsigned want = files_mount_id(AT_FDCWD, path, 0), id = 0, major = 0, minor = 0;
+	char *text = NULL;
+	size_t len = 0;
+	struct stat st;
+
+	if (!want || stat(path, &st) < 0 || st.st_dev == dev)
+		return true;
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	while (in && id != want && getline(&text, &len, in) > 0)
+		if (sscanf(text, "%u %*u %u:%u", &id, &major, &minor) != 3)
+			id = 0;
+	free(text);
+	if (in)
+		fclose(in);
+	return id != want || makedev(major, minor) == dev;
+}
+
 static int check_line(const struct files *f, const struct lock_line *line, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < f->nrecs; i++)
 		for (size_t k = 0; k < f->recs[i]->n_locks; k++)
 			if (f->recs[i]->kind != FILES__KIND__GHOST &&
-			    conflicts(line, f->recs[i], f->recs[i]->locks[k]))
+			    conflicts(line, f->recs[i], f->recs[i]->locks[k]) &&
+			    files_is_on(f->recs[i]->path, line->dev))
 				return files_lock_taken(line, f->recs[i]->path, err);
 	return posix_check(f, line, err);
 }

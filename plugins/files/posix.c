@@ -9,14 +9,15 @@
 #include "files.h"
 
 #include <dirent.h>
+#include <linux/kcmp.h>
 #include <sys/syscall.h>
 
 /* -- dump --------------------------------------------------------------------------- */
 
 static bool same_lock(const struct lock_line *a, const struct lock_line *b)
 {
-	return !strcmp(a->sort, b->sort) && a->write == b->write && a->ino == b->ino &&
-	       a->start == b->start && a->length == b->length;
+	return a->ino == b->ino && a->dev == b->dev && a->start == b->start &&
+	       a->length == b->length && a->write == b->write && !strcmp(a->sort, b->sort);
 }
 
 /* Does the fdinfo of one descriptor show the lock? */
@@ -36,22 +37,35 @@ static bool shows(int dir, const char *name, const struct lock_line *lock)
 	return found;
 }
 
-/* The descriptor by which the lock was taken, -1: it is not open any more. */
-static int find_fd(const struct lock_line *lock)
+/* Is it another number of a description that is in the list? */
+static bool is_known(pid_t pid, int fd, const int *known, unsigned n)
 {
+	for (unsigned i = 0; i < n; i++)
+		if (syscall(SYS_kcmp, pid, pid, KCMP_FILE, (long)fd, (long)known[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The descriptor by which the lock was taken, -1: it is not open any more. Locks on several
+ * files may look alike, where subvolumes have the same inodes: turn says how many of them
+ * came before. */
+static int find_fd(const struct lock_line *lock, unsigned turn)
+{
+	cleanup_free int *known = calloc(turn + 1, sizeof(*known));
 	char path[40];
 	struct dirent *e;
-	int fd = -1;
+	unsigned n = 0;
 	DIR *d;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo", lock->pid);
-	d = opendir(path);
-	while (d && fd < 0 && (e = readdir(d)))
-		if (e->d_name[0] != '.' && shows(dirfd(d), e->d_name, lock))
-			fd = atoi(e->d_name);
+	d = known ? opendir(path) : NULL;
+	while (d && n <= turn && (e = readdir(d)))
+		if (e->d_name[0] != '.' && shows(dirfd(d), e->d_name, lock) &&
+		    !is_known(lock->pid, atoi(e->d_name), known, n))
+			known[n++] = atoi(e->d_name);
 	if (d)
 		closedir(d);
-	return fd;
+	return n > turn ? known[turn] : -1;
 }
 
 /* What a lease was before somebody wanted it to become less: only its target shows. Who
@@ -73,19 +87,12 @@ static bool was_write(const struct lock_line *line, int fd)
 	return line->read || (flags & O_ACCMODE) != O_RDONLY;
 }
 
-static int save_lock(struct files *f, const struct lock_line *line, struct crcore_error *err)
+static int put_lock(struct files *f, const struct lock_line *line, int fd, struct crcore_error *err)
 {
 	Files__TaskLock rec = FILES__TASK_LOCK__INIT;
 	char path[64], link[PATH_MAX];
-	int fd = find_fd(line);
 	ssize_t n;
 
-	if (fd < 0) {
-		crcore_fail_at(err, line->pid, -1, "inode %llu", (unsigned long long)line->ino);
-		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a descriptor "
-		                   "that is closed");
-	}
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", line->pid, fd);
 	n = readlink(path, link, sizeof(link) - 1);
 	link[n < 0 ? 0 : n] = '\0';
@@ -100,24 +107,78 @@ static int save_lock(struct files *f, const struct lock_line *line, struct crcor
 	return record_put(f->host, f->ctx, "lock", &rec.base, err);
 }
 
+struct lines { struct lock_line *v; unsigned n; };
+
+static unsigned count_alike(const struct lines *l, const struct lock_line *line)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->n; i++)
+		n += l->v[i].pid == line->pid && same_lock(&l->v[i], line);
+	return n;
+}
+
+/* seen: what this reading of /proc/locks has shown, saved: what is in the image. */
+static int save_lock(struct files *f, const struct lock_line *line, struct lines *seen,
+                     struct lines *saved, struct crcore_error *err)
+{
+	unsigned turn = count_alike(seen, line);
+	int fd;
+
+	if (!GROW(seen->v, seen->n) || !GROW(saved->v, saved->n))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	seen->v[seen->n++] = *line;
+	if (turn < count_alike(saved, line))
+		return 0;
+	fd = find_fd(line, turn);
+	if (fd < 0 && turn)
+		return 0; /* shown twice, because the list grew meanwhile */
+	if (fd < 0) {
+		crcore_fail_at(err, line->pid, -1, "inode %llu", (unsigned long long)line->ino);
+		crcore_advise(err, "dump when the lock is not held");
+		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a descriptor "
+		                   "that is closed");
+	}
+	saved->v[saved->n++] = *line;
+	return put_lock(f, line, fd, err);
+}
+
+static int read_locks(struct files *f, const char *text, struct lines *saved,
+                      struct crcore_error *err)
+{
+	struct lines seen = { 0 };
+	struct lock_line line;
+	int r = 0;
+
+	for (const char *p = text; r == 0 && *p; p = strchrnul(p, '\n'), p += *p == '\n')
+		if (files_parse_lock(p, &line) &&
+		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
+		    files_in_tree(f, line.pid))
+			r = save_lock(f, &line, &seen, saved, err);
+	free(seen.v);
+	return r;
+}
+
+#define PASSES 8
+
+/* The kernel gives a page of lines at a time, by their numbers in a list that changes: what
+ * was given at once is right, else it is read until nothing new shows. */
 int files_save(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
-	struct lock_line line;
-	char *text = NULL;
-	size_t len = 0;
+	struct lines saved = { 0 };
 	int r = 0;
-	/* To read it makes the kernel wait for all processors, 10 ms and more. */
-	FILE *in = f->locked ? fopen("/proc/locks", "re") : NULL;
 
-	while (!r && in && getline(&text, &len, in) > 0)
-		if (files_parse_lock(text, &line) &&
-		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
-		    files_in_tree(f, line.pid))
-			r = save_lock(f, &line, err);
-	free(text);
-	if (in)
-		fclose(in);
+	/* To read it makes the kernel wait for all processors, 10 ms and more. */
+	for (int i = 0; r == 0 && f->locked && i < PASSES; i++) {
+		unsigned before = saved.n, reads;
+		cleanup_free char *text = files_read_all("/proc/locks", &reads);
+		r = text ? read_locks(f, text, &saved, err) :
+		    crcore_fail(err, -errno, "cannot read /proc/locks: %s", strerror(errno));
+		if (reads <= 1 || (i && saved.n == before))
+			break;
+	}
+	free(saved.v);
 	return r;
 }
 
@@ -156,7 +217,8 @@ int posix_check(const struct files *f, const struct lock_line *line, struct crco
 		const Files__TaskLock *rec = f->posix[i];
 		if (line->ino == rec->ino && (line->write || rec->write) &&
 		    rec->lease == !strcmp(line->sort, "LEASE") &&
-		    files_overlap(line, rec->start, rec->length) && !is_deleted(rec))
+		    files_overlap(line, rec->start, rec->length) && !is_deleted(rec) &&
+		    files_is_on(rec->path, line->dev))
 			return files_lock_taken(line, rec->path, err);
 	}
 	return 0;

@@ -3,12 +3,9 @@
 containers have them: there the kernel shows other devices and inodes in different places."""
 import os
 import subprocess
-import sys
 import jobs
 import crtest
-from crtest import Failure
-
-RUN_KIND = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "kinds", "run-kind")
+import on_disk
 
 
 def main(crcore, *programs):
@@ -22,17 +19,7 @@ def main(crcore, *programs):
     if subprocess.run(["mount", "-t", "overlay", "-o", options, "none", merged],
                       check=False).returncode:
         raise crtest.Skip("no overlays")
-    for program in programs:
-        folder = os.path.join(merged, os.path.basename(program))
-        os.mkdir(folder)
-        os.chmod(folder, 0o777)
-        p = subprocess.run([sys.executable, "-B", RUN_KIND, "--crcore", crcore, "--modes", "restore",
-                            "--dump", "--link-remap --set events.queued=drop", program],
-                           env={**os.environ, "CRCORE_TEST_DIR": folder}, capture_output=True,
-                           text=True, check=False)
-        if p.returncode:
-            raise Failure(f"{os.path.basename(program)}: {p.stdout}{p.stderr}")
-        print(f"{os.path.basename(program)}: {p.stdout.strip()}", flush=True)
+    on_disk.run_kinds(crcore, merged, programs)
 
 
 jobs.run(main)
