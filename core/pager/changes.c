@@ -46,9 +46,11 @@ static bool change(struct view *w, const struct change *c)
 	switch (c->kind) {
 	case UFFD_EVENT_REMAP:
 		return places_move(&w->lacks, c->start, c->to, c->end - c->start) &&
+		       places_move(&w->shared, c->start, c->to, c->end - c->start) &&
 		       places_move(&w->watched, c->start, c->to, c->end - c->start);
 	case UFFD_EVENT_UNMAP:
-		return places_cut(&w->lacks, c->start, c->end) && places_cut(&w->watched, c->start, c->end);
+		return places_cut(&w->lacks, c->start, c->end) &&
+		       places_cut(&w->shared, c->start, c->end) && places_cut(&w->watched, c->start, c->end);
 	case UFFD_EVENT_REMOVE:
 		return places_cut(&w->lacks, c->start, c->end);
 	default:
@@ -148,6 +150,7 @@ static int hold_child(struct space *s, struct change *c, struct crcore_error *er
 	c->view = calloc(1, sizeof(*c->view));
 	c->since = now_ns();
 	if (!c->view || !places_copy(&s->view.lacks, &c->view->lacks) ||
+	    !places_copy(&s->view.shared, &c->view->shared) ||
 	    !places_copy(&s->view.watched, &c->view->watched))
 		return no_memory(err);
 	return hold(s, c, err);
@@ -275,6 +278,7 @@ void changes_free(struct space *s)
 {
 	places_free(&s->view.lacks);
 	places_free(&s->view.watched);
+	places_free(&s->view.shared);
 	free(STEAL(s->held));
 	free(STEAL(s->moves));
 	s->nheld = s->nmoves = 0;

@@ -35,6 +35,7 @@ static int apply(struct state *p, struct note *note, struct crcore_error *err)
 	} else if (note->msg.event == NOTE_QUIET || note->msg.event == NOTE_TIME) {
 		r = changes_settle(p, s, note->msg.event == NOTE_QUIET, err);
 	} else if (note->msg.event != UFFD_EVENT_PAGEFAULT) {
+		shared_heed(p, s, &note->msg);
 		r = changes_add(p, s, note, err);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -143,6 +144,8 @@ void space_close(struct state *p, unsigned space)
 	pthread_rwlock_wrlock(&p->events);
 	int fd = p->v[space]->uffd;
 	note_own(p, space, NOTE_OVER, &ignored); /* frees only */
+	if (p->v[space]->segment)
+		shared_release(p->v[space], fd);
 	close(fd);
 	pthread_rwlock_unlock(&p->events);
 }

@@ -93,18 +93,24 @@ static bool poison_all(struct state *p)
 	bool done = poison_unknown(p);
 
 	for (unsigned i = 0; i < p->n; i++)
-		if (p->v[i]->uffd >= 0)
+		if (p->v[i]->uffd >= 0 && !p->v[i]->segment)
 			done = poison_space(p, i) && done;
 	return done;
 }
 
-static void say(const struct crcore_error *err)
+static void say(const struct state *p, const struct crcore_error *err)
 {
-	const char *after = "its memory cannot be loaded, so the restored tree was ended";
+	const char *advice = err->code == -EBADMSG ?
+		"restore another image of it; a damaged one is refused before anything runs without --lazy" :
+		"restore it again; without --lazy all is loaded before it runs";
+	char line[1024];
 
-	log_line(0, "%s%s%s; %s", err->object, err->object[0] ? ": " : "", err->message, after);
+	snprintf(line, sizeof(line), "%s%s%s; its memory cannot be loaded, so the restored tree of process "
+	         "%d was ended; %s", err->object, err->object[0] ? ": " : "", err->message,
+	         p->nvictims ? p->victims[0].pid : 0, advice);
+	log_line(0, "%s", line);
 	openlog("crcore", LOG_PID, LOG_DAEMON);
-	syslog(LOG_ERR, "%s%s%s; %s", err->object, err->object[0] ? ": " : "", err->message, after);
+	syslog(LOG_ERR, "%s", line);
 }
 
 void give_up(struct state *p, const struct crcore_error *err)
@@ -112,7 +118,8 @@ void give_up(struct state *p, const struct crcore_error *err)
 	const struct timespec pause = { 0, 10000000 };
 
 	kill_tree(p);
-	say(err);
+	shared_spoil(p);
+	say(p, err);
 	while (!poison_all(p)) {
 		p->journal->n = 0; /* nobody will read it */
 		nanosleep(&pause, NULL);

@@ -93,6 +93,7 @@ static int begin(struct state *p, struct crcore_error *err)
 			ok = places_add(&s->view.watched, from->ranges[k].start,
 			                from->ranges[k].end - from->ranges[k].start, 0);
 	}
+	ok = ok && shared_begin(p);
 	pthread_rwlockattr_t attr;
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -107,7 +108,7 @@ static int begin(struct state *p, struct crcore_error *err)
 
 static _Noreturn void pager_main(struct state *p)
 {
-	static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE };
+	static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ };
 	struct reply last = { .err = CRCORE_ERROR_INIT };
 
 	prctl(PR_SET_PDEATHSIG, 0);
@@ -181,6 +182,13 @@ static int ask(struct pager *p, const struct request *q, struct crcore_error *er
 int pager_take(struct pager *p, unsigned space, int uffd, struct crcore_error *err)
 {
 	const struct request q = { .kind = REQUEST_TAKE, .space = space, .fd = uffd };
+
+	return ask(p, &q, err);
+}
+
+int pager_take_segment(struct pager *p, unsigned segment, int fd, struct crcore_error *err)
+{
+	const struct request q = { .kind = REQUEST_SEGMENT, .space = segment, .fd = fd };
 
 	return ask(p, &q, err);
 }

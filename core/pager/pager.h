@@ -19,6 +19,14 @@ struct pager; /* the worker's end of it */
 struct pager_space {
 	const struct layout_fill *fills; unsigned n;
 	const struct layout_range *ranges; unsigned nranges; /* what is registered */
+	const struct pager_mapping *mappings; unsigned nmappings; /* of segments; ascending */
+};
+struct pager_mapping { uint64_t start, end, offset; unsigned segment; };
+
+/* Shared anonymous memory. All mappings of it in all spaces are registered. */
+struct pager_segment {
+	const struct layout_fill *fills; unsigned n; /* addr: in the segment; ascending */
+	uint64_t size;
 };
 
 struct pager_setup {
@@ -28,12 +36,16 @@ struct pager_setup {
 	bool detached;             /* nobody will look at standard error */
 	const struct pager_space *spaces;
 	unsigned n;
+	const struct pager_segment *segments;
+	unsigned nsegments;
 };
 
 /* Forks it. Call this while nothing of the tree is open here. */
 int pager_start(const struct pager_setup *, struct pager **ret, struct crcore_error *);
 /* Hands it the userfaultfd of a space, with all its ranges registered; it answers from now on. */
 int pager_take(struct pager *, unsigned space, int uffd, struct crcore_error *);
+/* A descriptor of a segment, which has no pages yet. */
+int pager_take_segment(struct pager *, unsigned segment, int fd, struct crcore_error *);
 /* Did it fail, or end? */
 int pager_check(struct pager *, struct crcore_error *);
 /* The tree is about to run: from now on it lives by itself, until all is loaded. pids: whom it

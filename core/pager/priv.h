@@ -30,6 +30,7 @@
 struct view {
 	struct places lacks;
 	struct places watched; /* all that the kernel tells us of; val: says nothing */
+	struct places shared;  /* what of it is of segments; val: where we have that (shared.c) */
 };
 
 /* What a program did with its memory. */
@@ -52,6 +53,7 @@ struct space {
 	struct change *moves; unsigned nmoves; /* whose old place was not told of yet */
 	unsigned nchanges;
 	atomic_bool gone;      /* its program has ended or called exec */
+	struct segment *segment; /* NULL: it is of a program */
 };
 
 /* Pages of the image, each block checked when it is first read. Any thread. */
@@ -94,6 +96,7 @@ struct state {
 	struct order order;               /* what to load first, then what was asked for */
 	struct order asked;
 	bool held;                        /* some space has changes that are held */
+	bool dropped;                     /* of a segment that is not complete something may have been */
 	struct fault *later; unsigned nlater; /* must wait until an event was read */
 	struct victim *victims; unsigned nvictims;
 	int requests, replies;            /* from and to the worker; -1: it is gone */
@@ -148,6 +151,18 @@ bool changes_held(const struct space *, bool *ret_time); /* time: children shoul
 /* quiet: nothing can come late any more. Else: lets the children go all the same. */
 int changes_settle(struct state *, struct space *, bool quiet, struct crcore_error *);
 void changes_free(struct space *);
+
+/* shared.c: shared memory, each segment a space that is of no program. */
+bool shared_begin(struct state *);
+int shared_take(struct state *, unsigned segment, int fd, struct crcore_error *);
+bool shared_lacking(const struct state *);
+/* Which one is mapped at addr? 1: ret_*; 0: none; -1: that cannot be told. */
+int shared_find(const struct state *, const struct space *, uint64_t addr, struct space **ret,
+                  uint64_t *ret_addr);
+void shared_heed(struct state *, const struct space *, const struct uffd_msg *); /* an event */
+int shared_inherit(struct state *, struct crcore_error *); /* after events_replay() */
+void shared_release(struct space *, int uffd); /* it is complete */
+void shared_spoil(struct state *);   /* and it never will be: SIGBUS for whoever still maps it */
 
 /* serve.c */
 int serve_worker(struct state *, struct crcore_error *); /* until the tree is kept */

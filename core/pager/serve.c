@@ -47,24 +47,62 @@ static bool piece_at(struct state *p, const struct space *s, uint64_t addr, stru
 	return true;
 }
 
+/* What is lacking around addr. 1: it is there now; 0: nothing was. */
+static int fill(struct state *p, struct space *s, uint64_t addr, struct crcore_error *err)
+{
+	struct span x;
+
+	if (s->uffd < 0 || !piece_at(p, s, addr, &x))
+		return 0;
+	const size_t len = (size_t)(x.end - x.start);
+	const uint8_t *bytes = source_read(&p->source, x.val, len, p->buf, err);
+	if (!bytes)
+		return err->code;
+	order_note(&p->asked, x.val + (addr - x.start));
+	int r = copy_pages(p, s, x.start, bytes, len);
+	return r < 0 ? r : 1;
+}
+
+/* All of every segment. */
+static int fill_segments(struct state *p, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = p->setup.n; i < p->setup.n + p->setup.nsegments && r >= 0; i++)
+		do {
+			pthread_mutex_lock(&p->lock);
+			const struct span *x = p->v[i]->uffd >= 0 ? places_from(&p->v[i]->view.lacks, 0) : NULL;
+			const uint64_t at = x ? x->start : 0;
+			pthread_mutex_unlock(&p->lock);
+			r = at ? fill(p, p->v[i], at, err) : 0;
+		} while (r > 0);
+	return r;
+}
+
+/* Where there is a page by then, it stays. */
+static int find_page(struct state *p, struct space *s, uint64_t addr, struct crcore_error *err)
+{
+	struct space *owner;
+	uint64_t there;
+	int r = fill(p, s, addr, err);
+
+	if (r)
+		return r;
+	int where = shared_find(p, s, addr, &owner, &there);
+	if (where)
+		r = where > 0 ? fill(p, owner, there, err) : fill_segments(p, err);
+	return r < 0 ? r : copy_zeroes(s, addr);
+}
+
 static int answer(struct state *p, const struct fault *f, struct crcore_error *err)
 {
 	struct space *s = p->v[f->space];
-	struct span x;
-	int r;
 
 	if (s->uffd < 0 || s->gone)
 		return 0;
-	if (piece_at(p, s, f->addr, &x)) {
-		const size_t len = (size_t)(x.end - x.start);
-		const uint8_t *bytes = source_read(&p->source, x.val, len, p->buf, err);
-		if (!bytes)
-			return err->code;
-		order_note(&p->asked, x.val + (f->addr - x.start));
-		r = copy_pages(p, s, x.start, bytes, len);
-	} else {
-		r = copy_zeroes(s, f->addr);
-	}
+	int r = find_page(p, s, f->addr, err);
+	if (r < 0 && err->code)
+		return err->code;
 	if (r == -EAGAIN || r == -ENOMEM)
 		return postpone(p, f, err);
 	if (r == -ESRCH)
@@ -115,7 +153,7 @@ static int wait_for_something(struct state *p, struct pollfd **v, struct crcore_
 	t[WAKE] = (struct pollfd){ p->wake[0], POLLIN, 0 };
 	t[STANDBY] = (struct pollfd){ p->standby, POLLIN, 0 };
 	for (unsigned i = 0; i < p->n; i++)
-		t[NFIXED + i] = (struct pollfd){ p->v[i]->uffd, POLLIN, 0 };
+		t[NFIXED + i] = (struct pollfd){ p->v[i]->segment ? -1 : p->v[i]->uffd, POLLIN, 0 };
 	const int n = (int)(NFIXED + p->n);
 	poll(t, (nfds_t)n, p->nlater || p->held ? AGAIN_MS : -1);
 	return n;
@@ -134,24 +172,39 @@ static int hear_all(struct state *p, const struct pollfd *v, int n, struct crcor
 	return r == 0 && p->nlater ? answer_postponed(p, err) : r;
 }
 
-/* Closes those that lack nothing; returns how many are left. */
-static unsigned close_complete(struct state *p)
+/* Nothing of it is lacking, and no child that it forked is waiting. */
+static bool is_complete(struct state *p, const struct space *s)
+{
+	pthread_mutex_lock(&p->lock);
+	bool ret = s->gone || (!s->view.lacks.bytes && !(s->view.shared.n && shared_lacking(p)));
+	pthread_mutex_unlock(&p->lock);
+	return ret && (s->segment || (!s->nheld && is_quiet(p, s)));
+}
+
+static unsigned close_those(struct state *p, bool segments, bool all)
 {
 	unsigned left = 0;
 
 	for (unsigned i = 0; i < p->n; i++) {
-		struct space *s = p->v[i];
-		if (s->uffd < 0)
+		const struct space *s = p->v[i];
+		if (s->uffd < 0 || (s->segment != NULL) != segments)
 			continue;
-		pthread_mutex_lock(&p->lock);
-		bool over = s->gone || !s->view.lacks.bytes;
-		pthread_mutex_unlock(&p->lock);
-		if (over && p->journal->n + NOTES_SPARE < NOTES)
+		if ((all || is_complete(p, s)) && p->journal->n + NOTES_SPARE < NOTES)
 			space_close(p, i);
 		else
 			left++;
 	}
 	return left;
+}
+
+/* Closes those that lack nothing; returns how many are left. */
+static unsigned close_complete(struct state *p)
+{
+	unsigned segments = close_those(p, true, false), programs = close_those(p, false, false);
+
+	if (!programs && segments) /* nobody maps them any more */
+		segments = close_those(p, true, true);
+	return segments + programs;
 }
 
 /* ---- the tree runs --------------------------------------------------------------------- */
@@ -205,6 +258,15 @@ static int take(struct state *p, const struct request *q, struct crcore_error *e
 	return 0;
 }
 
+static int take_segment(struct state *p, const struct request *q, struct crcore_error *err)
+{
+	int fd = q->space < p->setup.nsegments ? (int)syscall(SYS_pidfd_getfd, p->worker, q->fd, 0) : -1;
+
+	if (fd < 0)
+		return crcore_fail(err, -errno, "the pager cannot fetch a descriptor: %s", strerror(errno));
+	return shared_take(p, q->space, fd, err);
+}
+
 static int keep(struct state *p, const struct request *q, struct crcore_error *err)
 {
 	p->victims = calloc(q->n + 1, sizeof(*p->victims));
@@ -225,7 +287,8 @@ static int heed(struct state *p, struct crcore_error *err)
 
 	if (request_read(p->requests, &q, sizeof(q)) <= 0)
 		_exit(0);
-	int r = q.kind == REQUEST_TAKE ? take(p, &q, err) : keep(p, &q, err);
+	int r = q.kind == REQUEST_TAKE ? take(p, &q, err) :
+	        q.kind == REQUEST_SEGMENT ? take_segment(p, &q, err) : keep(p, &q, err);
 	const struct reply reply = { .result = r, .err = *err };
 	if (write(p->replies, &reply, sizeof(reply)) != (ssize_t)sizeof(reply))
 		_exit(1);

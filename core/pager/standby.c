@@ -33,7 +33,7 @@ static _Noreturn void stand_by(struct state *p, int pager)
 	close(pager);
 	p->nlater = 0;
 	log_line(1, "the pager was killed: %d goes on in its place", getpid());
-	if (events_replay(p, &err) < 0)
+	if (events_replay(p, &err) < 0 || shared_inherit(p, &err) < 0)
 		give_up(p, &err);
 	pager_run(p);
 }

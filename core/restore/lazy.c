@@ -4,7 +4,7 @@
  * task asks for them, and otherwise little by little.
  *
  * Left to the pager is private anonymous memory that no other address space has a part of, which
- * is most of it; what is shared copy-on-write, locked, on a stack or of hugetlb, and changed pages
+ * is most of it, and shared anonymous memory (lazy_segments.c); what is shared copy-on-write, locked, on a stack or of hugetlb, and changed pages
  * of files, is read at once as ever. Mappings are given to the pager whole: one that is watched in
  * part is two to the kernel, which mremap(2) would not forgive.
  *
@@ -17,33 +17,10 @@
 #include <linux/futex.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include "core/pager/pager.h"
-#include "core/restore/restore.h"
+#include "core/restore/lazy_priv.h"
 #include "core/util/trace.h"
-
-#define WORTH (1ULL << 20) /* bytes of an address space; less is read sooner than it is watched */
-#define ADVICE(n) (1ULL << (n))
-/* Advice that changes neither what is in the memory nor who gets it. */
-#define HARMLESS (ADVICE(MADV_RANDOM) | ADVICE(MADV_SEQUENTIAL) | ADVICE(MADV_DONTDUMP) | \
-                  ADVICE(MADV_HUGEPAGE) | ADVICE(MADV_NOHUGEPAGE))
-
-struct lazy_mm {
-	struct layout_fill *fills; unsigned n;       /* the pager's */
-	struct layout_range *ranges; unsigned nranges; /* to be watched */
-	uint64_t word;                               /* the task waits for it */
-	uint32_t op;                                 /* makes the descriptor */
-	struct stub *stub;                           /* whose program has it; NULL: none */
-	bool taken;
-};
-
-struct lazy {
-	struct pager *pager;
-	struct lazy_mm *v; /* parallel to layouts.v */
-	uint64_t word;     /* counts those that wait */
-};
 
 /* ---- what can wait -------------------------------------------------------------------- */
 
@@ -54,7 +31,7 @@ static bool is_fit(const Crcore__Vma *v)
 	if (v->accounted && !(v->prot & PROT_WRITE))
 		return false;
 	return v->backing == CRCORE__BACKING__ANON && !v->shared && !v->grows_down && !v->locked &&
-	       !v->droppable && !v->sealed && !(v->advice & ~HARMLESS);
+	       !v->droppable && !v->sealed && !(v->advice & ~LAZY_HARMLESS);
 }
 
 /* The mapping that is made afresh at addr, or the next. Both lists ascend: *at goes on. */
@@ -112,6 +89,7 @@ static void lazy_mm_clear(struct lazy_mm *m)
 {
 	free(m->fills);
 	free(m->ranges);
+	free(m->mappings);
 	*m = (struct lazy_mm){ 0 };
 }
 
@@ -126,7 +104,7 @@ static bool choose(struct lazy_mm *m, struct layout *l)
 		ok = part(m, l, &l->fills[i], &at, &now, &n);
 	for (unsigned i = 0; i < m->n; i++)
 		pages += m->fills[i].pages;
-	if (!ok || pages * PAGE < WORTH) {
+	if (!ok || pages * PAGE < LAZY_WORTH) {
 		lazy_mm_clear(m);
 		free(now);
 		return ok;
@@ -154,7 +132,7 @@ int lazy_plan(struct restore *r, struct crcore_error *err)
 			return births_no_memory(err);
 		n += z->v[i].n > 0;
 	}
-	return 0;
+	return r->layouts.n < files.rlim_cur / 2 ? lazy_segments_plan(r, err) : 0;
 }
 
 /* Before anything of the tree is made: the pager is to have nothing of it. */
@@ -162,19 +140,25 @@ int lazy_begin(struct restore *r, struct crcore_error *err)
 {
 	struct lazy *z = r->lazy;
 	cleanup_free struct pager_space *v = z ? calloc(r->layouts.n + 1, sizeof(*v)) : NULL;
+	cleanup_free struct pager_segment *s = z ? calloc(z->nsegments + 1, sizeof(*s)) : NULL;
 	unsigned n = 0;
 
 	if (!z)
 		return 0;
-	if (!v)
+	if (!v || !s)
 		return births_no_memory(err);
 	for (unsigned i = 0; i < r->layouts.n; i++) {
-		v[i] = (struct pager_space){ z->v[i].fills, z->v[i].n, z->v[i].ranges,
-			                               z->v[i].nranges };
-		n += z->v[i].n > 0;
+		const struct lazy_mm *m = &z->v[i];
+		v[i] = (struct pager_space){ m->fills, m->n, m->ranges, m->nranges, m->mappings,
+			                               m->nmappings };
+		n += m->nranges > 0;
 	}
+	for (unsigned i = 0; i < z->nsegments; i++)
+		s[i] = (struct pager_segment){ z->segments[i].fills, z->segments[i].n,
+			                               ALIGN_UP(z->segments[i].rec->size, PAGE) };
 	const struct pager_setup setup = {
 		.image = r->image, .pages = r->pages, .spaces = v, .n = r->layouts.n,
+		.segments = s, .nsegments = z->nsegments,
 		.verify = policy_core(r->cmd->policy, "restore.verify")->b,
 		.detached = policy_core(r->cmd->policy, "restore.detached")->b ||
 		            policy_core(r->cmd->policy, "restore.sibling")->b,
@@ -189,7 +173,7 @@ static struct lazy_mm *lazy_of(const struct stub *s)
 	const struct lazy *z = s->r->lazy;
 
 	for (unsigned i = 0; z && i < s->r->layouts.n; i++)
-		if (s->r->layouts.v[i].mm == s->mm->id && z->v[i].n)
+		if (s->r->layouts.v[i].mm == s->mm->id && z->v[i].nranges)
 			return &z->v[i];
 	return NULL;
 }
@@ -238,7 +222,8 @@ static int watch_ranges(int uffd, const struct lazy_mm *m, struct crcore_error *
 static int take(struct restore *r, unsigned i, struct crcore_error *err)
 {
 	struct lazy_mm *m = &r->lazy->v[i];
-	const pid_t pid = born_pid(r, m->stub->birth);
+	/* Whoever made it may not have told of it yet. */
+	const pid_t pid = r->births.v[m->stub->birth].pid;
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	cleanup_close int uffd = pidfd < 0 ? -1 :
 		(int)syscall(SYS_pidfd_getfd, pidfd, (int)prog_result(m->stub->p, m->op), 0);
@@ -300,6 +285,7 @@ void lazy_end(struct restore *r)
 	pager_end(z->pager);
 	for (unsigned i = 0; z->v && i < r->layouts.n; i++)
 		lazy_mm_clear(&z->v[i]);
+	lazy_segments_end(z);
 	free(z->v);
 	free(z);
 }

@@ -83,6 +83,7 @@ static int by_offset(const void *a, const void *b)
 int lazy_verify(struct restore *r, struct crcore_error *err)
 {
 	struct wanted w = { .pages = r->pages, .lock = PTHREAD_MUTEX_INITIALIZER, .err = err };
+	unsigned ignored;
 	bool ok = true;
 	size_t n = 0;
 
@@ -93,7 +94,7 @@ int lazy_verify(struct restore *r, struct crcore_error *err)
 		ok = want_fills(&w, l->fills, l->nfills) && want_fills(&w, l->stage_fills, l->nstage_fills);
 	}
 	for (unsigned i = 0; i < r->rec.nsegments && ok; i++)
-		ok = want_segment(&w, r->rec.segments[i]);
+		ok = lazy_segment(r, r->rec.segments[i], &ignored) || want_segment(&w, r->rec.segments[i]);
 	if (ok && w.n) {
 		qsort(w.v, w.n, sizeof(*w.v), by_offset);
 		for (size_t i = 0; i < w.n; i++)

@@ -198,6 +198,9 @@ int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const
 int lazy_plan(struct restore *, struct crcore_error *);   /* takes fills out of the layouts */
 int lazy_verify(struct restore *, struct crcore_error *); /* lazy_verify.c: of what is left in them */
 int lazy_begin(struct restore *, struct crcore_error *);
+/* lazy_segments.c: is it the pager's? Then it is given to it, without pages. */
+bool lazy_segment(const struct restore *, const Crcore__Segment *, unsigned *ret);
+int lazy_segment_give(struct restore *, unsigned, int fd, struct crcore_error *);
 void lazy_build(struct stub *);
 uint32_t *lazy_word(const struct restore *);               /* changes when a task waits; NULL: none will */
 int lazy_serve(struct restore *, struct crcore_error *);   /* whoever waits; did the pager fail? */

@@ -112,11 +112,23 @@ int contents_load(struct restore *r, const char *plugin, uint64_t key, int fd,
 
 /* ---- shared anonymous memory -------------------------------------------------------------- */
 
+/* Mapped at p: a descriptor of it. */
+static int open_mapped(const void *p, uint64_t len, struct crcore_error *err)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)p,
+	         (unsigned long)p + (unsigned long)len);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? crcore_fail(err, -errno, "cannot open %s: %s", path, strerror(errno)) : fd;
+}
+
 static int make(struct restore *r, const Crcore__Segment *seg, struct crcore_error *err)
 {
 	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
 	uint64_t len = ALIGN_UP(seg->size, seg->hugetlb ? 1ULL << seg->huge_shift : PAGE);
-	char path[80];
+	unsigned of_pager;
+	const bool waits = lazy_segment(r, seg, &of_pager);
 
 	if (seg->hugetlb)
 		flags |= MAP_HUGETLB | (int)(seg->huge_shift << MAP_HUGE_SHIFT);
@@ -124,16 +136,12 @@ static int make(struct restore *r, const Crcore__Segment *seg, struct crcore_err
 	if (p == MAP_FAILED)
 		return crcore_fail(err, -errno, "cannot map %llu bytes of shared memory: %s",
 		                   (unsigned long long)len, strerror(errno));
-	int ret = read_runs(r, seg, p, len, err);
-	if (ret == 0) {
-		snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)p,
-		         (unsigned long)p + (unsigned long)len);
-		ret = open(path, O_RDWR | O_CLOEXEC);
-		if (ret < 0)
-			ret = crcore_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
-	}
+	int ret = waits ? 0 : read_runs(r, seg, p, len, err);
+	cleanup_close int fd = ret < 0 ? ret : open_mapped(p, len, err);
 	munmap(p, len);
-	return ret;
+	if (fd >= 0 && waits && (ret = lazy_segment_give(r, of_pager, fd, err)) < 0)
+		return ret;
+	return STEAL_FD(fd);
 }
 
 int segments_create(struct restore *r, struct crcore_error *err)

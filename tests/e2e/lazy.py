@@ -38,7 +38,11 @@ class Redis:
         self.target = crtest.Target(
             ["redis-server", "--port", "0", "--unixsocket", self.path, "--save", "", "--dir", folder,
              "--enable-debug-command", "yes"], os.path.join(folder, "redis"), stdout="/dev/null")
-        crtest.wait_for("redis", crtest.LIMIT, lambda: os.path.exists(self.path))
+        crtest.wait_for("redis", crtest.LIMIT, self.listens)
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.path) == 0
 
     def ask(self, *lines):
         """The last line of what it answers to the last."""
@@ -56,22 +60,22 @@ class Redis:
 
 
 class Test:
-    def __init__(self, crcore_path, program, changing):
-        self.changing = changing
+    def __init__(self, crcore_path, program, changing, shared):
+        self.changing, self.shared = changing, shared
         self.top = crtest.scratch()
         self.crcore = crtest.Crcore(crcore_path, self.top)
         self.program = program
         self.image = os.path.join(self.top, "image")
 
-    def start(self, program):
+    def start(self, program, *args):
         work = os.path.join(self.top, f"work-{self.crcore.count}")
-        t = crtest.Target([program, work, MIB], work)
+        t = crtest.Target([program, work, *args], work)
         crtest.wait_for("the program", crtest.LIMIT, lambda: t.read("ready"))
         return t
 
-    def dump(self, program=None):
+    def dump(self, program=None, args=(MIB,)):
         shutil.rmtree(self.image, ignore_errors=True)
-        t = self.start(program or self.program)
+        t = self.start(program or self.program, *args)
         self.crcore.dump(t.pid, self.image)
         t.killed()
         return t
@@ -192,20 +196,37 @@ class Test:
     def kill_while_it_changes(self):
         """The program forks, moves and unmaps memory meanwhile, from many threads."""
         self.what = "kills while its memory changed"
-        for _ in range(3):
-            t = self.dump(self.changing)
-            pid = self.crcore.restore_detached(self.image, "--lazy")
-            for _ in range(4):
-                for pager in named("cr-pager"):
-                    os.kill(pager, signal.SIGKILL)
-                time.sleep(random.random() * 0.02)  # any moment is as good
-            self.go(t)
-            self.finish(t, pid)
+        for program in (self.changing, self.shared) * 2:
+            self.kill_meanwhile(program)
 
-    def damaged(self):
+    def kill_meanwhile(self, program, args=(MIB,)):
+        t = self.dump(program, args)
+        pid = self.crcore.restore_detached(self.image, "--lazy")
+        for _ in range(4):
+            for pager in named("cr-pager"):
+                os.kill(pager, signal.SIGKILL)
+            time.sleep(random.random() * 0.02)  # any moment is as good
+        self.go(t)
+        crtest.wait_gone(pid)
+        if args or t.read("result"):
+            self.finish(t, pid)
+            return False
+        self.nobody_left()
+        errors = [x for x in self.crcore.tail(200).splitlines() if "Error" in x]
+        if not errors or any("thrown away" not in x for x in errors):
+            raise Failure(f"after {self.what}: no reason was given:\n{self.crcore.tail()}")
+        return True
+
+    def kill_while_it_throws_away(self):
+        """Where the one that goes on cannot know what is left of shared memory, it ends the tree."""
+        self.what = "kills while it threw memory away"
+        ended = sum(self.kill_meanwhile(self.shared, ()) for _ in range(2))
+        print(f"{ended} of 2 trees ended since what was left of their memory could not be told")
+
+    def damaged(self, program):
         """A byte in the middle of what is loaded late: the tree ends, and says nothing wrong."""
         self.what = "a damaged block"
-        t = self.dump()
+        t = self.dump(program)
         pages = max((os.path.join(self.image, x) for x in os.listdir(self.image)),
                     key=os.path.getsize)
         with open(pages, "r+b") as f:
@@ -220,7 +241,8 @@ class Test:
             raise Failure(f"the program did not end by it: {t.read('result')}")
         self.nobody_left()
         errors = [x for x in self.crcore.tail(200).splitlines() if "Error" in x]
-        if len(errors) != 1 or "checksum" not in errors[0] or "was ended" not in errors[0]:
+        if len(errors) != 1 or any(x not in errors[0] for x in (
+                "checksum", f"process {pid} was ended", "restore another image")):
             raise Failure(f"not one line of error:\n{self.crcore.tail()}")
 
     def redis(self):
@@ -252,11 +274,13 @@ class Test:
         self.order()
         self.killed_early()
         self.kill_while_it_changes()
-        self.damaged()
+        self.kill_while_it_throws_away()
+        self.damaged(self.program)
+        self.damaged(self.shared)
         self.redis()
         print(f"{sum(caught)} of {len(caught)} caught while loading")
         if not any(caught):
             raise Failure("everything was loaded before anybody could look")
 
 
-crtest.main(lambda: Test(*sys.argv[1:4]).run())
+crtest.main(lambda: Test(*sys.argv[1:5]).run())
