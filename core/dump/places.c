@@ -84,10 +84,11 @@ static void take_status(struct task *t, const char *status)
 
 static int check_status(struct task *t, bool filters, struct crcore_error *err)
 {
-	cleanup_free char *status = NULL;
-	int r = proc_read(t->proc, "status", &status, NULL, err);
+	free(STEAL(t->status));
+	int r = proc_read_whole(t->proc, "status", &t->status, NULL, err);
 	if (r < 0)
 		return r;
+	const char *status = t->status;
 	take_status(t, status);
 
 	const char *tracer = proc_field(status, "TracerPid"), *seccomp = proc_field(status, "Seccomp");

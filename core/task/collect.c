@@ -98,16 +98,18 @@ static int save_sched(pid_t tid, Crcore__Thread *rec, struct crcore_error *err)
 
 /* ---- threads ----------------------------------------------------------------- */
 
-static int read_comm(int proc, pid_t tid, char **ret, struct crcore_error *err)
+/* In status a newline and a backslash of the name have a backslash before them. */
+static int save_comm(const char *status, Crcore__Thread *rec, struct crcore_error *err)
 {
-	char path[40];
-	size_t len;
+	const char *v = proc_field(status, "Name");
+	char *to = rec->comm = strndup(v ? v : "", v ? strcspn(v, "\n") : 0);
 
-	snprintf(path, sizeof(path), "task/%d/comm", tid);
-	int r = proc_read(proc, path, ret, &len, err);
-	if (r == 0 && len) /* the last newline only: a name may have its own */
-		(*ret)[len - 1] = '\0';
-	return r;
+	if (!to)
+		return no_memory(err);
+	for (const char *from = to; (*to = *from); to++, from++)
+		if (*from == '\\' && from[1])
+			*to = *++from == 'n' ? '\n' : *from;
+	return 0;
 }
 
 /* A thread that slept again between the look and its stop (which is a sleep too) has
@@ -120,11 +122,21 @@ static void check_sleep(struct thread *t, const char *status)
 		t->slept_ns = 0;
 }
 
+/* That of a first thread may have been read just now; another is put into *text. */
+static const char *read_status(const struct thread *t, char **text, struct crcore_error *err)
+{
+	char path[40];
+
+	if (t == t->task->threads && t->task->status)
+		return t->task->status;
+	snprintf(path, sizeof(path), "task/%d/status", t->tid);
+	return proc_read_whole(t->task->proc, path, text, NULL, err) < 0 ? NULL : *text;
+}
+
 static int collect_thread(struct thread *t, struct crcore_error *err)
 {
-	cleanup_free char *status = NULL;
 	Crcore__Thread *rec = malloc(sizeof(*rec));
-	char path[40];
+	cleanup_free char *text = NULL;
 	int r;
 
 	if (!rec)
@@ -133,10 +145,11 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	Crcore__Task *task = t->task->rec;
 	task->threads[task->n_threads++] = t->rec = rec;
 	rec->tid = (uint32_t)t->tid;
-	snprintf(path, sizeof(path), "task/%d/status", t->tid);
-	if ((r = read_comm(t->task->proc, t->tid, &rec->comm, err)) < 0 ||
-	    (r = proc_read(t->task->proc, path, &status, NULL, err)) < 0 ||
-	    (r = save_creds(status, rec, err)) < 0 || (r = save_sched(t->tid, rec, err)) < 0)
+	const char *status = read_status(t, &text, err);
+	if (!status)
+		return err->code;
+	if ((r = save_comm(status, rec, err)) < 0 || (r = save_creds(status, rec, err)) < 0 ||
+	    (r = save_sched(t->tid, rec, err)) < 0)
 		return r;
 	t->filtered = hex_field(status, "Seccomp") != 0;
 	check_sleep(t, status);
@@ -189,7 +202,7 @@ static int collect_mm(struct mm *mm, const struct proc_stat *st, struct crcore_e
 {
 	Crcore__Mm *rec = mm->rec;
 	char *auxv;
-	int r = proc_read(mm->task->proc, "auxv", &auxv, &rec->auxv.len, err);
+	int r = proc_read_whole(mm->task->proc, "auxv", &auxv, &rec->auxv.len, err);
 
 	if (r < 0)
 		return r;
@@ -212,7 +225,7 @@ static int collect_mm(struct mm *mm, const struct proc_stat *st, struct crcore_e
 static int collect_oom(struct task *t, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL;
-	int r = proc_read(t->proc, "oom_score_adj", &text, NULL, err);
+	int r = proc_read_whole(t->proc, "oom_score_adj", &text, NULL, err);
 
 	if (r == 0)
 		t->rec->oom_score_adj = atoi(text);

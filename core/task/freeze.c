@@ -219,8 +219,9 @@ static int seize_task(struct freezing *f, struct task *t, unsigned *ret_new,
                       struct crcore_error *err)
 {
 	struct crcore_error gone = CRCORE_ERROR_INIT;
-	int r = task_refresh(t, &gone);
+	int r = t->fresh ? 0 : task_refresh(t, &gone);
 
+	t->fresh = false;
 	if (r == 0)
 		r = task_threads(t, &gone);
 	if (r == -ESRCH || r == -ENOENT)
@@ -338,17 +339,17 @@ static int freeze_all(struct freezing *f, struct crcore_error *err)
 	int r;
 
 	do {
-		before = f->tree->ntasks;
 		while (first < f->tree->ntasks) {
 			unsigned last = f->tree->ntasks;
 			if ((r = freeze_wave(f, first, err)) < 0 || (r = next_wave(f, first, err)) < 0)
 				return r;
 			first = last;
 		}
+		before = f->tree->ntasks;
 		/* Orphans may have come to a task of the tree meanwhile. */
 		if ((r = next_wave(f, 0, err)) < 0)
 			return r;
-	} while (f->tree->ntasks != before || first < f->tree->ntasks);
+	} while (f->tree->ntasks != before);
 	tree_drop_reaped(f->tree);
 	tree_set_states(f->tree);
 	return 0;

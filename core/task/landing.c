@@ -98,7 +98,7 @@ static uint64_t find_vdso(const struct task *t, const uint8_t *own, size_t len)
 	const char *text = rec && rec->auxv.len ? (const char *)rec->auxv.data : NULL;
 	size_t size = text ? rec->auxv.len : 0; /* if it was collected */
 
-	if (!theirs || (!text && proc_read(t->proc, "auxv", &read, &size, &ignored) < 0))
+	if (!theirs || (!text && proc_read_whole(t->proc, "auxv", &read, &size, &ignored) < 0))
 		return 0;
 	text = text ? text : read;
 	for (size_t i = 0; i + sizeof(Elf64_auxv_t) <= size; i += sizeof(Elf64_auxv_t)) {

@@ -27,10 +27,14 @@ struct observations {
 	unsigned n;
 };
 
-static bool waits_by_clock(int64_t nr)
+/* Where no timeout was given there is nothing to know. */
+static bool waits_by_clock(int64_t nr, const unsigned long long *arg)
 {
-	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_poll ||
-	       nr == SYS_futex || nr == SYS_restart_syscall;
+	if (nr == SYS_poll)
+		return (int)arg[2] >= 0;
+	if (nr == SYS_futex)
+		return arg[3] != 0;
+	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_restart_syscall;
 }
 
 /* Tells by where in the kernel a thread sleeps what a restart_syscall continues. */
@@ -41,7 +45,7 @@ static int64_t restarted_call(int proc, pid_t tid, uint64_t first_arg)
 	char path[40];
 
 	snprintf(path, sizeof(path), "task/%d/wchan", tid);
-	if (proc_read(proc, path, &text, NULL, &ignored) < 0)
+	if (proc_read_whole(proc, path, &text, NULL, &ignored) < 0)
 		return -1;
 	if (strstr(text, "poll"))
 		return SYS_poll;
@@ -64,9 +68,10 @@ static bool observe_thread(int proc, pid_t tid, struct sched_clocks *clocks,
 	char path[40];
 
 	snprintf(path, sizeof(path), "task/%d/syscall", tid);
-	if (proc_read(proc, path, &text, NULL, &ignored) < 0 ||
+	if (proc_read_whole(proc, path, &text, NULL, &ignored) < 0 ||
 	    sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &nr, &arg[0], &arg[1],
-	           &arg[2], &arg[3], &arg[4], &arg[5], &sp, &ip) != 9 || !waits_by_clock(nr))
+	           &arg[2], &arg[3], &arg[4], &arg[5], &sp, &ip) != 9 ||
+	    !waits_by_clock(nr, arg))
 		return false;
 	if (nr == SYS_restart_syscall)
 		nr = restarted_call(proc, tid, arg[0]);

@@ -35,7 +35,9 @@ static int cannot(int proc, const char *what, const char *name, struct crcore_er
 	return crcore_fail(err, -e, "cannot %s /proc/PID/%s: %s", what, name, strerror(e));
 }
 
-int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *err)
+/* whole: the kernel makes the text at once, so a short read is the last. */
+static int read_file(int proc, const char *name, bool whole, char **ret, size_t *ret_len,
+                     struct crcore_error *err)
 {
 	cleanup_close int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -47,9 +49,10 @@ int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct cr
 		ssize_t n = read(fd, buf + len, cap - len - 1);
 		if (n < 0)
 			return cannot(proc, "read", name, err);
-		if (n == 0)
-			break;
+		const bool last = n == 0 || (whole && (size_t)n < cap - len - 1);
 		len += (size_t)n;
+		if (last)
+			break;
 		if (cap - len < 2048) {
 			char *t = realloc(buf, cap *= 2);
 			if (!t)
@@ -66,12 +69,23 @@ int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct cr
 	return 0;
 }
 
+int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *err)
+{
+	return read_file(proc, name, false, ret, ret_len, err);
+}
+
+int proc_read_whole(int proc, const char *name, char **ret, size_t *ret_len,
+                    struct crcore_error *err)
+{
+	return read_file(proc, name, true, ret, ret_len, err);
+}
+
 /* The fields after the name, which may itself hold spaces and parentheses. */
 int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL;
 	unsigned long long f[53] = { 0 };
-	int r = proc_read(proc, "stat", &text, NULL, err);
+	int r = proc_read_whole(proc, "stat", &text, NULL, err);
 	if (r < 0)
 		return r;
 

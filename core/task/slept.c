@@ -58,7 +58,7 @@ static uint64_t last_ran(int dir, const char *path, uint64_t *ret_sleeps)
 	cleanup_free char *text = NULL;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
-	if (proc_read(dir, path, &text, NULL, &ignored) < 0)
+	if (proc_read_whole(dir, path, &text, NULL, &ignored) < 0)
 		return 0;
 	if (ret_sleeps)
 		*ret_sleeps = sched_number(text, "nr_voluntary_switches");
@@ -90,7 +90,7 @@ static int last_processor(int proc, pid_t tid)
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
 	snprintf(path, sizeof(path), "task/%d/stat", tid);
-	if (proc_read(proc, path, &text, NULL, &ignored) < 0)
+	if (proc_read_whole(proc, path, &text, NULL, &ignored) < 0)
 		return -1;
 	char *p = strrchr(text, ')');
 	for (int field = 2; p && field < 39; field++)

@@ -37,8 +37,11 @@ struct task {
 	unsigned nthreads;
 	int pidfd;
 	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
+	char *status;                  /* its file status, as of the last look; NULL: none yet */
 	char state;                    /* letter of /proc/PID/stat */
 	bool leaderless;               /* its first thread has ended, others have not */
+	bool alone;                    /* it had one thread only at the last task_refresh() */
+	bool fresh;                    /* that was when it was opened */
 	uint32_t umask;                /* these two as of the last look at its status */
 	uint64_t anon_kib;             /* anonymous memory that it has */
 	struct mm *mm;                 /* NULL: zombie */
@@ -73,6 +76,8 @@ struct proc_stat { /* /proc/PID/stat, proc(5) */
 int proc_open(pid_t pid, struct crcore_error *);                 /* /proc/PID, O_DIRECTORY */
 /* Reads a whole proc file into a grown, NUL-terminated buffer. Caller frees. */
 int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);
+/* The same of a file with the text of one thing, such as stat, status or comm. */
+int proc_read_whole(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);
 int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *);
 int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
 int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crcore_error *);

@@ -34,6 +34,7 @@ void task_free(struct task *t)
 	if (t->proc >= 0)
 		close(t->proc);
 	free(t->threads);
+	free(t->status);
 	free(t->tids);
 	free(t);
 }
@@ -77,7 +78,7 @@ static pid_t leader_of(const struct task *t)
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	const char *leader = NULL;
 
-	if (proc_read(t->proc, "status", &status, NULL, &ignored) == 0)
+	if (proc_read_whole(t->proc, "status", &status, NULL, &ignored) == 0)
 		leader = proc_field(status, "Tgid");
 	return leader ? atoi(leader) : 0;
 }
@@ -134,6 +135,7 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 		r = no_memory(err);
 	else if ((r = open_pidfd(t, err)) == 0)
 		r = task_refresh(t, err);
+	t->fresh = true;
 	if (r < 0) {
 		task_free(t);
 		return r;
@@ -165,6 +167,7 @@ int task_refresh(struct task *t, struct crcore_error *err)
 		return crcore_fail(err, -ESRCH, "it has ended");
 	if (st.flags & PF_KTHREAD)
 		return refuse_kernel_thread(t, err);
+	t->alone = st.num_threads == 1;
 	t->leaderless = st.state == 'Z' && st.num_threads > 1;
 	if (st.state == 'Z' && !t->leaderless)
 		t->abi.state = CRCORE_TASK_ZOMBIE;
@@ -190,14 +193,28 @@ static int await_leader(struct task *t, struct crcore_error *err)
 	return r == 0 && t->leaderless ? task_refuse_leaderless(t, err) : r;
 }
 
+/* Its own number is that of its only thread. */
+static int only_thread(const struct task *t, pid_t **ret, unsigned *ret_n)
+{
+	*ret = malloc(sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)[0] = t->abi.pid;
+	*ret_n = 1;
+	return 0;
+}
+
 int task_threads(struct task *t, struct crcore_error *err)
 {
 	pid_t *tids;
 	unsigned n;
-	int r = t->abi.state == CRCORE_TASK_ZOMBIE ? 0 : proc_tids(t->proc, t->abi.pid, &tids, &n, err);
+	int r;
 
-	if (r < 0 || t->abi.state == CRCORE_TASK_ZOMBIE)
-		return r;
+	if (t->abi.state == CRCORE_TASK_ZOMBIE)
+		return 0;
+	r = t->alone ? only_thread(t, &tids, &n) : proc_tids(t->proc, t->abi.pid, &tids, &n, err);
+	if (r < 0)
+		return r == -ENOMEM ? no_memory(err) : r;
 	struct thread *threads = calloc(n, sizeof(*threads));
 	if (!threads) {
 		free(tids);

@@ -3,7 +3,7 @@
 #include "kind.h"
 #include <pthread.h>
 
-static const char *const names[] = { "", "a", "two words", "fifteen-letters", "a)b (c", "tab\tnl\n" };
+static const char *const names[] = { "", "a", "two words", "fifteen-letters", "a)b (c", "tab\tnl\n", "\\n \\\\ \n\\" };
 enum { N = sizeof(names) / sizeof(*names) };
 static pthread_barrier_t ready;
 
