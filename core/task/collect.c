@@ -152,6 +152,7 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	    (r = save_sched(t->tid, rec, err)) < 0)
 		return r;
 	t->filtered = hex_field(status, "Seccomp") != 0;
+	t->task->abi.filtered += t->filtered;
 	check_sleep(t, status);
 	return thread_save_state(t, err);
 }
@@ -236,6 +237,7 @@ static int collect_living(struct task *t, const struct proc_stat *st, struct crc
 {
 	int r = collect_oom(t, err);
 
+	t->abi.filtered = 0;
 	t->rec->threads = calloc(t->nthreads, sizeof(*t->rec->threads));
 	if (r == 0 && !t->rec->threads)
 		r = no_memory(err);

@@ -114,6 +114,8 @@ struct crcore_task {
 	/* Restore, from prepare on: the task of the tree from which it inherits what is inherited
 	 * at birth: its pid; 0: from crcore. Not always its parent. */
 	pid_t born_of;
+	/* Dump, from ask on: how many of its threads are under seccomp. */
+	uint32_t filtered;
 };
 
 enum crcore_task_state { CRCORE_TASK_RUNNING = 1, CRCORE_TASK_STOPPED, CRCORE_TASK_ZOMBIE };

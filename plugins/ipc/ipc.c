@@ -95,12 +95,6 @@ static int ipc_review(void *state, const struct crcore_object *obj, struct crcor
 	                                           shm_review(state, obj, err);
 }
 
-/* The tree is frozen: nobody comes or goes any more. */
-static int ipc_hold(void *state, struct crcore_error *err)
-{
-	return scope_find(state, err);
-}
-
 static int ipc_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	if (is_memory(obj))
@@ -241,7 +235,6 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.claim = ipc_claim,
 	.review = ipc_review,
 	.ask_again = undo_ask_again,
-	.hold = ipc_hold,
 	.save_object = ipc_save_object,
 	.save = ipc_save,
 	.load_record = ipc_load_record,

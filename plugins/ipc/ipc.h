@@ -108,7 +108,7 @@ struct ipc {
 	bool notify_zero;         /* the unknown value of a notification is 0 */
 
 	/* dump */
-	bool all;                 /* the namespace is the tree's own */
+	enum { OWN_UNKNOWN, OWN_NO, OWN_YES } own; /* is the namespace the tree's own? see scope_all() */
 	struct wait *waits; unsigned nwaits; /* calls that tasks sleep in */
 	bool waits_known;
 	int *attached; unsigned nattached; /* ids of segments whose contents are handed over */
@@ -141,8 +141,10 @@ int ipc_sysctl_write(const char *name, const char *value);
 const struct crcore_task *ipc_task(const struct ipc *, pid_t);
 
 /* scope.c */
-/* Is the IPC namespace that crcore is in the tree's own? */
-int scope_find(struct ipc *, struct crcore_error *);
+/* Is the IPC namespace that crcore is in the tree's own? Looked at when first asked, since
+ * all processes must be looked at for it, and again after scope_forget(). */
+bool scope_all(struct ipc *);
+void scope_forget(struct ipc *);
 bool scope_initial(void); /* is it that of the machine? */
 /* The objects of a sort that are to be saved, those shared outside marked. */
 struct used { struct entry e; bool kept; };

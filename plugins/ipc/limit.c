@@ -18,7 +18,7 @@ int limit_save(struct ipc *s, struct crcore_error *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && s->all && i < COUNT; i++) {
+	for (size_t i = 0; r == 0 && i < COUNT && scope_all(s); i++) {
 		Ipc__Limit rec = IPC__LIMIT__INIT;
 		char value[128];
 		if (!ipc_sysctl_read(names[i], value, sizeof(value)))

@@ -92,7 +92,7 @@ pid_t queue_opened_by(const struct ipc *s, const struct stat *st)
 
 int queue_review(struct ipc *s, const struct crcore_object *obj, struct crcore_error *err)
 {
-	pid_t by = s->all || s->shared == SHARED_KEEP ? 0 : queue_opened_by(s, &obj->st);
+	pid_t by = s->shared == SHARED_KEEP || scope_all(s) ? 0 : queue_opened_by(s, &obj->st);
 
 	if (!by)
 		return 0;
@@ -326,7 +326,7 @@ static int save_queue(struct ipc *s, int fd, const char *name, bool unlinked, ui
 	rec.atime_ns = (uint32_t)st.st_atim.tv_nsec;
 	rec.mtime_s = st.st_mtim.tv_sec;
 	rec.mtime_ns = (uint32_t)st.st_mtim.tv_nsec;
-	rec.kept = !s->all && s->shared == SHARED_KEEP && queue_opened_by(s, &st);
+	rec.kept = s->shared == SHARED_KEEP && !scope_all(s) && queue_opened_by(s, &st);
 	int r = rec.kept ? 0 : fill_notify(s, fd, &st, &rec, err);
 	if (r == 0)
 		r = record_put(s->host, s->ctx, "queue", &rec.base, err);
@@ -358,13 +358,13 @@ int queue_save_object(struct ipc *s, const struct crcore_object *obj, struct crc
 /* Those that nobody has open, in a namespace of the tree's own. */
 int queue_save(struct ipc *s, struct crcore_error *err)
 {
-	int folder = s->all ? queue_folder() : -1, r = 0;
+	int folder = scope_all(s) ? queue_folder() : -1, r = 0;
 	DIR *d = folder < 0 ? NULL : fdopendir(folder);
 	struct dirent *e;
 	uint32_t id;
 
 	if (folder < 0)
-		return s->all ? crcore_fail(err, folder, "message queues cannot be listed") : 0;
+		return scope_all(s) ? crcore_fail(err, folder, "message queues cannot be listed") : 0;
 	while (d && r == 0 && (e = readdir(d))) {
 		if (e->d_name[0] == '.' && (!e->d_name[1] || (e->d_name[1] == '.' && !e->d_name[2])))
 			continue;

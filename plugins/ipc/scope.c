@@ -53,8 +53,32 @@ static bool is_ours(pid_t pid)
 	return false;
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Of the tree's processes, sorted: all that there are are to be looked for among them. */
+static pid_t *tree_pids(const struct ipc *s, size_t *ret_n)
+{
+	const struct crcore_task *t;
+	pid_t *v = NULL;
+	size_t n = 0;
+
+	for (uint32_t i = 0; (t = s->host->task(s->ctx, i)) && GROW(v, n); i++)
+		v[n++] = t->pid;
+	if (n)
+		qsort(v, n, sizeof(*v), by_pid);
+	*ret_n = n;
+	return v;
+}
+
 pid_t scope_each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *arg)
 {
+	size_t n;
+	cleanup_free pid_t *tree = tree_pids(s, &n);
 	ino_t own = namespace_of("self");
 	DIR *d = opendir("/proc");
 	struct dirent *e;
@@ -62,7 +86,8 @@ pid_t scope_each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *a
 
 	while (d && !found && (e = readdir(d))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
-		if (pid <= 0 || namespace_of(e->d_name) != own || ipc_task(s, pid) || is_ours(pid))
+		if (pid <= 0 || (n && bsearch(&pid, tree, n, sizeof(pid), by_pid)) ||
+		    namespace_of(e->d_name) != own || is_ours(pid))
 			continue;
 		if (fn(arg, pid))
 			found = pid;
@@ -77,20 +102,27 @@ static bool any(void *arg, pid_t pid)
 	return true;
 }
 
-int scope_find(struct ipc *s, struct crcore_error *err)
+void scope_forget(struct ipc *s)
+{
+	s->waits_known = false;
+	s->own = OWN_UNKNOWN;
+}
+
+bool scope_all(struct ipc *s)
 {
 	pid_t other = 0;
 
-	s->waits_known = false;
-	s->all = s->scope == SCOPE_ALL;
+	if (s->own != OWN_UNKNOWN)
+		return s->own == OWN_YES;
+	s->own = s->scope == SCOPE_ALL ? OWN_YES : OWN_NO;
 	if (s->scope == SCOPE_AUTO && !scope_initial()) {
 		other = scope_each_outside(s, any, NULL);
-		s->all = !other;
+		s->own = other ? OWN_NO : OWN_YES;
 	}
 	if (other)
 		s->host->log(s->ctx, 3, "process %d is in the IPC namespace too: only what the tree uses is saved",
 		             other);
-	return 0;
+	return s->own == OWN_YES;
 }
 
 /* ---- who uses it? ---- */
@@ -215,7 +247,7 @@ static int take(struct ipc *s, enum sort sort, const struct entry *e, struct use
 	int r = 0;
 
 	judge(s, sort, e, &inside, &outside);
-	if (!s->all && !inside && !is_included(s, sort, e))
+	if (!inside && !scope_all(s) && !is_included(s, sort, e))
 		return 0;
 	if (outside)
 		r = scope_shared(s, sort, e->id, outside, "used it too", err);
@@ -249,8 +281,9 @@ int scope_list(struct ipc *s, enum sort sort, struct used **ret, unsigned *ret_n
 int ipc_observe(void *state, struct crcore_error *err)
 {
 	struct ipc *s = state;
-	int r = scope_find(s, err);
+	int r = 0;
 
+	scope_forget(s);
 	for (enum sort sort = SEM; r == 0 && sort < NSORTS; sort++) {
 		struct used *v;
 		unsigned n;

@@ -169,9 +169,10 @@ static int find_sets(struct ipc *s, struct crcore_error *err)
 {
 	struct used *v;
 	unsigned n;
-	int r = scope_find(s, err);
+	int r;
 
-	if (r < 0 || (r = scope_list(s, SEM, &v, &n, err)) < 0)
+	scope_forget(s); /* the tree is frozen: nobody comes or goes any more */
+	if ((r = scope_list(s, SEM, &v, &n, err)) < 0)
 		return r;
 	s->sets = calloc(n + 1, sizeof(*s->sets));
 	for (unsigned i = 0; s->sets && r == 0 && i < n; i++) {

@@ -134,6 +134,8 @@ int seccomp_ask(void *state, const struct crcore_task *task, struct crcore_progr
 {
 	int r = 0;
 
+	if (CRCORE_HAS(task, filtered) && !task->filtered)
+		return 0;
 	for (uint32_t k = 0; r == 0 && k < task->nthreads; k++)
 		r = read_thread(state, task->pid, task->tids[k], err);
 	if (r < 0)

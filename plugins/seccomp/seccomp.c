@@ -92,21 +92,26 @@ int seccomp_may(struct crcore_error *err)
 	return r;
 }
 
+/* That some task is filtered matters only if we may not see that. */
 static int seccomp_observe(void *state, struct crcore_error *err)
 {
 	struct seccomp *s = state;
+	struct crcore_error why = CRCORE_ERROR_INIT;
 	const struct crcore_task *task;
 	struct thread_status st;
 	bool any = false;
+	int may = seccomp_may(&why);
 
-	for (uint32_t i = 0; !any && (task = s->host->task(s->ctx, i)); i++)
+	for (uint32_t i = 0; may < 0 && !any && (task = s->host->task(s->ctx, i)); i++)
 		for (uint32_t k = 0; !any && task->state != CRCORE_TASK_ZOMBIE && k < task->nthreads; k++) {
 			int r = seccomp_status(task->pid, task->tids[k], &st, err);
 			if (r < 0 && r != -ESRCH)
 				return r;
 			any = r == 0 && st.mode != MODE_FREE;
 		}
-	return any ? seccomp_may(err) : 0;
+	if (any)
+		*err = why;
+	return any ? may : 0;
 }
 
 /* Whoever holds the listener of a filter decides for the threads that have it. */
