@@ -11,6 +11,7 @@
  *   register.c  restore: the registrations, made by the tasks
  *   inotify.c   dump: what is watched;  find.c: by which path
  *   fanotify.c  marks of groups, dump and restore
+ *   queue.c     what was not read when the tree stood still
  *   watch.c     restore: the watches, under their old numbers
  *   overflow.c  restore: telling the program that events were lost
  *   refuse.c    kinds that nobody can bring back, and what to do about them
@@ -94,6 +95,9 @@ const char *fdinfo_find(const char *fdinfo, const char *key);
 uint64_t fdinfo_number(const char *fdinfo, const char *key, int base);
 /* /proc/PID/fdinfo/FD, or that of crcore's own descriptor if pid is 0; free it. NULL: none. */
 char *fdinfo_read(pid_t pid, int fd);
+/* Calls fn for every line, until one returns nonzero, which is returned. */
+int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struct crcore_error *),
+                void *arg, struct crcore_error *);
 /* The task with this pid, NULL: none of the tree. */
 const struct crcore_task *events_task(const struct events *, pid_t pid);
 /* The first task that has the same descriptor table as t. */
@@ -102,6 +106,12 @@ pid_t events_table(struct events *, const struct crcore_task *t);
  * returns nonzero, which is returned. */
 int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd),
                    void *arg);
+
+/* queue.c: events that were not read yet, which nobody can copy */
+/* Refuses them. instead: what the option queued might say. */
+int queue_check(const struct crcore_object *, const char *instead, struct crcore_error *);
+/* Are there any? That is logged. */
+bool queue_lost(struct events *, const struct crcore_object *);
 
 /* epoll.c */
 bool target_disabled(const Events__Target *);
@@ -120,6 +130,8 @@ int inotify_drain(int fd);
 struct watched { /* an inode, as fdinfo has it */
 	unsigned sdev;
 	unsigned long long ino;
+	char path[PATH_MAX]; /* found: what leads to it */
+	struct stat st;
 	union {
 		struct file_handle handle;
 		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
@@ -127,9 +139,8 @@ struct watched { /* an inode, as fdinfo has it */
 };
 /* The handle that a line of fdinfo has, if it has one. */
 void watched_handle(const char *line, struct watched *);
-/* A path that leads to it. what: who watches it, for the error. */
-int watched_find(struct watched *, const char *what, char path[PATH_MAX], struct stat *,
-                 struct crcore_error *);
+/* Finds a path that leads to it. what: who watches it, for the error. */
+int watched_find(struct watched *, const char *what, struct crcore_error *);
 /* Paths in mountinfo have spaces and the like as \040. */
 void mount_unescape(char *);
 /* watch.c */

@@ -53,31 +53,30 @@ static bool read_line(const char *p, struct line *l)
 	return sscanf(p + at, marks, &l->flags, &l->mask, &l->ignored) == 3;
 }
 
+static int check_line(const char *text, void *arg, struct crcore_error *err)
+{
+	struct line l;
+
+	if (strncmp(text, "fanotify ", 9) || !strncmp(text, "fanotify flags:", 15))
+		return 0;
+	if (!read_line(text, &l)) {
+		crcore_advise(err, "let the program remove it");
+		return crcore_fail(err, -ENOTSUP, "it has a mark of a sort that crcore does not know: %.*s",
+		                   (int)strcspn(text, "\n"), text);
+	}
+	if (!(l.mask & ASKS))
+		return 0;
+	crcore_advise(err, "let the program close the group before the dump and open it again after the "
+	              "restore");
+	return crcore_fail(err, -ENOTSUP, "it is asked for permission: processes that touch its files wait "
+	                   "for it, and so would crcore");
+}
+
 static int claim(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	int waiting = 0;
+	int r = fdinfo_each(obj->fdinfo, check_line, NULL, err);
 
-	for (const char *p = obj->fdinfo; p && *p; p = strchrnul(p, '\n'), p += *p == '\n') {
-		struct line l;
-		if (strncmp(p, "fanotify ", 9) || !strncmp(p, "fanotify flags:", 15))
-			continue;
-		if (!read_line(p, &l)) {
-			crcore_advise(err, "let the program remove it");
-			return crcore_fail(err, -ENOTSUP, "it has a mark of a sort that crcore does not know: "
-			                   "%.*s", (int)strcspn(p, "\n"), p);
-		}
-		if (!(l.mask & ASKS))
-			continue;
-		crcore_advise(err, "let the program close the group before the dump and open it again after "
-		              "the restore");
-		return crcore_fail(err, -ENOTSUP, "it is asked for permission: processes that touch its "
-		                   "files wait for it, and so would crcore");
-	}
-	if (e->queued == QUEUED_DROP || ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
-		return 0;
-	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin events "
-	              "to drop");
-	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied", waiting);
+	return r == 0 && e->queued != QUEUED_DROP ? queue_check(obj, "drop", err) : r;
 }
 
 /* ---- mounts ------------------------------------------------------------------------------ */
@@ -108,11 +107,11 @@ static bool find_mount(const struct line *l, char path[PATH_MAX])
 	return found;
 }
 
-static int locate(struct line *l, char path[PATH_MAX], struct stat *st, struct crcore_error *err)
+static int locate(struct line *l, struct crcore_error *err)
 {
 	if (l->type == INODE)
-		return watched_find(&l->at, "a mark", path, st, err);
-	if (find_mount(l, path))
+		return watched_find(&l->at, "a mark", err);
+	if (find_mount(l, l->at.path))
 		return 0;
 	crcore_advise(err, "let the program remove it");
 	return crcore_fail(err, -ENOTSUP, "no path leads to a %s that it marks",
@@ -121,58 +120,46 @@ static int locate(struct line *l, char path[PATH_MAX], struct stat *st, struct c
 
 /* ---- dump ---------------------------------------------------------------------------------- */
 
-static int add_mark(Events__Event *rec, const struct line *l, const char *path, const struct stat *st)
+static int add_mark(Events__Event *rec, const struct line *l)
 {
-	void *more = realloc(rec->marks, (rec->n_marks + 1) * sizeof(*rec->marks));
-	Events__Mark *m = malloc(sizeof(*m));
+	Events__Mark *m = GROW(rec->marks, rec->n_marks) ? malloc(sizeof(*m)) : NULL;
 
-	if (more)
-		rec->marks = more;
-	if (!more || !m) {
-		free(m);
+	if (!m)
 		return -ENOMEM;
-	}
 	events__mark__init(m);
+	rec->marks[rec->n_marks++] = m;
 	m->type = l->type;
 	m->flags = l->flags;
 	m->mask = l->mask;
 	m->ignored = l->ignored;
 	if (l->type == INODE) {
-		m->ino = st->st_ino;
-		m->mode = st->st_mode & S_IFMT;
+		m->ino = l->at.st.st_ino;
+		m->mode = l->at.st.st_mode & S_IFMT;
 	}
-	rec->marks[rec->n_marks++] = m;
-	m->path = strdup(path);
+	m->path = strdup(l->at.path);
 	return m->path ? 0 : -ENOMEM;
 }
 
-static int each_mark(const struct crcore_object *obj, Events__Event *rec, struct crcore_error *err)
+static int each_mark(const char *text, void *arg, struct crcore_error *err)
 {
-	char path[PATH_MAX];
-	struct stat st = { 0 };
+	Events__Event *rec = arg;
 	struct line l;
-	int r = 0;
 
-	for (const char *p = obj->fdinfo; !r && p && *p; p = strchrnul(p, '\n'), p += *p == '\n') {
-		if (!read_line(p, &l))
-			continue;
-		r = locate(&l, path, &st, err);
-		if (!r && rec && add_mark(rec, &l, path, &st) < 0)
-			r = crcore_fail(err, -ENOMEM, "out of memory");
-	}
-	return r;
+	if (!read_line(text, &l))
+		return 0;
+	int r = locate(&l, err);
+	return r == 0 && rec && add_mark(rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : r;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return each_mark(obj, NULL, err);
+	return fdinfo_each(obj->fdinfo, each_mark, NULL, err);
 }
 
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
                 struct crcore_error *err)
 {
 	const char *p = strstr(obj->fdinfo, "fanotify flags:");
-	int waiting = 0;
 
 	rec->fanotify = malloc(sizeof(*rec->fanotify));
 	if (!rec->fanotify)
@@ -181,10 +168,8 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	if (!p || sscanf(p, "fanotify flags:%x event-flags:%x", &rec->fanotify->flags,
 	                 &rec->fanotify->event_flags) != 2)
 		return crcore_fail(err, -EPROTO, "this kernel does not tell its flags");
-	if (ioctl(obj->local_fd, FIONREAD, &waiting) == 0 && waiting)
-		e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
-		             waiting, obj->fd, (int)obj->pid);
-	return each_mark(obj, rec, err);
+	queue_lost(e, obj);
+	return fdinfo_each(obj->fdinfo, each_mark, rec, err);
 }
 
 /* ---- restore ------------------------------------------------------------------------------- */

@@ -54,7 +54,7 @@ static bool leads_to(const char *path, dev_t dev, ino_t ino, struct stat *st)
 }
 
 /* 1: found, 0: not on this mount, -ENOENT: it has no name any more. */
-static int path_by_handle(const char *mount, struct watched *l, char path[PATH_MAX], struct stat *st)
+static int path_by_handle(const char *mount, struct watched *l)
 {
 	cleanup_close int dir = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
 	size_t end = strlen(DELETED);
@@ -67,16 +67,16 @@ static int path_by_handle(const char *mount, struct watched *l, char path[PATH_M
 	fd = open_by_handle_at(dir, &l->handle, O_PATH | O_CLOEXEC);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = fd < 0 || fstat(fd, &opened) < 0 || opened.st_ino != l->ino ? -1 :
-	    readlink(link, path, PATH_MAX - 1);
+	    readlink(link, l->path, PATH_MAX - 1);
 	if (n < 0)
 		return 0;
-	path[n] = '\0';
-	if (leads_to(path, opened.st_dev, opened.st_ino, st))
+	l->path[n] = '\0';
+	if (leads_to(l->path, opened.st_dev, opened.st_ino, &l->st))
 		return 1;
-	return (size_t)n > end && !strcmp(path + n - end, DELETED) ? -ENOENT : 0;
+	return (size_t)n > end && !strcmp(l->path + n - end, DELETED) ? -ENOENT : 0;
 }
 
-static int path_by_search(const char *mount, const struct watched *l, char path[PATH_MAX], struct stat *st)
+static int path_by_search(const char *mount, struct watched *l)
 {
 	char *const roots[] = { (char *)(uintptr_t)mount, NULL };
 	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
@@ -86,9 +86,9 @@ static int path_by_search(const char *mount, const struct watched *l, char path[
 
 	while (fts && !found && left-- && (f = fts_read(fts))) {
 		if (f->fts_info == FTS_DP || f->fts_info == FTS_NS || f->fts_statp->st_ino != l->ino ||
-		    strlen(f->fts_path) >= PATH_MAX || !leads_to(f->fts_path, device_of(l), l->ino, st))
+		    strlen(f->fts_path) >= PATH_MAX || !leads_to(f->fts_path, device_of(l), l->ino, &l->st))
 			continue;
-		strcpy(path, f->fts_path);
+		strcpy(l->path, f->fts_path);
 		found = 1;
 	}
 	if (fts)
@@ -113,7 +113,7 @@ void mount_unescape(char *s)
 }
 
 /* Tries every mount of the file system. */
-static int each_mount(struct watched *l, bool search, char path[PATH_MAX], struct stat *st)
+static int each_mount(struct watched *l, bool search)
 {
 	FILE *in = fopen("/proc/self/mountinfo", "re");
 	char *text = NULL, mount[PATH_MAX];
@@ -126,7 +126,7 @@ static int each_mount(struct watched *l, bool search, char path[PATH_MAX], struc
 		    mi != (l->sdev & 0xfffff))
 			continue;
 		mount_unescape(mount);
-		r = search ? path_by_search(mount, l, path, st) : path_by_handle(mount, l, path, st);
+		r = search ? path_by_search(mount, l) : path_by_handle(mount, l);
 	}
 	free(text);
 	if (in)
@@ -134,18 +134,17 @@ static int each_mount(struct watched *l, bool search, char path[PATH_MAX], struc
 	return r;
 }
 
-int watched_find(struct watched *l, const char *what, char path[PATH_MAX], struct stat *st,
-                 struct crcore_error *err)
+int watched_find(struct watched *l, const char *what, struct crcore_error *err)
 {
-	int r = each_mount(l, false, path, st);
+	int r = each_mount(l, false);
 
 	if (!r)
-		r = each_mount(l, true, path, st);
+		r = each_mount(l, true);
 	if (r > 0)
 		return 0;
 	crcore_advise(err, "let the program remove it");
 	if (r == -ENOENT)
-		return crcore_fail(err, -ENOTSUP, "%s is on a deleted file: %.200s", what, path);
+		return crcore_fail(err, -ENOTSUP, "%s is on a deleted file: %.200s", what, l->path);
 	return crcore_fail(err, -ENOTSUP, "no path is found for %s (inode %llu of device %u:%u)", what,
 	                   l->ino, l->sdev >> 20, l->sdev & 0xfffff);
 }

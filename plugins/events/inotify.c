@@ -7,7 +7,6 @@
 #include "events.h"
 
 #include <stdio.h>
-#include <sys/ioctl.h>
 
 struct line { /* of fdinfo, of one watch */
 	unsigned wd, mask;
@@ -16,14 +15,8 @@ struct line { /* of fdinfo, of one watch */
 
 static int claim(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	int waiting = 0;
-
-	if (e->queued != QUEUED_REFUSE || ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
-		return 0;
-	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin events "
-	              "to overflow (it is told that some were lost) or drop");
-	/* As long as the tree runs it may still read them: the frozen tree decides. */
-	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied", waiting);
+	return e->queued == QUEUED_REFUSE ? queue_check(obj, "overflow (it is told that some were lost) or drop",
+	                                                err) : 0;
 }
 
 /* -- fdinfo ------------------------------------------------------------------------- */
@@ -39,49 +32,38 @@ static bool read_line(const char *p, struct line *l)
 
 /* -- records ------------------------------------------------------------------------- */
 
-static int add_watch(Events__Event *rec, const struct line *l, const char *path, const struct stat *st)
+static int add_watch(Events__Event *rec, const struct line *l)
 {
-	void *more = realloc(rec->watches, (rec->n_watches + 1) * sizeof(*rec->watches));
-	Events__Watch *w = malloc(sizeof(*w));
+	Events__Watch *w = GROW(rec->watches, rec->n_watches) ? malloc(sizeof(*w)) : NULL;
 
-	if (more)
-		rec->watches = more;
-	if (!more || !w) {
-		free(w);
+	if (!w)
 		return -ENOMEM;
-	}
 	events__watch__init(w);
+	rec->watches[rec->n_watches++] = w;
 	w->wd = l->wd;
 	w->mask = l->mask;
-	w->ino = st->st_ino;
-	w->mode = st->st_mode & S_IFMT;
-	rec->watches[rec->n_watches++] = w;
-	w->path = strdup(path);
+	w->ino = l->at.st.st_ino;
+	w->mode = l->at.st.st_mode & S_IFMT;
+	w->path = strdup(l->at.path);
 	return w->path ? 0 : -ENOMEM;
 }
 
-static int each_watch(const struct crcore_object *obj, Events__Event *rec, struct crcore_error *err)
+static int each_watch(const char *text, void *arg, struct crcore_error *err)
 {
-	char path[PATH_MAX], what[24];
-	struct stat st;
+	Events__Event *rec = arg;
 	struct line l;
-	int r = 0;
+	char what[24];
 
-	for (const char *p = obj->fdinfo; !r && p; p = strchr(p, '\n')) {
-		p += *p == '\n';
-		if (!read_line(p, &l))
-			continue;
-		snprintf(what, sizeof(what), "watch %u", l.wd);
-		r = watched_find(&l.at, what, path, &st, err);
-		if (!r && rec && add_watch(rec, &l, path, &st) < 0)
-			r = crcore_fail(err, -ENOMEM, "out of memory");
-	}
-	return r;
+	if (!read_line(text, &l))
+		return 0;
+	snprintf(what, sizeof(what), "watch %u", l.wd);
+	int r = watched_find(&l.at, what, err);
+	return r == 0 && rec && add_watch(rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : r;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return each_watch(obj, NULL, err);
+	return fdinfo_each(obj->fdinfo, each_watch, NULL, err);
 }
 
 static int by_wd(const void *a, const void *b)
@@ -94,20 +76,14 @@ static int by_wd(const void *a, const void *b)
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
                 struct crcore_error *err)
 {
-	int waiting = 0, r;
-
 	rec->inotify = malloc(sizeof(*rec->inotify));
 	if (!rec->inotify)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	events__inotify__init(rec->inotify);
-	r = each_watch(obj, rec, err);
+	int r = fdinfo_each(obj->fdinfo, each_watch, rec, err);
 	if (rec->n_watches)
 		qsort(rec->watches, rec->n_watches, sizeof(*rec->watches), by_wd);
-	if (ioctl(obj->local_fd, FIONREAD, &waiting) < 0 || !waiting)
-		return r;
-	rec->inotify->overflow = e->queued == QUEUED_OVERFLOW;
-	e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
-	             waiting, obj->fd, (int)obj->pid);
+	rec->inotify->overflow = queue_lost(e, obj) && e->queued == QUEUED_OVERFLOW;
 	return r;
 }
 

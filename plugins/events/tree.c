@@ -21,6 +21,16 @@ const char *fdinfo_find(const char *fdinfo, const char *key)
 	return NULL;
 }
 
+int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struct crcore_error *),
+                void *arg, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (const char *p = fdinfo; r == 0 && p && *p; p = strchrnul(p, '\n'), p += *p == '\n')
+		r = fn(p, arg, err);
+	return r;
+}
+
 uint64_t fdinfo_number(const char *fdinfo, const char *key, int base)
 {
 	const char *p = fdinfo_find(fdinfo, key);

@@ -51,8 +51,7 @@ int watch_create(struct events *e, const Events__Event *rec, struct crcore_error
 {
 	int fd, r = 0;
 
-	for (size_t i = 0; !r && i < rec->n_watches; i++)
-		{
+	for (size_t i = 0; !r && i < rec->n_watches; i++) {
 		const Events__Watch *w = rec->watches[i];
 		r = watch_check_path(e, w->path, w->ino, w->mode, err);
 	}
