@@ -24,12 +24,8 @@
 
 /* ---- what can wait -------------------------------------------------------------------- */
 
-/* Memory that was charged when it could be written to stays so only if it has pages by the time
- * that it is made read-only. */
 static bool is_fit(const Crcore__Vma *v)
 {
-	if (v->accounted && !(v->prot & PROT_WRITE))
-		return false;
 	return v->backing == CRCORE__BACKING__ANON && !v->shared && !v->grows_down && !v->locked &&
 	       !v->droppable && !v->sealed && !(v->advice & ~LAZY_HARMLESS);
 }

@@ -16,6 +16,9 @@
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -240,6 +243,24 @@ static void advise_ranges(struct stub *s, const char *label, const struct layout
 		     IMM(v[i].end - v[i].start), IMM(advice));
 }
 
+/* Memory that became read-only stays charged only if it ever had a page of its own; it need not
+ * have one any more, nor have it yet (lazy.c). */
+static void touch_charged(struct stub *s, const struct layout *l)
+{
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < l->nmaps; i++) {
+		const struct layout_map *m = &l->maps[i];
+		if (m->vma->backing != CRCORE__BACKING__ANON || !is_charged(m->vma) ||
+		    filled(l->fills, l->nfills, &at, m->start, m->end))
+			continue;
+		CALL(s->p, "touch", SYS_madvise, EXPECT_ANY, 0, IMM(m->start), IMM(PAGE),
+		     IMM(MADV_POPULATE_WRITE));
+		CALL(s->p, "drop pages", SYS_madvise, EXPECT_ANY, 0, IMM(m->start),
+		     IMM(m->end - m->start), IMM(MADV_DONTNEED));
+	}
+}
+
 int memory_build(struct stub *s, struct crcore_error *err)
 {
 	const struct layout *l = layout_of(s);
@@ -259,6 +280,7 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);
 	if (r < 0 || (r = map_plugins(s, l, err)) < 0)
 		return r;
+	touch_charged(s, l);
 	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
 	if ((r = fills_build(s, l->fills, l->nfills, err)) < 0)
 		return r;
