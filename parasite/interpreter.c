@@ -65,8 +65,12 @@ static void wait_words(const struct program *p, uint32_t *const *word, const uin
 		timeout = (uintptr_t)&until;
 	}
 	r = arch_call(NR_FUTEX_WAITV, (uintptr_t)v, n, 0, timeout, CLOCK_MONOTONIC, 0);
-	if (r < 0 && r != -E_AGAIN && r != -E_INTR && r != -E_TIMEDOUT) /* not known here: orphans wait on */
-		CALL(__NR_futex, (uintptr_t)word[0], WAIT, seen[0], 0);
+	if (r >= 0 || r == -E_AGAIN || r == -E_INTR || r == -E_TIMEDOUT)
+		return;
+	/* Not known here, or no memory: of the first word only, so on dump orphans wait on. */
+	until.s = 1;
+	until.ns = 0;
+	CALL(__NR_futex, (uintptr_t)word[0], WAIT, seen[0], timeout);
 }
 
 /* ---- without a coordinator ------------------------------------------------------ */

@@ -31,16 +31,15 @@ static int create(struct restore *r, struct crcore_error *err)
 {
 	int ret = r->only_plan ? 0 : lazy_begin(r, err);
 
+	if (ret == 0)
+		ret = arena_open(r, err); /* before whoever carries out last wills is forked: run.c */
 	if (ret == 0 && !r->only_plan)
 		ret = host_run(r->host, STAGE_PREPARE, err);
 	if (ret == 0 && !r->only_plan)
 		ret = segments_create(r, err);
-
 	if (ret == 0 && !r->only_plan)
 		ret = objects_create(r, err);
-	if (ret == 0 && (ret = arena_open(r, err)) == 0)
-		ret = programs_build(r, err);
-	return ret;
+	return ret == 0 ? programs_build(r, err) : ret;
 }
 
 /* One stage, in the timeline too. */

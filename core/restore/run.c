@@ -220,6 +220,39 @@ static int stop_root(struct restore *r, struct crcore_error *err)
 	return 0;
 }
 
+/* ---- tasks that were stopped ---------------------------------------------------------------- */
+
+struct stopped {
+	const uint32_t *ready; /* in the region, which whoever carries this out has mapped too */
+	pid_t pid;
+};
+
+/* Of all stubs only these cannot see that we are gone, and they stop before they are traced. */
+static void end_stopped(const void *bytes, size_t len)
+{
+	struct stopped v;
+
+	for (size_t at = 0; at < len; at += sizeof(v)) {
+		memcpy(&v, (const char *)bytes + at, sizeof(v));
+		if (__atomic_load_n(v.ready, __ATOMIC_SEQ_CST)) /* it is there, and is ours */
+			kill(v.pid, SIGKILL);
+	}
+}
+
+static int note_stopped(struct restore *r, struct crcore_error *err)
+{
+	cleanup_free struct stopped *v = calloc(r->births.n, sizeof(*v));
+	size_t n = 0;
+
+	if (!v)
+		return births_no_memory(err);
+	for (unsigned i = 0; i < r->births.n; i++)
+		if (r->stubs[i].stop_word)
+			v[n++] = (struct stopped){ arena_local(&r->arena, r->stubs[i].stop_word),
+				                   r->births.v[i].pid };
+	return n ? host_will(r->host, WILL_FIRST, end_stopped, v, n * sizeof(*v), err) : 0;
+}
+
 int restore_run(struct restore *r, struct crcore_error *err)
 {
 	struct root_request q = {
@@ -236,8 +269,11 @@ int restore_run(struct restore *r, struct crcore_error *err)
 
 	if (pidfd < 0)
 		return crcore_fail(err, -errno, "cannot open a pidfd: %s", strerror(errno));
+	int ret = note_stopped(r, err);
+	if (ret < 0)
+		return ret;
 	r->root_asked = true;
-	int ret = feeds_begin(r, err);
+	ret = feeds_begin(r, err);
 	if (ret < 0)
 		return ret;
 	ret = worker_request(r->worker, &q, sizeof(q), fds, 2 + (int)r->nbanks, err);

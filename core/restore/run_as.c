@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "core/restore/restore.h"
@@ -36,6 +37,7 @@ static int await(pid_t pid, int pidfd, struct crcore_error *err)
 
 int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *err)
 {
+	const pid_t maker = getpid();
 	int pidfd = -1;
 	struct clone_args args = {
 		.flags = CLONE_FILES | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -44,7 +46,8 @@ int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *err)
 	long child = syscall(SYS_clone3, &args, sizeof(args));
 
 	if (child == 0) {
-		int r = fn(arg);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		int r = getppid() == maker ? fn(arg) : -ECANCELED;
 		_exit(r < 0 ? -r & 0xff : 0);
 	}
 	if (child < 0)
