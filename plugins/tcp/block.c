@@ -7,20 +7,17 @@
  *
  * Devices that appear later are not covered.
  */
+#include "plugins/tcp/bpf.h"
 #include "plugins/tcp/tcp.h"
 
 #include <arpa/inet.h>
-#include <linux/bpf.h>
 #include <net/if.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 
 #define WAYS 2
-static const uint32_t attach[WAYS] = { 46, 47 }; /* BPF_TCX_INGRESS, BPF_TCX_EGRESS */
-#define NEXT (-1)  /* TCX_NEXT */
+static const uint32_t attach[WAYS] = { TCX_INGRESS, TCX_EGRESS };
 #define DROP 2     /* TCX_DROP */
 #define PROGRAMS 64 /* of others, at one device */
-#define LENGTH 128
 
 struct block {
 	int *links;
@@ -34,36 +31,14 @@ struct key {
 };
 _Static_assert(sizeof(struct key) == 36, "struct key");
 
-static int bpf(int command, union bpf_attr *a)
-{
-	int r = (int)syscall(SYS_bpf, command, a, sizeof(*a));
-
-	return r < 0 ? -errno : r;
-}
-
 /* -- the program --------------------------------------------------------------------------- */
 
-enum label { HERE, V4, V6, PORTS, PASS, LABELS };
-struct code {
-	struct bpf_insn v[LENGTH];
-	int n, at[LABELS];
-};
+enum { V4 = 1, V6, PORTS, PASS };
 
 /* Places on its stack. */
 #define KEY (-40)
 #define HEADER (-80)
 #define PORT (-88)
-
-static void op(struct code *c, int code, int dst, int src, int off, int imm)
-{
-	c->v[c->n++] = (struct bpf_insn){ .code = (uint8_t)code, .dst_reg = (uint8_t)(dst & 15),
-		.src_reg = (uint8_t)(src & 15), .off = (int16_t)off, .imm = imm };
-}
-
-static void jump(struct code *c, int how, int reg, int imm, enum label to)
-{
-	op(c, BPF_JMP | how | BPF_K, reg, 0, to, imm);
-}
 
 static void copy(struct code *c, int size, int to, int from)
 {
@@ -71,31 +46,19 @@ static void copy(struct code *c, int size, int to, int from)
 	op(c, BPF_STX | BPF_MEM | size, 10, 0, to, 0);
 }
 
-/* len bytes of the packet from the place in register 2 on. */
-static void load(struct code *c, int to, int len)
-{
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, 1, 6, 0, 0);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, 3, 10, 0, 0);
-	op(c, BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, to);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, len);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 5, 0, 0, 1); /* BPF_HDR_START_NET */
-	op(c, BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_load_bytes_relative);
-	jump(c, BPF_JNE, 0, 0, PASS);
-}
-
 static void load_header(struct code *c, int len, int protocol_at)
 {
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 0);
-	load(c, HEADER, len);
+	set(c, 2, 0);
+	load_bytes(c, HEADER, len, PASS);
 	op(c, BPF_LDX | BPF_MEM | BPF_B, 0, 10, HEADER + protocol_at, 0);
 	jump(c, BPF_JNE, 0, IPPROTO_TCP, PASS);
 }
 
 static void write_v4(struct code *c, bool in)
 {
-	c->at[V4] = c->n;
+	label_here(c, V4);
 	load_header(c, 20, 9);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0xffff);
+	set(c, 0, 0xffff);
 	op(c, BPF_STX | BPF_MEM | BPF_H, 10, 0, KEY + 10, 0);
 	op(c, BPF_STX | BPF_MEM | BPF_H, 10, 0, KEY + 26, 0);
 	copy(c, BPF_W, KEY + 12, HEADER + (in ? 16 : 12));
@@ -108,42 +71,38 @@ static void write_v4(struct code *c, bool in)
 
 static void write_v6(struct code *c, bool in)
 {
-	c->at[V6] = c->n;
+	label_here(c, V6);
 	load_header(c, 40, 6);
 	for (int i = 0; i < 16; i += 8) {
 		copy(c, BPF_DW, KEY + i, HEADER + (in ? 24 : 8) + i);
 		copy(c, BPF_DW, KEY + 16 + i, HEADER + (in ? 8 : 24) + i);
 	}
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 7, 0, 0, 40);
+	set(c, 7, 40);
 }
 
 static void write_lookup(struct code *c, int map, bool in)
 {
-	c->at[PORTS] = c->n;
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, 2, 7, 0, 0);
-	load(c, PORT, 4);
+	label_here(c, PORTS);
+	move(c, 2, 7);
+	load_bytes(c, PORT, 4, PASS);
 	copy(c, BPF_H, KEY + 32, PORT + (in ? 2 : 0));
 	copy(c, BPF_H, KEY + 34, PORT + (in ? 0 : 2));
-	op(c, BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map);
-	op(c, 0, 0, 0, 0, 0);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0);
-	op(c, BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, KEY);
-	op(c, BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem);
+	point_to_map(c, 1, map);
+	point(c, 2, KEY);
+	call(c, BPF_FUNC_map_lookup_elem);
 	jump(c, BPF_JEQ, 0, 0, PASS);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, DROP);
-	op(c, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-	c->at[PASS] = c->n;
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, NEXT);
-	op(c, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	leave(c, DROP);
+	label_here(c, PASS);
+	leave(c, TCX_GO_ON);
 }
 
 static void write_program(struct code *c, int map, bool in)
 {
 	*c = (struct code){ .n = 0 };
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0);
+	move(c, 6, 1);
 	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, mark), 0);
 	jump(c, BPF_JEQ, 0, LOCK_MARK, PASS);
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
+	set(c, 0, 0);
 	for (int i = 0; i < 40; i += 8)
 		op(c, BPF_STX | BPF_MEM | BPF_DW, 10, 0, KEY + i, 0);
 	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, protocol), 0);
@@ -153,9 +112,7 @@ static void write_program(struct code *c, int map, bool in)
 	write_v4(c, in);
 	write_v6(c, in);
 	write_lookup(c, map, in);
-	for (int i = 0; i < c->n; i++)
-		if (BPF_CLASS(c->v[i].code) == BPF_JMP && c->v[i].off)
-			c->v[i].off = (int16_t)(c->at[c->v[i].off] - i - 1);
+	code_end(c);
 }
 
 static int load_program(int map, bool in, const char *name)
