@@ -6,7 +6,7 @@
  * last is done through duplicates that wait in a bank.
  */
 #include "plugins/net/filter.h"
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
 static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
 {
@@ -168,7 +168,10 @@ int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 		if (first->rec->state == TCP__STATE__LISTENING ||
 		    (first->rec->state == TCP__STATE__NEW && first->local.port))
 			r = make(t, first, err);
+		if (!r && first->rec->state == TCP__STATE__LISTENING)
+			r = waiting_fill(t, first, err);
 	}
+	waiting_done(t);
 	t->built = true;
 	if (!r)
 		r = make(t, m, err);

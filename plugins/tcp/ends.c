@@ -5,7 +5,7 @@
  * of the peer. Closed ones that are still open as a descriptor do that with a
  * peer that never was: their true one does not hear of it.
  */
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/inject.h"
 
 #include <time.h>
 
@@ -32,7 +32,7 @@ static uint8_t state_of(int fd)
 static int tell(struct tcp *t, const struct made *m, uint8_t flags, uint32_t seq, uint32_t ack,
                 uint8_t state, struct crcore_error *err)
 {
-	const struct said what = { .flags = flags, .seq = seq, .ack = ack };
+	const struct said what = { .flags = flags, .window = 0xffff, .seq = seq, .ack = ack };
 	struct timespec pause = { 0, 100000 };
 	int r;
 

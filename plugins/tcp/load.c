@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Restore: records, and whether they make sense together. */
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
 #include <sys/stat.h>
 
@@ -16,7 +16,7 @@ void made_free(struct made *m)
 	free(m);
 }
 
-static bool load_end(const Tcp__Address *a, uint32_t family, struct end *ret)
+bool end_load(const Tcp__Address *a, uint32_t family, struct end *ret)
 {
 	*ret = (struct end){ 0 };
 	if (!a)
@@ -30,7 +30,7 @@ static bool load_end(const Tcp__Address *a, uint32_t family, struct end *ret)
 	return true;
 }
 
-static bool sane_stream(const Tcp__Stream *st)
+bool stream_sane(const Tcp__Stream *st)
 {
 	return st && st->mss && st->mss <= 65535 && st->send_scale <= MAX_SCALE &&
 	       st->receive_scale <= MAX_SCALE && (!st->fin_acked || st->fin_sent);
@@ -62,7 +62,7 @@ static bool sane(const Tcp__Socket *rec)
 		return rec->remote && rec->remote->port && !q && !rec->stream;
 	case TCP__STATE__CONNECTED:
 		return rec->local && rec->local->port && rec->remote && rec->remote->port && q &&
-		       sane_stream(rec->stream);
+		       stream_sane(rec->stream);
 	case TCP__STATE__CLOSED:
 	case TCP__STATE__RESET:
 		return !rec->stream;
@@ -78,8 +78,8 @@ static int load_socket(struct tcp *t, const void *msg, size_t len, struct crcore
 	if (!m)
 		return err->code;
 	m->fd = -1;
-	if (!sane(m->rec) || !load_end(m->rec->local, m->rec->family, &m->local) ||
-	    !load_end(m->rec->remote, m->rec->family, &m->remote))
+	if (!sane(m->rec) || !end_load(m->rec->local, m->rec->family, &m->local) ||
+	    !end_load(m->rec->remote, m->rec->family, &m->remote))
 		return crcore_fail(err, -EBADMSG, "the record of socket %u makes no sense", m->rec->id);
 	return 0;
 }
@@ -106,28 +106,35 @@ int tcp_load_record(void *state, const char *section, uint32_t version, const vo
 		return load_socket(state, msg, len, err);
 	if (!strcmp(section, "lock"))
 		return load_lock(state, msg, len, err);
+	if (!strcmp(section, "backlog"))
+		return waiting_load(state, msg, len, err);
 	return crcore_fail(err, -EBADMSG, "there is no section %s", section);
 }
 
 /* -- together ---------------------------------------------------------------------------- */
 
+int blob_has(struct tcp *t, uint64_t end, struct crcore_error *err)
+{
+	int blob = t->host->blob(t->ctx, "socket", err);
+	struct stat st = { 0 };
+
+	if (blob < 0)
+		return blob;
+	if (fstat(blob, &st) < 0 || end > (uint64_t)st.st_size)
+		return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
+	return 0;
+}
+
 static int check_queues(struct tcp *t, const struct made *m, struct crcore_error *err)
 {
 	const Tcp__Queues *q = m->rec->queues;
-	struct stat st = { 0 };
 	uint64_t end, end2;
-	int blob;
 
 	if (!q || !(q->sent + q->unsent + q->received))
 		return 0;
 	end = q->sent + q->unsent ? q->blob + q->sent + q->unsent : 0;
 	end2 = q->received ? q->receive_blob + q->received : 0;
-	blob = t->host->blob(t->ctx, "socket", err);
-	if (blob < 0)
-		return blob;
-	if (fstat(blob, &st) < 0 || end > (uint64_t)st.st_size || end2 > (uint64_t)st.st_size)
-		return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
-	return 0;
+	return blob_has(t, end > end2 ? end : end2, err);
 }
 
 /*
@@ -167,7 +174,8 @@ static int apply_policy(struct tcp *t, struct made *m, struct crcore_error *err)
 
 	if (m->rec->state != TCP__STATE__CONNECTED || m->rec->peer)
 		return 0;
-	v = policy_find(t, &m->local, &m->remote, m->rec->incoming);
+	v = m->rec->waited ? (t->drop_in_flight ? RESET : KEEP)
+	                   : policy_find(t, &m->local, &m->remote, m->rec->incoming);
 	if (v == REFUSE) {
 		crcore_advise(err, "use --tcp-established or --tcp-close");
 		return crcore_fail(err, -EPERM, "the policy refuses the connection %s -> %s",
@@ -199,14 +207,14 @@ int tcp_check(void *state, struct crcore_error *err)
 		if (t->made[i]->peer)
 			map_apply(t, &t->made[i]->remote);
 	}
-	return r;
+	return r ? r : waiting_check(t, err);
 }
 
 /* Before there is a socket to which its peer could speak. */
 int tcp_prepare(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	struct lock_list l = { .v = calloc(t->nmade + 1, sizeof(*l.v)) };
+	struct lock_list l = { .v = calloc(t->nmade + t->nwaits + 1, sizeof(*l.v)) };
 	int r;
 
 	if (!l.v)
@@ -214,6 +222,8 @@ int tcp_prepare(void *state, struct crcore_error *err)
 	for (unsigned i = 0; i < t->nmade; i++)
 		if (t->made[i]->rec->state == TCP__STATE__CONNECTED && !t->made[i]->peer)
 			l.v[l.n++] = (struct locked){ t->made[i]->local, t->made[i]->remote };
+	for (unsigned i = 0; i < t->nwaits; i++)
+		l.v[l.n++] = (struct locked){ t->waits[i].local, t->waits[i].remote };
 	r = lock_take(t, &l, err);
 	free(l.v);
 	return r;

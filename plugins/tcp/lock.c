@@ -38,6 +38,8 @@ struct lock {
 	bool no_nft;           /* block.c does it */
 	struct block *block;
 	char name[LOCK_NAME];  /* of what stays: the table, or the programs */
+	bool ready;            /* lock_drop() will be called */
+	bool other;            /* the one that is up has the other name */
 };
 
 #define LOAD(n, field, symbol) \
@@ -263,32 +265,60 @@ void lock_drop(void *state)
 	}
 }
 
-int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
+int lock_ready(struct tcp *t, struct crcore_error *err)
 {
-	struct lock *lock = l->n ? get(t, err) : NULL;
-	struct crcore_error why = CRCORE_ERROR_INIT;
-	cleanup_free char *text = NULL;
+	struct lock *lock = get(t, err);
 	int r;
 
-	if (!l->n)
-		return 0;
-	if (!lock)
-		return -ENOTSUP;
+	if (!lock || lock->ready)
+		return lock ? 0 : -ENOTSUP;
 	r = t->host->undo(t->ctx, lock_drop, t, true, err);
-	if (r < 0 || lock->no_nft)
-		return r < 0 ? r : block_take(l, &lock->block, err);
-	text = table_text(lock->name, "-now", l, true);
+	lock->ready = !r;
+	return r;
+}
+
+static int take_block(struct lock *lock, const struct lock_list *l, struct crcore_error *err)
+{
+	struct block *old = lock->block;
+	int r = block_take(l, &lock->block, err);
+
+	if (!r)
+		block_free(old);
+	return r;
+}
+
+int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err)
+{
+	struct crcore_error why = CRCORE_ERROR_INIT;
+	cleanup_free char *text = NULL;
+	int r = l->n ? lock_ready(t, err) : 0;
+	struct lock *lock = t->lock;
+	struct nft_ctx *ctx;
+
+	if (!l->n || r < 0)
+		return r;
+	if (lock->no_nft)
+		return take_block(lock, l, err);
+	text = table_text(lock->name, lock->other ? "-now" : "-then", l, true);
 	if (!text)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	lock->owner = new_ctx(t);
-	if (!lock->owner)
+	ctx = new_ctx(t);
+	if (!ctx)
 		return crcore_fail(err, -EIO, "nftables cannot be used");
-	if (run(&lock->nft, lock->owner, text, &why) == 0)
+	if (run(&lock->nft, ctx, text, &why) == 0) {
+		if (lock->owner) {
+			lock->nft.ctx_free(lock->owner);
+			t->low[0] = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* the number that it had */
+		}
+		lock->owner = ctx;
+		lock->other = !lock->other;
 		return 0;
-	lock->nft.ctx_free(lock->owner);
-	lock->owner = NULL;
-	r = do_without(t, &why, err);
-	return r < 0 ? r : block_take(l, &lock->block, err);
+	}
+	lock->nft.ctx_free(ctx);
+	r = lock->owner ? why.code : do_without(t, &why, err);
+	if (r < 0 && lock->owner)
+		*err = why;
+	return r < 0 ? r : take_block(lock, l, err);
 }
 
 int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err)

@@ -51,7 +51,7 @@ static int enter_repair(struct tcp *t, const struct known *k, int fd)
 	return meanwhile_set(t, IPPROTO_TCP, T_REPAIR, REPAIR_ON, REPAIR_OFF_SILENT);
 }
 
-static int sequence(int fd, int queue, uint32_t *ret)
+int repair_number(int fd, int queue, uint32_t *ret)
 {
 	socklen_t len = sizeof(*ret);
 	int r = set_queue(fd, queue);
@@ -63,7 +63,7 @@ static int sequence(int fd, int queue, uint32_t *ret)
 static int look_inside(int fd, struct seen *s)
 {
 	socklen_t len = sizeof(s->window);
-	int r = sequence(fd, QUEUE_SEND, &s->send_next);
+	int r = repair_number(fd, QUEUE_SEND, &s->send_next);
 
 	if (r < 0)
 		return r;
@@ -78,7 +78,7 @@ static int look_inside(int fd, struct seen *s)
 		if (s->sent < 0)
 			s->sent = 0;
 	}
-	r = sequence(fd, QUEUE_RECEIVE, &s->receive_next);
+	r = repair_number(fd, QUEUE_RECEIVE, &s->receive_next);
 	if (!r && getsockopt(fd, IPPROTO_TCP, T_REPAIR_WINDOW, &s->window, &len) < 0)
 		r = -errno;
 	return r;

@@ -3,7 +3,7 @@
  * Dump: which two sockets of the tree are the ends of one connection, by their
  * addresses; what becomes of a connection whose other end is outside.
  */
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
 #include <sys/syscall.h>
 
@@ -37,7 +37,7 @@ static struct known *find_peer(const struct tcp *t, const struct known *k)
 	return hit ? *hit : NULL;
 }
 
-static bool listens_at(const struct tcp *t, const struct end *local)
+bool listens_at(const struct tcp *t, const struct end *local)
 {
 	return t->listening[local->port / 8] & 1 << local->port % 8;
 }
@@ -101,6 +101,39 @@ static int again(struct crcore_error *err)
 	return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
 }
 
+static bool waits(const struct other *o)
+{
+	return !o->ino && (o->state == ST_ESTABLISHED || o->state == ST_CLOSE_WAIT);
+}
+
+/* A connection waits at a listening socket that is to be kept there. */
+static int judge_kept(struct tcp *t, const struct known *k, const struct other *o,
+                      struct crcore_error *err)
+{
+	int r = t->may_requeue ? 0 : reqsk_possible(err);
+	char there[END_TEXT];
+
+	t->may_requeue = !r;
+	if (!r)
+		r = lock_possible(t, err);
+	if (r < 0 || (!k->device && !link_local(&o->local)))
+		return r;
+	crcore_advise(err, "dump when it has been accepted, or drop it: --set tcp.in-flight=drop");
+	return crcore_fail(err, -ENOTSUP, "a connection from %s waits to be accepted, which belongs to one "
+	                   "network device", end_text(&o->remote, there));
+}
+
+/* Those who connect later are taken as they come. */
+static int judge_backlog(struct tcp *t, const struct known *k, struct crcore_error *err)
+{
+	int r = graph_take(&t->graph, err);
+
+	for (unsigned i = 0; !r && i < t->graph.n; i++)
+		if (waits(&t->graph.v[i]) && t->graph.v[i].local.port == k->local.port)
+			r = judge_kept(t, k, &t->graph.v[i], err);
+	return r;
+}
+
 /* Connections that wait at a listening socket; those of the tree itself are made again. */
 static int judge_listening(struct tcp *t, const struct known *k, struct crcore_error *err)
 {
@@ -108,6 +141,8 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 
 	if (!r && t->hold_listening)
 		r = lock_possible(t, err);
+	if (r < 0 || keeps_backlog(t))
+		return r < 0 ? r : judge_backlog(t, k, err);
 	for (unsigned i = 0; !r && !t->drop_in_flight && i < t->graph.n; i++) {
 		const struct other *o = &t->graph.v[i];
 		struct known key = { .local = o->local, .remote = o->remote };
@@ -116,7 +151,7 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 			continue;
 		struct known *client = find_peer(t, &key);
 		char there[END_TEXT];
-		if (client && o->state == ST_ESTABLISHED && !o->received)
+		if ((client && o->state == ST_ESTABLISHED && !o->received) || (!client && t->keep_in_flight))
 			continue;
 		crcore_advise(err, "dump when it has been accepted, or drop it: --set tcp.in-flight=drop");
 		return crcore_fail(err, -ENOTSUP, "a connection from %s%s %s", end_text(&o->remote, there),
@@ -136,9 +171,13 @@ static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *er
 	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
 	r = graph_take(&t->graph, err);
 	o = r < 0 ? NULL : graph_find(&t->graph, &k->remote, &k->local);
-	if (o && !o->ino && o->state == ST_ESTABLISHED && listens_at(t, &o->local)) {
-		k->unaccepted = true; /* the listening socket decides */
-		return 0;
+	if (o && waits(o) && listens_at(t, &o->local)) { /* the listening socket decides */
+		k->waited = keeps_backlog(t);
+		k->unaccepted = !k->waited && o->state == ST_ESTABLISHED;
+		if (k->waited)
+			k->verdict = KEEP;
+		if (k->waited || k->unaccepted)
+			return 0;
 	}
 	if (o && o->ino)
 		r = graph_in_tree(t, o->ino, err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dump: the record of one socket. */
 #include "plugins/net/filter.h"
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
-static Tcp__Address *address(const struct end *e, Tcp__Address *ret)
+Tcp__Address *address_record(const struct end *e, Tcp__Address *ret)
 {
 	tcp__address__init(ret);
 	ret->ip.data = (uint8_t *)(uintptr_t)e->ip;
@@ -42,6 +42,7 @@ static void fill_plain(const struct tcp *t, const struct crcore_object *obj,
 	rec->state = state_of(t, k);
 	rec->peer = k->peer ? k->peer->obj->id : 0;
 	rec->incoming = k->incoming;
+	rec->waited = k->waited;
 	rec->backlog = (int32_t)(k->backlog > INT_MAX ? INT_MAX : k->backlog);
 	rec->mode = obj->st.st_mode;
 	rec->uid = obj->st.st_uid;
@@ -75,8 +76,8 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	rec.n_options = k->options->n;
 	if (!options)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	rec.local = address(&k->local, &local);
-	rec.remote = address(&k->remote, &remote);
+	rec.local = address_record(&k->local, &local);
+	rec.remote = address_record(&k->remote, &remote);
 	if (rec.state == TCP__STATE__CONNECTED) {
 		socklen_t len = sizeof(k->stream.clock);
 		getsockopt(obj->local_fd, IPPROTO_TCP, T_TIMESTAMP, &k->stream.clock, &len);
@@ -107,15 +108,19 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	return r;
 }
 
-/* Which table a restore has to take away: it stays when the tree goes. */
+/* Those that wait to be accepted: late, to have few come after them. Then which table a restore
+ * has to take away: it stays when the tree goes. */
 int tcp_save(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
-	const char *name = leaves(t) == CRCORE_LEAVE_KILLED ? lock_name(t) : NULL;
 	Tcp__Lock rec = TCP__LOCK__INIT;
 	int r = bytes_flush(t, err);
 	uint8_t bytes[LOCK_NAME + 8];
+	const char *name;
 
+	if (!r)
+		r = backlog_take(t, err);
+	name = leaves(t) == CRCORE_LEAVE_KILLED ? lock_name(t) : NULL;
 	if (r < 0 || !name)
 		return r;
 	rec.table = (char *)(uintptr_t)name;

@@ -6,7 +6,7 @@
  * says nothing to anybody. They wait in flight in a socket pair, where they
  * count against no limit.
  */
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
 static bool outside(const struct known *k)
 {
@@ -19,9 +19,12 @@ static bool held(const struct tcp *t, const struct known *k)
 	return k->obj && k->state == ST_LISTEN && t->hold_listening && leaves(t) == CRCORE_LEAVE_KILLED;
 }
 
-static int list_locked(struct tcp *t, struct lock_list *l, struct crcore_error *err)
+int list_locked(struct tcp *t, struct lock_list *l, struct crcore_error *err)
 {
-	*l = (struct lock_list){ .v = calloc(t->nknown + 1, sizeof(*l->v)) };
+	const struct queued *w;
+	unsigned n = backlog_list(t, &w);
+
+	*l = (struct lock_list){ .v = calloc(t->nknown + n + 1, sizeof(*l->v)) };
 	if (!l->v)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < t->nknown; i++) {
@@ -31,6 +34,8 @@ static int list_locked(struct tcp *t, struct lock_list *l, struct crcore_error *
 		else if (held(t, k))
 			l->v[l->n++] = (struct locked){ .local = k->local, .v6only = k->v6only };
 	}
+	for (unsigned i = 0; i < n; i++)
+		l->v[l->n++] = (struct locked){ w[i].local, w[i].remote, false };
 	return 0;
 }
 

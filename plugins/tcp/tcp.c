@@ -3,7 +3,7 @@
 #include "plugins/net/claim.h"
 #include "plugins/net/filter.h"
 #include "plugins/net/netns.h"
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/backlog.h"
 
 #include <linux/capability.h>
 #include <linux/tcp.h>
@@ -46,6 +46,9 @@ static void tcp_close(void *state)
 	close_fd(&t->raw[1]);
 	lock_free(t);
 	meanwhile_free(t->meanwhile);
+	backlog_free(t->backlog);
+	waiting_done(t);
+	free(t->waits);
 	free(t);
 }
 
@@ -65,8 +68,10 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
+	t->keep_in_flight = host->option(ctx, "in-flight")->i == 2;
 	t->hold_listening = host->option(ctx, "listening")->i == 1;
-	r = t->meanwhile ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	t->backlog = t->keep_in_flight ? backlog_new() : NULL;
+	r = t->meanwhile && (t->backlog || !t->keep_in_flight) ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
 	if (!r)
 		r = map_parse(t, err);
 	if (r < 0)
@@ -118,6 +123,7 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 		end_from((struct sockaddr *)&remote, &k->remote);
 	k->v6only = k->state == ST_LISTEN && k->local.family == AF_INET6 &&
 	            get_int(obj->local_fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
+	k->device = k->state == ST_LISTEN && get_int(obj->local_fd, SOL_SOCKET, SO_BINDTOIFINDEX) > 0;
 	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
 	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
 	if (k->error && k->state != ST_CLOSE) {
@@ -182,7 +188,7 @@ static int tcp_release(void *state, struct crcore_error *err)
 }
 
 static const char *const verdicts[] = { "keep", "close", "reset", "refuse", NULL };
-static const char *const in_flight[] = { "refuse", "drop", NULL };
+static const char *const in_flight[] = { "refuse", "drop", "keep", NULL };
 static const char *const listening[] = { "open", "hold", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "established", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = verdicts,
@@ -192,8 +198,8 @@ static const struct crcore_option options[] = {
 	  .help = "the same for some: \"in local *:22\", \"out remote 10.0.0.0/8:5432\"; the first pattern "
 	          "that matches counts" },
 	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = in_flight,
-	  .help = "connections from outside that wait to be accepted, or are just being made: refuse or "
-	          "drop" },
+	  .help = "connections from outside that wait to be accepted: refuse; drop (they are reset); keep "
+	          "(they wait again after the restore). Those that are just being made: refuse, else drop" },
 	{ .name = "listening", .type = CRCORE_CHOICE, .default_value = "open", .choices = listening,
 	  .help = "dump that ends the tree: what becomes of those who connect to it before it is restored: "
 	          "open (they are refused, and who got in last is reset) or hold (they wait)" },
@@ -206,9 +212,14 @@ static const struct crcore_field socket_fields[] = {
 	{ 5001, CRCORE_ADDRESS, "local" }, { 6001, CRCORE_ADDRESS, "remote" },
 	{ 0 },
 };
+static const struct crcore_field backlog_fields[] = {
+	{ 2001, CRCORE_ADDRESS, "local" }, { 3001, CRCORE_ADDRESS, "remote" },
+	{ 0 },
+};
 static const struct crcore_section sections[] = {
 	{ .name = "socket", .version = 1, .fields = socket_fields },
 	{ .name = "lock", .version = 1 },
+	{ .name = "backlog", .version = 1, .fields = backlog_fields },
 	{ .name = NULL },
 };
 

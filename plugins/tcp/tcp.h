@@ -16,6 +16,7 @@
  *   lock.c     both: the network lock, by nftables
  *   block.c    both: the same where that is missing
  *   bank.c     both: descriptors that wait
+ *   backlog.h  connections that wait to be accepted: its own files
  *   silence.c  dump: the end of the tree, of which the peers must not hear
  *   load.c     restore: records, whether they make sense
  *   build.c    restore: sockets, hands them out; what comes last
@@ -80,9 +81,10 @@ struct known {
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
 	bool was_connected;      /* ST_CLOSE */
 	bool incoming;
-	bool v6only;
+	bool v6only, device;     /* ST_LISTEN; device: at one only */
 	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
-	bool unaccepted;         /* its other end waits in a backlog of the tree */
+	bool unaccepted;         /* its other end waits in a backlog of the tree, and is made anew */
+	bool waited;             /* the same, but that is kept */
 	struct known *peer;
 	enum verdict verdict;    /* of connections: REFUSE only meanwhile */
 	/* what was read from it: */
@@ -147,6 +149,9 @@ struct block;
 struct meanwhile;
 struct bank;
 struct ahead;
+struct backlog;
+struct queued;
+struct requeue;
 struct locked {
 	struct end local, remote; /* remote without a port: those who want to connect there */
 	bool v6only;
@@ -159,7 +164,7 @@ struct tcp {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
 	enum verdict established; /* where no rule matches */
-	bool drop_in_flight;
+	bool drop_in_flight, keep_in_flight;
 	bool hold_listening;
 	struct rule *rules;
 	unsigned nrules;
@@ -178,6 +183,8 @@ struct tcp {
 	bool taken;
 	struct bytes { char *buf; size_t size, used; uint64_t end; } bytes;
 	struct meanwhile *meanwhile;
+	struct backlog *backlog; /* if it is kept */
+	bool may_requeue;        /* reqsk_possible() */
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
 	struct ahead *ahead;
@@ -193,6 +200,9 @@ struct tcp {
 	struct made **banked;    /* whose sockets are in the bank */
 	unsigned nbanked;
 	char *old_table;         /* section lock */
+	struct queued *waits;    /* section backlog */
+	unsigned nwaits;
+	struct requeue *requeue;
 	int raw[2];              /* of IPv6, IPv4: -1 until needed */
 	uint32_t nowhere;        /* counts peers that never were */
 };
@@ -227,6 +237,10 @@ int end_compare(const struct end *, const struct end *); /* v4-mapped is as v4 *
 bool end_is_v4(const struct end *);       /* also v4-mapped */
 const uint8_t *end_v4(const struct end *); /* the 4 bytes of such a one */
 bool end_any(const struct end *);          /* 0.0.0.0, :: */
+static inline bool link_local(const struct end *e)
+{
+	return e->family == AF_INET6 && e->ip[0] == 0xfe && (e->ip[1] & 0xc0) == 0x80;
+}
 bool end_parse(const char *text, struct end *ret, uint8_t *ret_bits); /* ADDRESS[/BITS] */
 bool end_within(const struct end *, const struct end *net, uint8_t bits);
 int map_parse(struct tcp *, struct crcore_error *);
@@ -240,6 +254,7 @@ enum verdict policy_find(const struct tcp *, const struct end *local, const stru
 /* review.c */
 int tcp_review(void *state, const struct crcore_object *, struct crcore_error *);
 struct known *tcp_known(const struct tcp *, uint32_t ino);
+bool listens_at(const struct tcp *, const struct end *local); /* the tree, at this port */
 static inline bool state_connected(uint8_t s)
 {
 	return s == ST_ESTABLISHED || s == ST_FIN_WAIT1 || s == ST_FIN_WAIT2 || s == ST_CLOSE_WAIT ||
@@ -263,6 +278,7 @@ int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 /* read.c */
 /* What a socket has in its queues, if that is kept, and its other end if that is in the tree. */
 int read_connection(struct tcp *, struct known *, int fd, struct crcore_error *);
+int repair_number(int fd, int queue, uint32_t *ret); /* in repair mode */
 
 /* bytes.c */
 /* For len bytes more, until it is asked for room again. NULL: err is filled. */
@@ -290,12 +306,15 @@ int ahead_value(const struct known *, int level, int number, int usual);
 void ahead_stop(struct tcp *);
 
 /* save.c */
+Tcp__Address *address_record(const struct end *, Tcp__Address *ret); /* NULL: there is none */
 int tcp_save_object(void *state, const struct crcore_object *, struct crcore_error *);
 int tcp_save(void *state, struct crcore_error *err);
 
 /* lock.c */
 int lock_possible(struct tcp *, struct crcore_error *);
-int lock_take(struct tcp *, const struct lock_list *, struct crcore_error *);  /* while we live */
+int lock_ready(struct tcp *, struct crcore_error *); /* what is undone later is undone before it goes */
+/* While we live; in place of the one that is there, without a gap. */
+int lock_take(struct tcp *, const struct lock_list *, struct crcore_error *);
 int lock_stay(struct tcp *, const struct lock_list *, struct crcore_error *);  /* beyond */
 int lock_remove(struct tcp *, const char *table, struct crcore_error *);
 bool lock_is_name(const char *table); /* might it be ours? */
@@ -321,6 +340,7 @@ void bank_free(struct bank *);
 
 /* silence.c */
 int tcp_hold(void *state, struct crcore_error *err);
+int list_locked(struct tcp *, struct lock_list *ret, struct crcore_error *);
 int tcp_dump_release(struct tcp *, struct crcore_error *);
 static inline uint32_t leaves(const struct tcp *t)
 {
@@ -340,6 +360,9 @@ int tcp_load_record(void *state, const char *section, uint32_t version, const vo
 int tcp_check(void *state, struct crcore_error *);
 int tcp_prepare(void *state, struct crcore_error *);
 void made_free(struct made *);
+bool end_load(const Tcp__Address *, uint32_t family, struct end *ret);
+bool stream_sane(const Tcp__Stream *);
+int blob_has(struct tcp *, uint64_t end, struct crcore_error *); /* is it that long? */
 
 /* build.c */
 int tcp_create(void *state, uint32_t id, struct crcore_error *);
@@ -363,15 +386,6 @@ ssize_t urgent_peek(struct tcp *, const struct known *, int fd, void *buf, size_
 /* Restore: one byte more is received, which is urgent. */
 int urgent_put(struct tcp *, const struct made *, uint8_t byte, uint32_t seq, uint32_t ack,
                struct crcore_error *);
-
-/* inject.c: a segment as from one end to the other; nothing comes back. */
-enum { SEG_FIN = 1, SEG_RST = 4, SEG_ACK = 16, SEG_URG = 32 };
-struct said {
-	uint8_t flags; /* SEG_*; SEG_URG: comes with a byte, which is urgent */
-	uint32_t seq, ack;
-	uint8_t byte;
-};
-int inject(struct tcp *, const struct end *from, const struct end *to, const struct said *);
 
 /* ends.c */
 int ends_peer_first(struct tcp *, struct made *, struct crcore_error *);

@@ -7,7 +7,7 @@
  *
  * What a peer has still to send of such data does not show at all.
  */
-#include "plugins/tcp/tcp.h"
+#include "plugins/tcp/inject.h"
 
 #include <linux/sockios.h>
 #include <poll.h>
@@ -101,7 +101,7 @@ static int open_window(int fd, uint32_t next)
 int urgent_put(struct tcp *t, const struct made *m, uint8_t byte, uint32_t seq, uint32_t ack,
                struct crcore_error *err)
 {
-	const struct said what = { .flags = SEG_URG | SEG_ACK, .seq = seq, .ack = ack, .byte = byte };
+	const struct said what = { SEG_URG | SEG_ACK, WINDOW, seq, ack, &byte, 1 };
 	struct timespec pause = { 0, 100000 };
 	int r = open_window(m->fd, seq);
 

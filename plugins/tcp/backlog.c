@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dump that ends the tree: connections that wait to be accepted. Nothing but accept()
+ * leads to them, so crcore accepts them, through its duplicate of the listening socket,
+ * saves each as one that is open, and closes it in repair mode, without a word: the network
+ * lock is up. If the dump fails after that they are put back into the backlog as a restore
+ * does it (requeue.c), by the undo entry, or, should crcore be killed, by the process of
+ * last wills, before the tree goes on.
+ *
+ * What a reader could break: the list is in memory that both processes see, and was there
+ * before the other one began (tcp_open). An entry counts when it is complete.
+ */
+#include "plugins/record.h"
+#include "plugins/tcp/backlog.h"
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define MOST 65536       /* connections */
+#define BATCH 256        /* that are open here at a time */
+#define HALF_OPEN 200    /* milliseconds that those get who are about to be connected */
+
+struct backlog {
+	pid_t pid;       /* whose descriptors these are: */
+	struct requeue way;
+	bool begun;
+	unsigned taken;  /* out of their backlogs */
+	unsigned locked; /* the network lock has them */
+	unsigned n;      /* read, and closed here */
+	unsigned back;   /* where they were */
+	struct queued v[MOST];
+};
+
+struct backlog *backlog_new(void)
+{
+	struct backlog *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE,
+	                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return b == MAP_FAILED ? NULL : b;
+}
+
+void backlog_free(struct backlog *b)
+{
+	if (b && b->begun)
+		requeue_end(&b->way);
+	if (b)
+		munmap(b, sizeof(*b));
+}
+
+unsigned backlog_list(const struct tcp *t, const struct queued **ret)
+{
+	*ret = t->backlog ? t->backlog->v : NULL;
+	return t->backlog ? t->backlog->taken : 0;
+}
+
+/* -- back ---------------------------------------------------------------------------------- */
+
+static int listener_of(const struct queued *w)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+
+	return (int)syscall(SYS_pidfd_getfd, pidfd, w->fd, 0);
+}
+
+/* ended: the tree may have, by this very dump, of which its peers are not to be told. */
+static int put_back(struct backlog *b, const struct requeue *way, bool ended)
+{
+	int failed = 0;
+
+	for (; b->back < b->n; b->back++) {
+		const struct queued *w = &b->v[b->back];
+		cleanup_close int listener = listener_of(w);
+		if (w->lost || (listener < 0 && ended))
+			continue;
+		if (listener < 0 || requeue(way, listener, w) < 0) {
+			requeue_reset(way, w);
+			failed++;
+		}
+	}
+	b->locked = 0;
+	return failed;
+}
+
+/* Undo entry, of a dump that failed. */
+static void undo(void *state)
+{
+	struct tcp *t = state;
+	int failed = put_back(t->backlog, &t->backlog->way, false);
+
+	if (failed)
+		t->host->log(t->ctx, 1, "%d connections that waited to be accepted could not be put back, and "
+		             "were reset", failed);
+}
+
+/* What was not closed, or not even read, is still open there. */
+static void read_rest(struct backlog *b, int pidfd, int blob)
+{
+	for (unsigned i = b->n ? b->n - 1 : 0; i < b->locked; i++) {
+		cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, b->v[i].accepted, 0);
+		struct queued w = b->v[i];
+		off_t end = lseek(blob, 0, SEEK_END);
+		bool here = accepted_is(fd, &w);
+		if (i >= b->n) {
+			w.lost = !here || end < 0 || accepted_read(&w, fd, blob, (uint64_t)end) < 0;
+			b->v[i] = w;
+			b->n = i + 1;
+		}
+		if (here && !b->v[i].lost)
+			accepted_end(fd);
+	}
+}
+
+/* In the process of last wills: the other one does not run, but is still there. */
+static void last_will(const void *bytes, size_t len)
+{
+	struct backlog *b;
+	struct requeue way;
+
+	memcpy(&b, bytes, sizeof(b));
+	if (!b->locked)
+		return;
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, b->pid, 0);
+	int from[] = { b->way.raw[0], b->way.raw[1], b->way.blob, b->way.reqsk.map };
+	int *to[] = { &way.raw[0], &way.raw[1], &way.blob, &way.reqsk.map };
+	for (int i = 0; i < 4; i++)
+		*to[i] = from[i] < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, from[i], 0);
+	read_rest(b, pidfd, way.blob);
+	put_back(b, &way, true);
+	for (int i = 0; i < 4; i++)
+		close_fd(to[i]);
+}
+
+/* -- the hook ------------------------------------------------------------------------------ */
+
+static int put_record(struct tcp *t, const struct queued *w, struct crcore_error *err)
+{
+	Tcp__Waiting rec = TCP__WAITING__INIT;
+	Tcp__Stream st = TCP__STREAM__INIT;
+	Tcp__Queues q = TCP__QUEUES__INIT;
+	Tcp__Address local, remote;
+
+	st.send_next = w->ack;
+	st.receive_next = w->first + w->received;
+	st.fin_received = w->fin;
+	st.mss = w->mss;
+	st.timestamps = w->timestamps;
+	st.sack = w->sack;
+	st.scaling = w->scaling;
+	st.ecn = w->ecn;
+	st.send_scale = w->send_scale;
+	st.receive_scale = w->receive_scale;
+	st.clock = w->clock;
+	st.send_window = (uint32_t)w->window << w->send_scale;
+	q.receive_blob = w->at;
+	q.received = w->received;
+	q.urgent = w->urgent;
+	rec.listener = w->listener;
+	rec.reset = w->reset;
+	rec.stream = &st;
+	rec.queues = &q;
+	rec.local = address_record(&w->local, &local);
+	rec.remote = address_record(&w->remote, &remote);
+	return record_put(t->host, t->ctx, "backlog", &rec.base, err);
+}
+
+static int begin(struct tcp *t, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	int blob = t->host->blob(t->ctx, "socket", err);
+	int r = blob < 0 ? blob : lock_ready(t, err);
+
+	if (r < 0)
+		return r;
+	b->pid = getpid();
+	b->begun = true;
+	r = requeue_begin(&b->way, blob, err);
+	if (!r)
+		r = t->host->undo(t->ctx, undo, t, false, err);
+	if (!r && CRCORE_HAS(t->host, will_first))
+		r = t->host->will_first(t->ctx, last_will, &t->backlog, sizeof(t->backlog), err);
+	return r;
+}
+
+/* Up to BATCH connections, of which *n are there, out of that backlog. */
+static int accept_some(struct tcp *t, const struct known *k, unsigned *n, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	struct sockaddr_storage here, there;
+	cleanup_close int listener = known_open(t, k, err);
+	struct pollfd p = { .fd = listener, .events = POLLIN };
+
+	if (listener < 0)
+		return listener;
+	for (; *n < BATCH && b->taken < MOST && poll(&p, 1, 0) > 0 && p.revents & POLLIN; ++*n) {
+		struct queued w = { .listener = k->obj->id, .pid = k->pid, .fd = k->fd };
+		socklen_t hlen = sizeof(here), tlen = sizeof(there);
+		int r = b->begun ? 0 : begin(t, err);
+		if (r < 0)
+			return r;
+		w.accepted = accept4(listener, (struct sockaddr *)&there, &tlen, SOCK_CLOEXEC);
+		if (w.accepted < 0 && errno == EMFILE && *n)
+			return 0;
+		if (w.accepted < 0 || getsockname(w.accepted, (struct sockaddr *)&here, &hlen) < 0)
+			return crcore_fail(err, -errno, "a connection that waits cannot be accepted: %s",
+			                   strerror(errno));
+		end_from((struct sockaddr *)&here, &w.local);
+		end_from((struct sockaddr *)&there, &w.remote);
+		b->v[b->taken++] = w;
+	}
+	return 0;
+}
+
+/* What cannot be kept is closed as it is: its peer sees a reset. */
+static int save_one(struct tcp *t, struct queued *entry, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	struct queued w = *entry;
+	char there[END_TEXT];
+	int r = link_local(&w.local) ? -ENOTSUP : accepted_read(&w, w.accepted, b->way.blob, t->bytes.end);
+
+	t->bytes.end += w.received;
+	w.lost = r < 0;
+	if (r < 0) {
+		t->host->log(t->ctx, 1, "the connection from %s, which waits to be accepted, cannot be kept: %s",
+		             end_text(&w.remote, there), strerror(-r));
+		set_repair(w.accepted, REPAIR_OFF_SILENT);
+	}
+	*entry = w;
+	__atomic_store_n(&b->n, b->n + 1, __ATOMIC_SEQ_CST);
+	close(w.accepted);
+	return w.lost ? 0 : put_record(t, entry, err);
+}
+
+/* How many. */
+static int take_batch(struct tcp *t, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	struct lock_list l = { 0 };
+	unsigned n = 0;
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < t->nknown; i++)
+		if (t->known[i].obj && t->known[i].state == ST_LISTEN && !t->known[i].device)
+			r = accept_some(t, &t->known[i], &n, err);
+	if (!r && n)
+		r = list_locked(t, &l, err);
+	if (!r && n)
+		r = lock_take(t, &l, err);
+	free(l.v);
+	if (!r)
+		__atomic_store_n(&b->locked, b->taken, __ATOMIC_SEQ_CST);
+	while (b->n < b->taken) {
+		struct crcore_error more = CRCORE_ERROR_INIT;
+		int r2 = save_one(t, &b->v[b->n], r ? &more : err);
+		r = r ? r : r2;
+	}
+	if (CRCORE_HAS(t->host, alive))
+		t->host->alive(t->ctx);
+	return r ? r : (int)n;
+}
+
+/* Who is about to be connected, and cannot be asked to try again. */
+static bool half_open(struct tcp *t)
+{
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+
+	graph_free(&t->graph);
+	if (graph_take(&t->graph, &unused) < 0)
+		return false;
+	for (unsigned i = 0; i < t->graph.n; i++)
+		if (t->graph.v[i].state == ST_SYN_RECV && listens_at(t, &t->graph.v[i].local))
+			return true;
+	return false;
+}
+
+int backlog_take(struct tcp *t, struct crcore_error *err)
+{
+	struct timespec pause = { 0, 1000000 };
+	int r = 0;
+
+	for (int i = 0; keeps_backlog(t) && i < HALF_OPEN; i++) {
+		do {
+			r = take_batch(t, err);
+		} while (r == BATCH || (r > 0 && t->hold_listening));
+		if (r < 0 || !t->hold_listening || !half_open(t))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return r < 0 ? r : 0;
+}

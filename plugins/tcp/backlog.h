@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections that wait to be accepted: out of a backlog, into the image, and back into a backlog.
+ *
+ *   backlog.c  dump: all of them
+ *   accepted.c dump: one of them, taken out
+ *   waiting.c  restore: all of them
+ *   requeue.c  both: one of them gets back
+ *   reqsk.c    both: how the kernel is told so
+ */
+#ifndef CRCORE_PLUGIN_TCP_BACKLOG_H
+#define CRCORE_PLUGIN_TCP_BACKLOG_H
+
+#include "plugins/tcp/tcp.h"
+
+/* One of them. */
+struct queued {
+	struct end local, remote;
+	uint32_t listener;       /* object id */
+	pid_t pid;               /* dump: a task that listens there, and its descriptor */
+	int fd;
+	int accepted;            /* dump: ours, for now */
+	uint32_t first, received; /* what was not read: the number of its first byte, how many */
+	uint64_t at;             /* where they are in the blob */
+	uint32_t urgent;         /* 1 + which of them is; 0: none */
+	uint32_t ack;            /* the number of the first byte that is said to the peer */
+	uint32_t clock;          /* TCP_TIMESTAMP */
+	uint16_t window, mss;    /* window: as in a header */
+	uint8_t send_scale, receive_scale;
+	bool timestamps, sack, scaling, ecn;
+	bool fin, reset;         /* what came last */
+	bool lost;               /* dump: it cannot be kept */
+};
+
+struct reqsk { int map, link; };
+struct requeue {
+	int raw[2]; /* of IPv6, IPv4 */
+	int blob;
+	struct reqsk reqsk;
+};
+
+/* Whether connections that wait to be accepted are taken along: a tree that goes on keeps them. */
+static inline bool keeps_backlog(const struct tcp *t)
+{
+	return t->keep_in_flight && (leaves(t) == CRCORE_LEAVE_KILLED || !leaves(t));
+}
+
+/* reqsk.c */
+int reqsk_possible(struct crcore_error *);
+int reqsk_begin(struct reqsk *ret, struct crcore_error *);
+void reqsk_end(struct reqsk *);
+int reqsk_expect(const struct reqsk *, const struct queued *);
+void reqsk_forget(const struct reqsk *, const struct queued *);
+/* After a segment of it has come in: 1: it is there, and waits for that byte; 0: it is not. */
+int reqsk_seen(const struct reqsk *, const struct queued *, uint32_t *ret_next);
+
+/* requeue.c */
+int requeue_begin(struct requeue *, int blob, struct crcore_error *);
+void requeue_end(struct requeue *);
+int requeue(const struct requeue *, int listener, const struct queued *);
+void requeue_reset(const struct requeue *, const struct queued *);
+
+/* accepted.c: reads one that was just accepted, and leaves it in repair mode. at: the end of the
+ * blob. What of it is known already stays. */
+int accepted_read(struct queued *, int fd, int blob, uint64_t at);
+void accepted_end(int fd); /* after that: without a word */
+bool accepted_is(int fd, const struct queued *); /* that very one? */
+
+/* backlog.c */
+struct backlog *backlog_new(void);
+void backlog_free(struct backlog *);
+int backlog_take(struct tcp *, struct crcore_error *);
+unsigned backlog_list(const struct tcp *, const struct queued **ret); /* those that were taken */
+
+/* waiting.c */
+int waiting_load(struct tcp *, const void *msg, size_t len, struct crcore_error *);
+int waiting_check(struct tcp *, struct crcore_error *);
+int waiting_fill(struct tcp *, const struct made *, struct crcore_error *);
+void waiting_done(struct tcp *);
+#endif
