@@ -4,7 +4,13 @@
  * is none: whatever it answers says what is there now.
  */
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include "core/pager/priv.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 void note_failure(struct state *p, const struct crcore_error *err)
 {
@@ -131,6 +137,38 @@ int copy_if_lacking(struct state *p, unsigned space, uint64_t addr, uint64_t off
 		s->gone = true;
 	pthread_rwlock_unlock(&p->events);
 	return r;
+}
+
+/* The next one; false: there is none. */
+static bool next_huge(struct state *p, struct space **ret_space, uint64_t *ret)
+{
+	const struct span *x = NULL;
+
+	pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < p->setup.n && !x; i++) {
+		*ret_space = p->v[i];
+		x = p->v[i]->uffd < 0 ? places_from(&p->v[i]->huge, 0) : NULL;
+	}
+	if (x)
+		*ret = x->start;
+	pthread_mutex_unlock(&p->lock);
+	return x;
+}
+
+/* Should something else be there by now, or the program be gone, nothing happens. */
+bool copy_collapse(struct state *p)
+{
+	struct space *s;
+	uint64_t at;
+
+	if (!next_huge(p, &s, &at))
+		return false;
+	const struct iovec v = { (void *)(uintptr_t)at, PAGER_HUGE };
+	syscall(SYS_process_madvise, s->pidfd, &v, 1, MADV_COLLAPSE, 0);
+	pthread_mutex_lock(&p->lock);
+	places_cut(&s->huge, at, at + PAGER_HUGE);
+	pthread_mutex_unlock(&p->lock);
+	return true;
 }
 
 void wake_all(const struct space *s)

@@ -18,6 +18,7 @@ struct space *space_add(struct state *p, int uffd)
 		return NULL;
 	}
 	s->uffd = uffd;
+	s->pidfd = -1;
 	p->v[p->n++] = s;
 	return s;
 }

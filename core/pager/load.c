@@ -201,6 +201,8 @@ static void do_rest(struct loader *l, uint8_t *buf)
 
 	while (!p->stop && !failed(p)) {
 		if (!find_rest(p, &u)) {
+			if (copy_collapse(p))
+				continue;
 			(void)!write(p->wake[1], "", 1);
 			nanosleep(&pause, NULL); /* until we are told to stop: a fork may come */
 			continue;

@@ -92,6 +92,9 @@ static int begin(struct state *p, struct crcore_error *err)
 		for (unsigned k = 0; k < from->nranges && ok; k++)
 			ok = places_add(&s->view.watched, from->ranges[k].start,
 			                from->ranges[k].end - from->ranges[k].start, 0);
+		for (unsigned k = 0; k < from->nhuge && ok; k++)
+			ok = places_add(&s->huge, from->huge[k].start,
+			                from->huge[k].end - from->huge[k].start, 0);
 	}
 	ok = ok && shared_begin(p);
 	pthread_rwlockattr_t attr;
@@ -179,9 +182,9 @@ static int ask(struct pager *p, const struct request *q, struct crcore_error *er
 	return hear(p, err);
 }
 
-int pager_take(struct pager *p, unsigned space, int uffd, struct crcore_error *err)
+int pager_take(struct pager *p, unsigned space, int uffd, int pidfd, struct crcore_error *err)
 {
-	const struct request q = { .kind = REQUEST_TAKE, .space = space, .fd = uffd };
+	const struct request q = { .kind = REQUEST_TAKE, .space = space, .fd = uffd, .pidfd = pidfd };
 
 	return ask(p, &q, err);
 }

@@ -20,7 +20,9 @@ struct pager_space {
 	const struct layout_fill *fills; unsigned n;
 	const struct layout_range *ranges; unsigned nranges; /* what is registered */
 	const struct pager_mapping *mappings; unsigned nmappings; /* of segments; ascending */
+	const struct layout_range *huge; unsigned nhuge; /* are to be of huge pages, each a multiple */
 };
+#define PAGER_HUGE (2ULL << 20)
 struct pager_mapping { uint64_t start, end, offset; unsigned segment; };
 
 /* Shared anonymous memory. All mappings of it in all spaces are registered. */
@@ -42,8 +44,9 @@ struct pager_setup {
 
 /* Forks it. Call this while nothing of the tree is open here. */
 int pager_start(const struct pager_setup *, struct pager **ret, struct crcore_error *);
-/* Hands it the userfaultfd of a space, with all its ranges registered; it answers from now on. */
-int pager_take(struct pager *, unsigned space, int uffd, struct crcore_error *);
+/* Hands it the userfaultfd of a space, with all its ranges registered; it answers from now on.
+ * pidfd: of a task that has the space. */
+int pager_take(struct pager *, unsigned space, int uffd, int pidfd, struct crcore_error *);
 /* A descriptor of a segment, which has no pages yet. */
 int pager_take_segment(struct pager *, unsigned segment, int fd, struct crcore_error *);
 /* Did it fail, or end? */

@@ -52,6 +52,8 @@ struct space {
 	struct change *held; unsigned nheld;   /* cannot be yet: another must have been before */
 	struct change *moves; unsigned nmoves; /* whose old place was not told of yet */
 	unsigned nchanges;
+	struct places huge;    /* to be made of huge pages when it is over; val: says nothing */
+	int pidfd;             /* for that; -1: of a child */
 	atomic_bool gone;      /* its program has ended or called exec */
 	struct segment *segment; /* NULL: it is of a program */
 };
@@ -131,6 +133,8 @@ int copy_zeroes(struct space *, uint64_t addr);
 int copy_if_lacking(struct state *, unsigned space, uint64_t addr, uint64_t offset,
                     const uint8_t *from, size_t len);
 void wake_all(const struct space *);
+/* One more huge page, where all is loaded and nothing is watched; false: none is left to be made. */
+bool copy_collapse(struct state *);
 void note_failure(struct state *, const struct crcore_error *); /* the first one counts */
 bool failed(struct state *);
 

@@ -9,7 +9,7 @@ enum { REQUEST_TAKE, REQUEST_SEGMENT, REQUEST_KEEP };
 struct request {
 	int kind;
 	uint32_t space; /* or segment */
-	int fd;       /* take, segment: in the worker */
+	int fd, pidfd; /* take, segment: in the worker */
 	uint32_t n;   /* keep: so many pids follow */
 };
 struct reply { int result; struct crcore_error err; };

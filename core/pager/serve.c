@@ -197,14 +197,25 @@ static unsigned close_those(struct state *p, bool segments, bool all)
 	return left;
 }
 
-/* Closes those that lack nothing; returns how many are left. */
+static unsigned count_huge(struct state *p)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < p->setup.n; i++)
+		n += p->v[i]->huge.bytes > 0;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+/* Closes those that lack nothing; returns how much there is left to do. */
 static unsigned close_complete(struct state *p)
 {
 	unsigned segments = close_those(p, true, false), programs = close_those(p, false, false);
 
 	if (!programs && segments) /* nobody maps them any more */
 		segments = close_those(p, true, true);
-	return segments + programs;
+	return segments + programs + count_huge(p);
 }
 
 /* ---- the tree runs --------------------------------------------------------------------- */
@@ -255,6 +266,11 @@ static int take(struct state *p, const struct request *q, struct crcore_error *e
 	if (fd < 0)
 		return crcore_fail(err, -errno, "the pager cannot fetch a descriptor: %s", strerror(errno));
 	p->v[q->space]->uffd = fd;
+	if (!p->v[q->space]->huge.bytes)
+		return 0;
+	p->v[q->space]->pidfd = (int)syscall(SYS_pidfd_getfd, p->worker, q->pidfd, 0);
+	if (p->v[q->space]->pidfd < 0)
+		return crcore_fail(err, -errno, "the pager cannot fetch a descriptor: %s", strerror(errno));
 	return 0;
 }
 

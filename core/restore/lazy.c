@@ -61,6 +61,30 @@ static bool add_range(struct lazy_mm *m, const Crcore__Vma *v)
 	return true;
 }
 
+/* Huge pages were asked for: where there is anything, one is to be in the end. */
+static bool add_huge(struct lazy_mm *m, const Crcore__Vma *v, uint64_t from, uint64_t to)
+{
+	struct layout_range *last = m->nhuge ? &m->huge[m->nhuge - 1] : NULL;
+	const uint64_t first = ALIGN_UP(v->start, PAGER_HUGE), end = v->end & ~(PAGER_HUGE - 1);
+
+	if (!(v->advice & ADVICE(MADV_HUGEPAGE)))
+		return true;
+	from = from & ~(PAGER_HUGE - 1);
+	to = ALIGN_UP(to, PAGER_HUGE);
+	from = from > first ? from : first;
+	to = to < end ? to : end;
+	if (from >= to)
+		return true;
+	if (last && last->end >= from) {
+		last->end = to > last->end ? to : last->end;
+		return true;
+	}
+	if (!GROW(m->huge, m->nhuge))
+		return false;
+	m->huge[m->nhuge++] = (struct layout_range){ from, to };
+	return true;
+}
+
 /* Parts one fill; what is not the pager's goes to now. */
 static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_fill *f, unsigned *at,
                  struct layout_fill **now, unsigned *nnow)
@@ -74,7 +98,8 @@ static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_
 		b = !map ? end : inside ? map->end : map->start;
 		b = b < end ? b : end;
 		if (inside && is_fit(map->vma))
-			ok = add_fill(&m->fills, &m->n, f, a, b) && add_range(m, map->vma);
+			ok = add_fill(&m->fills, &m->n, f, a, b) && add_range(m, map->vma) &&
+			     add_huge(m, map->vma, a, b);
 		else
 			ok = add_fill(now, nnow, f, a, b);
 	}
@@ -86,6 +111,7 @@ static void lazy_mm_clear(struct lazy_mm *m)
 	free(m->fills);
 	free(m->ranges);
 	free(m->mappings);
+	free(m->huge);
 	*m = (struct lazy_mm){ 0 };
 }
 
@@ -122,13 +148,13 @@ int lazy_plan(struct restore *r, struct crcore_error *err)
 	r->lazy = z;
 	if (!z || !(z->v = calloc(r->layouts.n + 1, sizeof(*z->v))))
 		return births_no_memory(err);
-	getrlimit(RLIMIT_NOFILE, &files); /* the pager holds a descriptor for each */
-	for (unsigned i = 0; i < r->layouts.n && n < files.rlim_cur / 2; i++) {
+	getrlimit(RLIMIT_NOFILE, &files); /* the pager holds up to two descriptors for each */
+	for (unsigned i = 0; i < r->layouts.n && n < files.rlim_cur / 3; i++) {
 		if (!choose(&z->v[i], &r->layouts.v[i]))
 			return births_no_memory(err);
 		n += z->v[i].n > 0;
 	}
-	return r->layouts.n < files.rlim_cur / 2 ? lazy_segments_plan(r, err) : 0;
+	return r->layouts.n < files.rlim_cur / 3 ? lazy_segments_plan(r, err) : 0;
 }
 
 /* Before anything of the tree is made: the pager is to have nothing of it. */
@@ -146,7 +172,7 @@ int lazy_begin(struct restore *r, struct crcore_error *err)
 	for (unsigned i = 0; i < r->layouts.n; i++) {
 		const struct lazy_mm *m = &z->v[i];
 		v[i] = (struct pager_space){ m->fills, m->n, m->ranges, m->nranges, m->mappings,
-			                               m->nmappings };
+			                               m->nmappings, m->huge, m->nhuge };
 		n += m->nranges > 0;
 	}
 	for (unsigned i = 0; i < z->nsegments; i++)
@@ -229,7 +255,7 @@ static int take(struct restore *r, unsigned i, struct crcore_error *err)
 		                   strerror(errno));
 	int ret = pager_prepare(uffd, err);
 	if (ret == 0 && (ret = watch_ranges(uffd, m, err)) == 0)
-		ret = pager_take(r->lazy->pager, i, uffd, err);
+		ret = pager_take(r->lazy->pager, i, uffd, pidfd, err);
 	if (ret < 0)
 		crcore_fail_at(err, pid, -1, "task %d", pid);
 	return ret;

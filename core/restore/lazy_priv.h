@@ -17,6 +17,7 @@ struct lazy_mm {
 	struct layout_fill *fills; unsigned n;       /* the pager's */
 	struct layout_range *ranges; unsigned nranges; /* to be watched; none: not the pager's */
 	struct pager_mapping *mappings; unsigned nmappings; /* of segments */
+	struct layout_range *huge; unsigned nhuge;   /* to be of huge pages in the end */
 	uint64_t word;                               /* the task waits for it */
 	uint32_t op;                                 /* makes the descriptor */
 	struct stub *stub;                           /* whose program has it; NULL: none */
