@@ -46,8 +46,8 @@ void peek_close(struct peek *); /* NULL is fine */
 int peek_offset(struct peek *, const char *type, const char *member, uint32_t size, uint32_t *ret,
                 struct crcore_error *err);
 int peek_cpus(const struct peek *);
-/* The address of the task's struct task_struct; 0 if there is none. */
-uint64_t peek_task(struct peek *, pid_t tid);
+/* The address of the task's struct task_struct: 1, 0: there is none, or a negative errno. */
+int peek_task(struct peek *, pid_t tid, uint64_t *ret);
 /* 4 or 8 bytes at an address; where each processor has its own: those of cpu, or cpu -1. */
 int peek_read(struct peek *, uint64_t address, int cpu, void *ret, uint32_t size);
 
@@ -58,7 +58,7 @@ struct context {
 	uint64_t inode;         /* of the file that the ring maps */
 	uint32_t slots, tail, requests;
 	uint32_t unread;        /* events in the ring that count as taken, at least */
-	uint32_t in_flight;     /* requests */
+	uint32_t in_flight;     /* requests of which anything is left to do */
 	bool waits;             /* some of them are for what may never happen: IOCB_CMD_POLL */
 };
 
@@ -66,8 +66,9 @@ struct kernel;
 
 int kernel_open(struct kernel **ret, struct crcore_error *err);
 void kernel_close(struct kernel *); /* NULL is fine */
-/* The context of a task whose ring is that file: 1, 0: it has none, or a negative errno. */
-int kernel_find(struct kernel *, pid_t pid, uint64_t inode, struct context *ret,
+/* The context of a task whose ring is that file: 1, 0: it has none, or a negative errno.
+ * number: where in the table it should be. */
+int kernel_find(struct kernel *, pid_t pid, uint64_t inode, uint32_t number, struct context *ret,
                 struct crcore_error *err);
 
 /* ---- the plugin ---- */

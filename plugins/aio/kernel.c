@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Contexts as the kernel has them: a table for each address space. A context has a slot of
- * its ring for each request in flight and for each event that was not read; the others are
- * available, some of them kept at hand for each processor. So what is in flight is what is
- * left of all slots.
- */
+/* Contexts as the kernel has them: a table for each address space. */
 #include "aio.h"
 
 #define TABLE_MAX 65536 /* contexts of an address space; more can't be made without great effort */
+#define REF_FLAGS 3ull           /* of percpu_ref.percpu_count_ptr */
+#define REF_BIAS (1ull << 63)    /* of percpu_ref_data.count, while each processor counts */
+#define IDLE 2                   /* what kioctx.reqs counts besides requests */
+
 #define MEMBERS(X) \
 	X(task_struct, mm, 8) X(mm_struct, ioctx_table, 8) X(kioctx_table, nr, 4) \
-	X(kioctx_table, table, 0) X(kioctx, user_id, 8) X(kioctx, cpu, 8) X(kioctx, max_reqs, 4) \
-	X(kioctx, nr_events, 4) X(kioctx, mmap_size, 8) X(kioctx, reqs_available, 4) \
+	X(kioctx_table, table, 0) X(kioctx, user_id, 8) X(kioctx, reqs, 16) X(kioctx, max_reqs, 4) \
+	X(kioctx, nr_events, 4) X(kioctx, mmap_size, 8) \
 	X(kioctx, active_reqs, 16) X(kioctx, tail, 4) X(kioctx, completed_events, 4) \
-	X(kioctx, aio_ring_file, 8) X(kioctx_cpu, reqs_available, 4) X(file, f_inode, 8) \
+	X(kioctx, aio_ring_file, 8) X(percpu_ref, percpu_count_ptr, 8) \
+	X(percpu_ref, data, 8) X(percpu_ref_data, count, 8) X(file, f_inode, 8) \
 	X(inode, i_ino, 8)
 
 struct kernel {
@@ -61,22 +61,28 @@ static uint64_t look(struct look *l, uint64_t base, uint32_t offset, uint32_t si
 }
 #define LOOK(l, base, type, member, size) look(l, base, (l)->k->type##_##member, size)
 
-/* Slots that are not in use. */
-static uint64_t available(struct look *l, uint64_t ctx)
+/*
+ * Requests that the context counts, in the parts of all processors. Each is counted until
+ * nothing of it is left to do: when its event is in the ring, and an eventfd was told of it.
+ */
+static uint64_t count_requests(struct look *l, uint64_t ctx)
 {
-	uint64_t n = LOOK(l, ctx, kioctx, reqs_available, 4), cpu = LOOK(l, ctx, kioctx, cpu, 8);
+	uint64_t ref = ctx + l->k->kioctx_reqs, parts = LOOK(l, ref, percpu_ref, percpu_count_ptr, 8);
+	uint64_t n = LOOK(l, LOOK(l, ref, percpu_ref, data, 8), percpu_ref_data, count, 8);
 
+	if (parts & REF_FLAGS) /* one count for all processors */
+		return n - IDLE;
 	for (int i = 0; i < peek_cpus(l->k->peek) && l->error == 0; i++) {
-		uint32_t at_hand = 0;
-		l->error = peek_read(l->k->peek, cpu + l->k->kioctx_cpu_reqs_available, i, &at_hand, 4);
-		n += at_hand;
+		uint64_t part = 0;
+		l->error = peek_read(l->k->peek, parts, i, &part, 8);
+		n += part; /* modulo: a request may end on another processor than it began on */
 	}
-	return n;
+	return n - REF_BIAS - IDLE;
 }
 
 static int read_context(struct look *l, uint64_t ctx, struct context *ret, struct crcore_error *err)
 {
-	uint64_t free_slots = available(l, ctx);
+	uint64_t requests = count_requests(l, ctx);
 	uint64_t list = ctx + l->k->kioctx_active_reqs;
 
 	ret->address = LOOK(l, ctx, kioctx, user_id, 8);
@@ -88,37 +94,39 @@ static int read_context(struct look *l, uint64_t ctx, struct context *ret, struc
 	ret->waits = look(l, list, 0, 8) != list;
 	if (l->error < 0)
 		return l->error;
-	ret->in_flight = (uint32_t)(ret->slots - 1 - free_slots - ret->unread);
-	if (free_slots + ret->unread >= ret->slots || ret->tail >= ret->slots)
-		return crcore_fail(err, -ENOTSUP, "this kernel counts requests in a way that is not known: %u "
-		                   "slots, %llu available, %u done", ret->slots,
-		                   (unsigned long long)free_slots, ret->unread);
+	if (requests >= ret->slots || ret->unread >= ret->slots || ret->tail >= ret->slots)
+		return crcore_fail(err, -ENOTSUP, "this kernel counts requests in a way that is not known: "
+		                   "%lld of at most %u", (long long)requests, ret->slots - 1);
+	ret->in_flight = (uint32_t)requests;
 	return 1;
 }
 
-int kernel_find(struct kernel *k, pid_t pid, uint64_t inode, struct context *ret,
+int kernel_find(struct kernel *k, pid_t pid, uint64_t inode, uint32_t number, struct context *ret,
                 struct crcore_error *err)
 {
 	struct look l = { .k = k };
-	uint64_t task = peek_task(k->peek, pid), mm, table;
+	uint64_t task, mm, table;
 	uint32_t nr = 0;
+	int r = peek_task(k->peek, pid, &task);
 
-	if (!task)
-		return 0;
+	if (r <= 0)
+		return r < 0 ? crcore_fail(err, r, "process %d cannot be found in the kernel: %s", (int)pid,
+		                           strerror(-r)) : 0;
 	mm = LOOK(&l, task, task_struct, mm, 8);
 	if (l.error || !mm) /* a zombie */
 		return l.error;
 	table = LOOK(&l, mm, mm_struct, ioctx_table, 8);
 	if (table)
 		nr = (uint32_t)LOOK(&l, table, kioctx_table, nr, 4);
+	number = number < nr ? number : 0;
 	for (uint32_t i = 0; i < nr && i < TABLE_MAX && l.error == 0; i++) {
-		uint64_t ctx = look(&l, table, k->kioctx_table_table + 8 * i, 8);
+		uint64_t ctx = look(&l, table, k->kioctx_table_table + 8 * ((number + i) % nr), 8);
 		uint64_t file = ctx ? LOOK(&l, ctx, kioctx, aio_ring_file, 8) : 0;
 		uint64_t node = file ? LOOK(&l, file, file, f_inode, 8) : 0;
 		if (!node || LOOK(&l, node, inode, i_ino, 8) != inode)
 			continue;
 		ret->inode = inode;
-		int r = l.error ? l.error : read_context(&l, ctx, ret, err);
+		r = l.error ? l.error : read_context(&l, ctx, ret, err);
 		return r < 0 ? crcore_fail(err, r, "it cannot be read: %s", strerror(-r)) : r;
 	}
 	return l.error ? crcore_fail(err, l.error, "the contexts of process %d cannot be read: %s",

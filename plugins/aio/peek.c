@@ -128,15 +128,15 @@ int peek_read(struct peek *k, uint64_t address, int cpu, void *ret, uint32_t siz
 	return 0;
 }
 
-uint64_t peek_task(struct peek *k, pid_t tid)
+int peek_task(struct peek *k, pid_t tid, uint64_t *ret)
 {
 	union bpf_iter_link_info info = { .task.tid = (uint32_t)tid };
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
 	cleanup_close int link = bpf_link_create(k->task, 0, BPF_TRACE_ITER, &opts);
 	cleanup_close int iter = link < 0 ? -1 : bpf_iter_create(link);
-	uint64_t task = 0;
+	ssize_t n = iter < 0 ? -1 : read(iter, ret, sizeof(*ret));
 
-	return iter >= 0 && read(iter, &task, sizeof(task)) == sizeof(task) ? task : 0;
+	return n < 0 ? -errno : n == sizeof(*ret);
 }
 
 int peek_cpus(const struct peek *k)

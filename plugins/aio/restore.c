@@ -2,6 +2,7 @@
 /* Restore: records, and whether this machine can make such contexts. */
 #include "aio.h"
 
+#include <bpf/libbpf.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -75,7 +76,18 @@ static int check_limit(const struct aio *a, struct crcore_error *err)
 	                   "allows %lu, of which %lu are in use", want, max, used);
 }
 
-/* How many slots a context made here would have; 0: it cannot be made. */
+/* How many slots kernels have given one so far: room for twice as many, at least 8 for each
+ * processor, and whatever fits into the last page. */
+static uint32_t usual_slots(uint32_t requests)
+{
+	uint64_t cpus = (uint64_t)libbpf_num_possible_cpus();
+	uint64_t n = requests > cpus * 4 ? requests : cpus * 4;
+
+	return (uint32_t)(((slot_offset(0) + (2 * n + 2) * EVENT_SIZE + PAGE - 1) / PAGE * PAGE -
+	                   slot_offset(0)) / EVENT_SIZE);
+}
+
+/* The same of this kernel; 0: it cannot be made. To end a context takes about 20 ms. */
 static uint32_t try_setup(uint32_t requests)
 {
 	aio_context_t id = 0;
@@ -91,9 +103,9 @@ static uint32_t try_setup(uint32_t requests)
 /* How large a ring is made depends on the number of processors too. */
 static int check_slots(Aio__Context *rec, struct crcore_error *err)
 {
-	uint32_t slots = try_setup(rec->requests);
+	uint32_t slots = usual_slots(rec->requests);
 
-	if (slots == rec->slots)
+	if (slots == rec->slots || (slots = try_setup(rec->requests)) == rec->slots)
 		return 0;
 	rec->requests = (rec->slots - 2) / 2;
 	if (rec->requests && try_setup(rec->requests) == rec->slots)

@@ -6,7 +6,9 @@
 #include "aio.h"
 
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -26,20 +28,42 @@ static int fail_at(const struct crcore_object *obj, int r, struct crcore_error *
 	return r;
 }
 
-/* The context of a ring: 1, 0: no task of the tree has it. *ret_owner: one that does. */
-static int find_context(struct aio *a, const struct crcore_object *obj, struct context *ret,
-                        const struct crcore_task **ret_owner, struct crcore_error *err)
+static int copy(pid_t pid, uint64_t address, void *to, size_t len, struct crcore_error *err)
 {
-	const struct crcore_task *t;
-	int r = 0;
+	struct iovec local = { to, len }, remote = { (void *)(uintptr_t)address, len };
+	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
 
-	if (!a->kernel && (r = kernel_open(&a->kernel, err)) < 0)
-		return r;
+	return n == (ssize_t)len ? 0 :
+	       crcore_fail(err, n < 0 ? -errno : -EIO, "its ring cannot be read: %s",
+	                   strerror(n < 0 ? errno : EIO));
+}
+
+/* The context of a ring: 1, 0: there is none. *ret_pid: a task that has it. */
+static int find_context(struct aio *a, const struct crcore_object *obj, struct context *ret,
+                        pid_t *ret_pid, struct crcore_error *err)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	const struct crcore_task *t;
+	struct ring ring = { 0 };
+
+	copy(obj->pid, obj->start, &ring, sizeof(ring), &ignored);
+	*ret_pid = obj->pid;
+	int r = kernel_find(a->kernel, obj->pid, obj->st.st_ino, ring.id, ret, err);
 	for (uint32_t i = 0; r == 0 && (t = a->host->task(a->ctx, i)); i++) {
-		r = kernel_find(a->kernel, t->pid, obj->st.st_ino, ret, err);
-		*ret_owner = t;
+		*ret_pid = t->pid;
+		r = kernel_find(a->kernel, t->pid, obj->st.st_ino, ring.id, ret, err);
 	}
 	return r;
+}
+
+/* The same while the tree stands still. 0: it has been destroyed. */
+static int need_context(struct aio *a, const struct crcore_object *obj, struct context *ret,
+                        pid_t *ret_pid, struct crcore_error *err)
+{
+	int r = find_context(a, obj, ret, ret_pid, err);
+
+	return r || !obj->st.st_size ? r :
+	       crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the tree");
 }
 
 static int refuse_waiting(struct crcore_error *err)
@@ -49,26 +73,40 @@ static int refuse_waiting(struct crcore_error *err)
 	                   "and so may never end");
 }
 
+static int claim_frozen(struct aio *a, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct context c;
+	pid_t pid;
+	int r = need_context(a, obj, &c, &pid, err);
+
+	if (r > 0 && c.waits)
+		return refuse_waiting(err);
+	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size))
+		return crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did it");
+	return r;
+}
+
+/* It may change or go while it is looked at. */
+static int claim_running(struct aio *a, const struct crcore_object *obj, struct crcore_error *err)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct context c;
+	pid_t pid;
+
+	return find_context(a, obj, &c, &pid, &ignored) > 0 && c.waits ? refuse_waiting(err) : 0;
+}
+
 int aio_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct aio *a = state;
-	const struct crcore_task *owner;
-	struct context c;
 	int r;
 
 	if (obj->class_ != CRCORE_FILE || obj->use != CRCORE_USE_MAPPING || strcmp(obj->link, RING_NAME))
 		return CRCORE_CLAIM_NONE;
-	r = find_context(a, obj, &c, &owner, err);
-	if (r < 0)
-		return fail_at(obj, r, err);
-	if (r > 0 && c.waits)
-		return fail_at(obj, refuse_waiting(err), err);
-	if (a->host->found(a->ctx, -1, err) <= 0)
-		return CRCORE_CLAIM_EXACT; /* it may come and go */
-	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size))
-		r = crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did it");
-	else if (r == 0 && obj->st.st_size)
-		r = crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the tree");
+	r = a->kernel ? 0 : kernel_open(&a->kernel, err);
+	if (r == 0)
+		r = a->host->found(a->ctx, -1, err) > 0 ? claim_frozen(a, obj, err)
+		                                        : claim_running(a, obj, err);
 	return r < 0 ? fail_at(obj, r, err) : CRCORE_CLAIM_EXACT;
 }
 
@@ -77,11 +115,11 @@ static int wait_until_idle(struct aio *a, const struct crcore_object *obj, int64
                            struct crcore_error *err)
 {
 	const struct timespec step = { .tv_nsec = STEP_NS };
-	const struct crcore_task *owner;
 	struct context c;
+	pid_t pid;
 	int r;
 
-	while ((r = find_context(a, obj, &c, &owner, err)) > 0 && c.in_flight) {
+	while ((r = need_context(a, obj, &c, &pid, err)) > 0 && c.in_flight) {
 		if (c.waits)
 			return refuse_waiting(err);
 		if (now_ns() >= until) {
@@ -112,16 +150,6 @@ int aio_hold(void *state, struct crcore_error *err)
 
 /* ---- records ---- */
 
-static int copy(pid_t pid, uint64_t address, void *to, size_t len, struct crcore_error *err)
-{
-	struct iovec local = { to, len }, remote = { (void *)(uintptr_t)address, len };
-	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-
-	return n == (ssize_t)len ? 0 :
-	       crcore_fail(err, n < 0 ? -errno : -EIO, "its ring cannot be read: %s",
-	                   strerror(n < 0 ? errno : EIO));
-}
-
 /* Events from head to tail, in two parts if they go past the end of the ring. */
 static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec, struct crcore_error *err)
 {
@@ -150,30 +178,27 @@ static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec, st
 }
 
 /* Tasks may share an address space, and so its contexts. */
-static int list_owners(struct aio *a, const struct crcore_object *obj, Aio__Context *rec,
-                       struct crcore_error *err)
+static int list_owners(struct aio *a, pid_t pid, Aio__Context *rec, struct crcore_error *err)
 {
 	const struct crcore_task *t;
-	struct context c;
-	int r = 0;
 
-	for (uint32_t i = 0; r >= 0 && (t = a->host->task(a->ctx, i)); i++) {
-		r = kernel_find(a->kernel, t->pid, obj->st.st_ino, &c, err);
-		if (r > 0 && !GROW(rec->pids, rec->n_pids))
+	for (uint32_t i = 0; (t = a->host->task(a->ctx, i)); i++) {
+		if (t->pid != pid && syscall(SYS_kcmp, pid, t->pid, KCMP_VM, 0, 0) != 0)
+			continue;
+		if (!GROW(rec->pids, rec->n_pids))
 			return crcore_fail(err, -ENOMEM, "out of memory");
-		if (r > 0)
-			rec->pids[rec->n_pids++] = (uint32_t)t->pid;
+		rec->pids[rec->n_pids++] = (uint32_t)t->pid;
 	}
-	return r < 0 ? r : 0;
+	return 0;
 }
 
 int aio_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct aio *a = state;
 	Aio__Context rec = AIO__CONTEXT__INIT;
-	const struct crcore_task *owner;
 	struct context c = { 0 };
-	int r = find_context(a, obj, &c, &owner, err);
+	pid_t pid;
+	int r = need_context(a, obj, &c, &pid, err);
 
 	rec.object = obj->id;
 	rec.address = c.address;
@@ -181,8 +206,8 @@ int aio_save_object(void *state, const struct crcore_object *obj, struct crcore_
 	rec.slots = c.slots;
 	rec.tail = c.tail;
 	rec.requests = c.requests;
-	if (r > 0 && (r = list_owners(a, obj, &rec, err)) == 0)
-		r = copy_events(owner->pid, &c, &rec, err);
+	if (r > 0 && (r = list_owners(a, pid, &rec, err)) == 0)
+		r = copy_events(pid, &c, &rec, err);
 	if (r == 0)
 		r = record_put(a->host, a->ctx, "context", &rec.base, err);
 	free(rec.pids);

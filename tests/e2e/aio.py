@@ -205,7 +205,7 @@ def main(path):
     t = Test(path)
     t.refuse()
     t.slow_disk()
-    job = jobs.Job(path, ["sh", "-c", FIO.format(loops=6 if jobs.SHORT else 16)], results)
+    job = jobs.Job(path, ["sh", "-c", FIO.format(loops=5 if jobs.SHORT else 10)], results)
     job.undisturbed()
     job.disturbed(3)
     job.left_running(5)

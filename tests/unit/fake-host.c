@@ -103,6 +103,36 @@ static int service_fetch(struct crcore_ctx *ctx, struct crcore_program *p, uint3
 	return 0;
 }
 
+static int service_hand(struct crcore_ctx *ctx, struct crcore_program *p, int fd, uint32_t *ret_op,
+                        struct crcore_error *err)
+{
+	*ret_op = service_call(p, "hand", 0, (const struct crcore_arg[6]){ { .value = (uint64_t)fd } }, 0, 0);
+	return 0;
+}
+
+/* The tree stands still, and is all that its descriptors lead to. */
+static int service_found(struct crcore_ctx *ctx, int fd, struct crcore_error *err)
+{
+	return 1;
+}
+
+static void service_pointer(struct crcore_program *p, uint32_t at, uint64_t at_offset, uint32_t to,
+                            uint64_t to_offset)
+{
+}
+
+static uint32_t service_load(struct crcore_program *p, const char *label, uint32_t at, uint64_t offset)
+{
+	return service_call(p, label, 0, (const struct crcore_arg[6]){ { CRCORE_DATA, at, offset } }, 0, 0);
+}
+
+static uint32_t service_store(struct crcore_program *p, const char *label, uint32_t at,
+                              uint64_t offset, uint32_t size, uint32_t op)
+{
+	return service_call(p, label, 0, (const struct crcore_arg[6]){ { CRCORE_DATA, at, offset },
+	                    { CRCORE_RESULT, op, 0 } }, 0, 0);
+}
+
 static void service_alive(struct crcore_ctx *ctx)
 {
 }
@@ -119,7 +149,8 @@ static const struct crcore_host table = {
 	.undo = service_undo, .task = service_task, .object = service_object, .data = service_data,
 	.call = service_call, .result = service_result, .answer = service_answer,
 	.need = service_need, .fetch = service_fetch, .alive = service_alive,
-	.will = service_will,
+	.will = service_will, .hand = service_hand, .found = service_found,
+	.pointer = service_pointer, .load = service_load, .store = service_store,
 };
 
 /* -- life ------------------------------------------------------------------------ */
