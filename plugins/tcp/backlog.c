@@ -288,5 +288,7 @@ int backlog_take(struct tcp *t, struct crcore_error *err)
 			break;
 		nanosleep(&pause, NULL);
 	}
+	if (!r && t->backlog && t->backlog->n)
+		t->host->log(t->ctx, 2, "%u connections wait to be accepted", t->backlog->n);
 	return r < 0 ? r : 0;
 }

@@ -38,7 +38,7 @@ class Server:
     def __init__(self, crcore_path, name, argv, port, work):
         self.top = os.path.join(crtest.scratch(), name)
         self.crcore = crtest.Crcore(crcore_path, self.top)
-        self.name, self.port, self.mine = name, port, True
+        self.name, self.port, self.mine, self.options = name, port, True, ()
         self.target = crtest.Target(argv, work, cwd=work)
         self.pid = self.target.pid
         crtest.wait_for(name, crtest.LIMIT, self.answers)
@@ -55,7 +55,8 @@ class Server:
     def round(self, i):
         image = os.path.join(self.top, f"image-{i}")
         for _ in range(50):
-            rc, _, err = self.crcore.run("dump", "-t", self.pid, "-D", image, "--tcp-established")
+            rc, _, err = self.crcore.run("dump", "-t", self.pid, "-D", image, "--tcp-established",
+                                        *self.options)
             if not rc:
                 break
             if "waits to be accepted" not in err and "is being made" not in err:
