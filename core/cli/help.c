@@ -165,7 +165,8 @@ void help_man(FILE *f)
 		man_flag(f, g);
 	man_options(f);
 	fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as\n"
-	      "the restored root task did. An error is one line on standard error that begins with\n"
+	      "the restored root task did; SIGINT, SIGTERM, SIGHUP and SIGQUIT it hands on to that, and\n"
+	      "keys of the terminal to its process group. An error is one line on standard error that begins with\n"
 	      "Error; with \\-\\-json it is an object on standard output.\n"
 	      ".SH ENVIRONMENT\n.TP\n.B CRCORE_CONFDIR\nA folder of policies, before " , f);
 	man_text(f, CRCORE_CONFDIR);

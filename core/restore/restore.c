@@ -171,14 +171,36 @@ static void end_children(const struct outcome *o)
 	}
 }
 
+/* What is meant for whoever is in the foreground is meant for the tree: a key of the terminal
+ * for the root's process group, what a process sends us for the root. The terminal has told
+ * a tree of our own session itself. */
+static void forward(pid_t root, const siginfo_t *info)
+{
+	const bool key = info->si_code == SI_KERNEL;
+	const pid_t group = getpgid(root);
+
+	if (key && getsid(root) == getsid(0))
+		return;
+	kill(key && group > 0 ? -group : root, info->si_signo);
+}
+
 static int wait_for_root(pid_t pid, struct crcore_error *err)
 {
-	int status;
+	static const int heard[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD };
+	siginfo_t info;
+	sigset_t set;
 	pid_t got;
+	int status;
 
-	while ((got = waitpid(-1, &status, __WALL)) != pid) /* whoever else ends, a pager: is gone */
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(heard); i++)
+		sigaddset(&set, heard[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	while ((got = waitpid(-1, &status, __WALL | WNOHANG)) != pid) /* others that end are gone: a pager */
 		if (got < 0 && errno != EINTR)
 			return crcore_fail(err, -errno, "cannot wait for task %d: %s", pid, strerror(errno));
+		else if (got == 0 && sigwaitinfo(&set, &info) > 0 && info.si_signo != SIGCHLD)
+			forward(pid, &info);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

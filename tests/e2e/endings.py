@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to leave and to come back: the foreground ends as the root ends, -d, -S, -s,
+"""Ways to leave and to come back: the foreground ends as the root ends, and hands on signals, -d, -S, -s,
 --pidfile, who is the parent, and what becomes of the tree when crcore is killed."""
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -20,6 +21,21 @@ if how.startswith("signal"):
     time.sleep(10)
 sys.exit(int(how or 0))
 """
+SYS_RT_SIGTIMEDWAIT = 128
+# Each of two processes notes the signals that it gets; SIGINT and SIGTERM end it.
+NOTES = """
+import os, signal, time
+who = "child" if os.fork() == 0 else "root"
+def note(signo, frame):
+    open(f"{who}-{signo}", "w").close()
+    if signo != signal.SIGHUP:
+        os._exit(5)
+for x in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(x, note)
+open("ready", "w").close()
+while True:
+    time.sleep(1)
+"""
 
 
 class Test:
@@ -29,10 +45,10 @@ class Test:
         self.crcore = crtest.Crcore(crcore_path, self.top)
         self.count = 0
 
-    def dumped(self, *extra):
+    def dumped(self, *extra, body=BODY):
         self.count += 1
         work = os.path.join(self.top, f"work-{self.count}")
-        t = crtest.Target([jobs.python(), "-c", BODY], work, cwd=work)
+        t = crtest.Target([jobs.python(), "-c", body], work, cwd=work)
         crtest.wait_for("the target", crtest.LIMIT, lambda: os.path.exists(t.path("ready")))
         self.image = os.path.join(self.top, f"image-{self.count}")
         self.crcore.dump(t.pid, self.image, *extra)
@@ -58,6 +74,45 @@ class Test:
             if rc not in (want, want - 128 if want > 128 and how[0] == "s" else want):
                 if not (how[0] == "s" and rc == -(want - 128)):
                     raise Failure(f"the root ended by {how}; restore ended with {rc}\n{err}")
+
+    def waits(self, pid):
+        """Until this restore does nothing any more but to wait for the root, and signals."""
+        crtest.wait_for("the end of the restore", crtest.LIMIT, lambda: crtest.snapshot.read(
+            f"/proc/{pid}/syscall").startswith(b"%d " % SYS_RT_SIGTIMEDWAIT))
+
+    def noted(self, t, *names):
+        crtest.wait_for(f"{names}", crtest.LIMIT, lambda: all(map(os.path.exists, map(t.path, names))))
+
+    def signals(self):
+        """What a process sends to a restore that waits is for the root."""
+        t = self.dumped(body=NOTES)
+        t.killed()
+        p = self.crcore.start("restore", "-D", self.image)
+        self.waits(p.pid)
+        p.send_signal(signal.SIGHUP)
+        self.noted(t, "root-1")
+        p.send_signal(signal.SIGTERM)
+        rc, _, err = self.crcore.finish(p)
+        if rc != 5:
+            raise Failure(f"the root ended with 5; restore ended with {rc}\n{err}")
+        if os.path.exists(t.path("child-15")) or os.path.exists(t.path("child-1")):
+            raise Failure("a signal for the root went to another task, too")
+        os.killpg(t.pid, signal.SIGKILL)
+
+    def keys(self):
+        """The interrupt key is for its group, which has a session of its own."""
+        t = self.dumped(body=NOTES)
+        t.killed()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(self.crcore.path, [self.crcore.path, "restore", "-D", self.image])
+        self.waits(pid)
+        os.write(terminal, b"\x03")
+        self.noted(t, "root-2", "child-2")
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(terminal)
+        if status != 5:
+            raise Failure(f"the root ended with 5; restore ended with {status}")
 
     def sibling(self):
         t = self.dumped()
@@ -118,7 +173,7 @@ class Test:
             crtest.wait_gone(t.pid)
 
     def run(self):
-        for step in (self.foreground, self.sibling, self.left_stopped, self.restored_stopped,
+        for step in (self.foreground, self.signals, self.keys, self.sibling, self.left_stopped, self.restored_stopped,
                      self.killed_restore):
             step()
             print(f"{step.__name__}: passed", flush=True)
