@@ -62,7 +62,8 @@ static void leave_rseq(struct thread *t)
 static bool ended_by_stop(int64_t nr)
 {
 	static const int nrs[] = { SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_semop,
-		                   SYS_semtimedop, SYS_rt_sigtimedwait, SYS_io_getevents };
+		                   SYS_semtimedop, SYS_rt_sigtimedwait, SYS_io_getevents,
+		                   SYS_io_uring_enter };
 
 	for (size_t i = 0; i < ARRAY_SIZE(nrs); i++)
 		if (nr == nrs[i])

@@ -10,7 +10,9 @@
 #include "core/task/tree.h"
 #include "core/util/util.h"
 
-#define PF_KTHREAD 0x00200000u /* include/linux/sched.h in the kernel */
+/* include/linux/sched.h in the kernel */
+#define PF_KTHREAD 0x00200000u
+#define PF_KERNEL_WORKER 0x00004010u /* PF_USER_WORKER, PF_IO_WORKER */
 
 #define EXEC_TRIES 200 /* 1 ms each */
 
@@ -204,8 +206,42 @@ static int only_thread(const struct task *t, pid_t **ret, unsigned *ret_n)
 	return 0;
 }
 
+/*
+ * A thread that the kernel made to work for the task. It executes nothing of the
+ * program, and ends with it or when there is no work, so there is nothing to save; to
+ * stop it would be to stop its work. It has no robust list, as all threads of libc do;
+ * to ask for that takes a hundredth of the time that stat takes.
+ */
+static bool is_kernel_worker(const struct task *t, pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	void *robust = NULL;
+	size_t len;
+	char path[32];
+	unsigned flags = 0;
+
+	if (syscall(SYS_get_robust_list, tid, &robust, &len) == 0 && robust)
+		return false;
+	snprintf(path, sizeof(path), "task/%d/stat", tid);
+	if (proc_read_whole(t->proc, path, &text, NULL, &ignored) < 0)
+		return false;
+	const char *end = strrchr(text, ')');
+	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       (flags & PF_KERNEL_WORKER) == PF_KERNEL_WORKER;
+}
+
+static const struct thread *known_thread(const struct task *t, pid_t tid)
+{
+	for (unsigned i = 0; i < t->nthreads; i++)
+		if (t->threads[i].tid == tid)
+			return &t->threads[i];
+	return NULL;
+}
+
 int task_threads(struct task *t, struct crcore_error *err)
 {
+	unsigned kept = 0;
 	pid_t *tids;
 	unsigned n;
 	int r;
@@ -221,17 +257,19 @@ int task_threads(struct task *t, struct crcore_error *err)
 		return no_memory(err);
 	}
 	for (unsigned i = 0; i < n; i++) {
-		threads[i].tid = tids[i];
-		for (unsigned k = 0; k < t->nthreads; k++)
-			if (t->threads[k].tid == tids[i])
-				threads[i] = t->threads[k];
-		threads[i].task = t;
+		const struct thread *known = known_thread(t, tids[i]);
+		if (!known && tids[i] != t->abi.pid && is_kernel_worker(t, tids[i]))
+			continue;
+		if (known)
+			threads[kept] = *known;
+		threads[kept].tid = tids[kept] = tids[i];
+		threads[kept++].task = t;
 	}
 	free(t->threads);
 	free(t->tids);
 	t->threads = threads;
 	t->tids = tids;
-	t->nthreads = t->abi.nthreads = n;
+	t->nthreads = t->abi.nthreads = kept;
 	t->abi.tids = tids;
 	return 0;
 }
