@@ -7,7 +7,7 @@
 /* Pidfds before epoll, which may watch them. */
 const struct kind *const event_kinds[] = {
 	&kind_eventfd, &kind_timerfd, &kind_signalfd, &kind_pidfd, &kind_epoll, &kind_inotify,
-	&kind_fanotify, &kind_userfaultfd, &kind_io_uring, NULL,
+	&kind_fanotify, &kind_userfaultfd, NULL,
 };
 
 static int events_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
@@ -145,7 +145,7 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.order = order,
 	.needs = needs,
 	.claims = "eventfd, timerfd, signalfd, epoll, pidfd, inotify, fanotify (exact); refuses "
-	          "userfaultfd, io_uring",
+	          "userfaultfd",
 	.open = events_open,
 	.close = events_close,
 	.claim = events_claim,

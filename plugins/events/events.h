@@ -60,7 +60,7 @@ struct kind {
 };
 
 extern const struct kind kind_eventfd, kind_timerfd, kind_signalfd, kind_epoll, kind_pidfd,
-	kind_inotify, kind_fanotify, kind_userfaultfd, kind_io_uring;
+	kind_inotify, kind_fanotify, kind_userfaultfd;
 /* NULL-terminated; those with emit() in the order in which a task's program has them. */
 extern const struct kind *const event_kinds[];
 

@@ -21,8 +21,6 @@ elif kind == "fanotify events":
     open("file", "w").close()
 elif kind == "userfaultfd":
     fd = libc.syscall(323, 0)
-elif kind == "io_uring":
-    fd = libc.syscall(425, 4, ctypes.create_string_buffer(256))
 elif kind.startswith("supervised"):
     # ld nr; jeq getcpu: USER_NOTIF, else ALLOW
     code = struct.pack("HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 309, 6, 0, 0, 0x7fc00000,
@@ -51,7 +49,7 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 REFUSALS = {
-    "fanotify": "asked for permission", "fanotify events": "not read yet", "userfaultfd": "unregister", "io_uring": "without io_uring",
+    "fanotify": "asked for permission", "fanotify events": "not read yet", "userfaultfd": "unregister",
     "supervised": "listener of a seccomp filter", "supervised from outside": "its system calls to a supervisor",
     "foreign pidfd": "outside the tree", "deleted watch": "deleted file",
     "queued events": "not read yet",

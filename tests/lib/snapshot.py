@@ -73,6 +73,14 @@ def merged(lines):
     return [f"{start}-{end} {rest}" for start, end, rest in ret]
 
 
+def ring_memory(line):
+    """That of a restored io_uring is a memfd, which may grow and be dumped in a core file, and
+    in which what the ring has at a second offset too is at the first."""
+    name = r"\S+ \d+ +(anon_inode:\[io_uring\]|/memfd:crcore-io_uring \(deleted\))"
+    line, found = re.subn(name, "* io_uring", line)
+    return re.sub(r" (de|me|mm)\b", "", line).replace(" 08000000 ", " 00000000 ") if found else line
+
+
 def mappings(pid):
     """Each mapping as maps shows it, with the lasting parts of smaps."""
     ret = []
@@ -84,6 +92,7 @@ def mappings(pid):
     ret = merged(ret)
     # Who made a named semaphore is shown the name that sem_open(3) had for it before it was one.
     ret = [re.sub(r"/dev/shm/sem\.[^ ;]+( \(deleted\))?", "/dev/shm/sem.*", x) for x in ret]
+    ret = [ring_memory(x) for x in ret]
     # Shared memory and deleted files are new files after a restore: inodes differ.
     return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/dev/shm/|/.* \(deleted\))",
                    r"\1 * \2", x)
