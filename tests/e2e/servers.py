@@ -15,6 +15,7 @@ import crtest
 from crtest import Failure
 
 ROUNDS = 3
+AGAIN = ("waits to be accepted", "is being made", "try again in a moment") # what passes by itself
 
 
 def free_port():
@@ -59,7 +60,7 @@ class Server:
                                         *self.options)
             if not rc:
                 break
-            if "waits to be accepted" not in err and "is being made" not in err:
+            if not any(x in err for x in AGAIN):
                 raise Failure(f"dump of {self.name}: {err}{self.crcore.tail()}")
             time.sleep(0.02)
         if self.mine:
