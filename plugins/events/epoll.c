@@ -3,7 +3,8 @@
  * epoll, dump: what is registered, as fdinfo tells it, and where in the tree
  * the registered description is found now. The number under which it was
  * registered may be closed since, or lead to something else, or be one of
- * another task; kcmp(2) knows (KCMP_EPOLL_TFD).
+ * another task; kcmp(2) knows (KCMP_EPOLL_TFD), and where there are many the kernel's
+ * memory (registered.c).
  */
 #include "events.h"
 
@@ -23,11 +24,20 @@ struct entry { /* one line of fdinfo */
 	uint64_t data, ino;
 	unsigned sdev;
 	uint32_t turn; /* how many lines before it have the same number */
+	unsigned line; /* how many lines before it */
+	uint64_t file; /* 0: not known, and kcmp(2) is to tell */
 };
+#define MANY 100 /* so many that it is worth while to know them all */
 
 struct entries {
 	struct entry *v;
 	unsigned n;
+	bool tried;        /* to know their files */
+	/* Who of the tasks up to that one has files of that inode, as far as anybody asked. */
+	struct holder { uint64_t file; pid_t pid; int fd; } *holders;
+	unsigned nholders;
+	uint32_t tasks;
+	uint64_t ino;
 };
 
 /* -- fdinfo ------------------------------------------------------------------------ */
@@ -46,7 +56,7 @@ static int read_entries(const char *fdinfo, struct entries *ret)
 	size_t room = 0;
 
 	for (const char *p = fdinfo; p; p = strchr(p, '\n')) {
-		struct entry e = { .turn = ret->n };
+		struct entry e = { .turn = ret->n, .line = ret->n };
 		unsigned long long data, ino;
 		p += *p == '\n';
 		if (sscanf(p, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number, &e.events,
@@ -72,17 +82,47 @@ static int read_entries(const char *fdinfo, struct entries *ret)
 	return 0;
 }
 
+static void entries_free(struct entries *list)
+{
+	free(list->v);
+	free(list->holders);
+}
+
 /* -- who has it ----------------------------------------------------------------------- */
 
 struct search {
+	struct events *events;
 	const struct crcore_object *obj; /* the epoll */
+	struct entries *list;
 	const struct entry *entry;
 	int fd;                          /* found: its number */
 	int error;
+	bool doubt;                      /* kcmp(2) is to tell in any case */
 };
+
+/* Files of all that is registered, if it is what fdinfo says. */
+static void know_files(struct search *s)
+{
+	struct entries *list = s->list;
+	struct registered *v = calloc(list->n, sizeof(*v));
+	bool same = v && registered_read(s->events, s->obj, v, list->n);
+
+	list->tried = true;
+	for (unsigned i = 0; same && i < list->n; i++)
+		same = v[list->v[i].line].number == list->v[i].number;
+	for (unsigned i = 0; same && i < list->n; i++)
+		list->v[i].file = v[list->v[i].line].file;
+	free(v);
+}
 
 static int compare(struct search *s, pid_t pid, int fd)
 {
+	if (!s->list->tried && s->list->n >= MANY)
+		know_files(s);
+	if (s->entry->file && !s->doubt) {
+		s->fd = fd;
+		return registered_file(s->events, pid, fd) == s->entry->file;
+	}
 	struct kcmp_epoll_slot slot = { (uint32_t)s->obj->fd, s->entry->number, s->entry->turn };
 	long r = syscall(SYS_kcmp, pid, s->obj->pid, KCMP_EPOLL_TFD, (long)fd, &slot);
 
@@ -116,6 +156,44 @@ static int try_fd(void *arg, pid_t pid, int fd)
 	return is_target(arg, pid, fd);
 }
 
+static int add_holder(void *arg, pid_t pid, int fd)
+{
+	struct search *s = arg;
+	uint64_t file = registered_file(s->events, pid, fd);
+
+	if (!GROW(s->list->holders, s->list->nholders))
+		s->error = ENOMEM;
+	else
+		s->list->holders[s->list->nholders++] = (struct holder){ file, pid, fd };
+	return s->error;
+}
+
+/* The same as find() where the file is known: nothing is looked at twice. */
+static const struct crcore_task *find_file(struct events *e, struct search *s)
+{
+	struct entries *list = s->list;
+	const struct crcore_task *task;
+
+	if (list->ino != s->entry->ino) {
+		list->ino = s->entry->ino;
+		list->nholders = 0;
+		list->tasks = 0;
+	}
+	for (unsigned i = 0; !s->error; ) {
+		for (; i < list->nholders; i++)
+			if (list->holders[i].file == s->entry->file) {
+				s->fd = list->holders[i].fd;
+				return events_task(e, list->holders[i].pid);
+			}
+		if (!(task = e->host->task(e->ctx, list->tasks)))
+			break;
+		list->tasks++;
+		if (events_table(e, task) == task->pid)
+			events_each_fd(task->pid, list->ino, add_holder, s);
+	}
+	return NULL;
+}
+
 /* The task, preferably one that has it at the number under which it was registered. */
 static const struct crcore_task *find(struct events *e, struct search *s)
 {
@@ -124,6 +202,8 @@ static const struct crcore_task *find(struct events *e, struct search *s)
 
 	if (task && is_target(s, task->pid, number))
 		return task;
+	if (s->entry->file && !s->doubt)
+		return find_file(e, s);
 	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
 		if (is_target(s, task->pid, number))
 			return task;
@@ -133,12 +213,15 @@ static const struct crcore_task *find(struct events *e, struct search *s)
 	return NULL;
 }
 
-static int locate(struct events *e, const struct crcore_object *obj, const struct entry *entry,
-                  pid_t *ret_pid, int *ret_fd, struct crcore_error *err)
+static int locate(struct events *e, const struct crcore_object *obj, struct entries *list,
+                  const struct entry *entry, pid_t *ret_pid, int *ret_fd, struct crcore_error *err)
 {
-	struct search s = { .obj = obj, .entry = entry };
+	struct search s = { .events = e, .obj = obj, .list = list, .entry = entry };
 	const struct crcore_task *task = find(e, &s);
 
+	s.doubt = !task && entry->file;
+	if (s.doubt)
+		task = find(e, &s);
 	if (!task && !s.error)
 		compare(&s, obj->pid, obj->fd); /* whether it is still registered at all */
 	if (s.error == EAGAIN)
@@ -170,8 +253,8 @@ static int review(struct events *e, const struct crcore_object *obj, struct crco
 	if (r < 0)
 		crcore_fail(err, r, "out of memory");
 	for (unsigned i = 0; !r && i < list.n; i++)
-		r = locate(e, obj, &list.v[i], &pid, &fd, err);
-	free(list.v);
+		r = locate(e, obj, &list, &list.v[i], &pid, &fd, err);
+	entries_free(&list);
 	return r;
 }
 
@@ -227,7 +310,7 @@ static Events__Target *add_target(Events__Event *rec, const struct entry *entry)
 }
 
 static int save_targets(struct events *e, const struct crcore_object *obj, Events__Event *rec,
-                        const struct entries *list, struct crcore_error *err)
+                        struct entries *list, struct crcore_error *err)
 {
 	int fd, r = 0;
 	pid_t pid;
@@ -237,7 +320,7 @@ static int save_targets(struct events *e, const struct crcore_object *obj, Event
 		Events__Target *t = rec->targets ? add_target(rec, &list->v[i]) : NULL;
 		if (!t)
 			return crcore_fail(err, -ENOMEM, "out of memory");
-		r = locate(e, obj, &list->v[i], &pid, &fd, err);
+		r = locate(e, obj, list, &list->v[i], &pid, &fd, err);
 		if (r < 0)
 			return r;
 		t->pid = (uint32_t)pid;
@@ -259,7 +342,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 
 	rec->epoll = malloc(sizeof(*rec->epoll));
 	if (r < 0 || !rec->epoll || !task) {
-		free(list.v);
+		entries_free(&list);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
 	events__epoll__init(rec->epoll);
@@ -271,7 +354,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 		rec->epoll->prefer_busy_poll = params.prefer_busy_poll;
 	}
 	r = save_targets(e, obj, rec, &list, err);
-	free(list.v);
+	entries_free(&list);
 	return r;
 }
 

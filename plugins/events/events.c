@@ -2,6 +2,8 @@
 /* The plugin "events": options, claim, records of a dump. See events.h, events.md. */
 #include "events.h"
 
+#include "plugins/peek/peek.h"
+
 #include <linux/capability.h>
 
 /* Pidfds before epoll, which may watch them. */
@@ -32,6 +34,7 @@ static void events_close(void *state)
 		events__event__free_unpacked(e->made[i].rec, NULL);
 	free(e->made);
 	free(e->tables);
+	peek_close(e->peek);
 	free(e);
 }
 

@@ -8,6 +8,7 @@
  *   tree.c      who in the tree holds what: kcmp(2), /proc
  *   eventfd.c, timerfd.c, signalfd.c, pidfd.c   one kind each
  *   epoll.c     dump: what is registered, and where it is found
+ *   registered.c  dump: the same of an epoll with thousands of registrations
  *   register.c  restore: the registrations, made by the tasks
  *   inotify.c   dump: what is watched;  find.c: by which path
  *   fanotify.c  marks of groups, dump and restore
@@ -38,6 +39,7 @@
 
 struct made;
 struct events;
+struct peek;
 
 enum queued { QUEUED_REFUSE, QUEUED_OVERFLOW, QUEUED_DROP };
 
@@ -77,6 +79,8 @@ struct events {
 	unsigned nmade;
 	pid_t *tables;       /* by index of the task: who stands for its descriptor table, 0: unknown */
 	unsigned ntables;
+	struct peek *peek;   /* NULL: not wanted yet, or ... */
+	bool no_peek;        /* ... not to be had */
 };
 
 /* restore.c */
@@ -112,6 +116,13 @@ int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd)
 int queue_check(const struct crcore_object *, const char *instead, struct crcore_error *);
 /* Are there any? That is logged. */
 bool queue_lost(struct events *, const struct crcore_object *);
+
+/* registered.c */
+struct registered { uint64_t file; uint32_t number; };
+/* What an epoll has, in the order of its fdinfo: n of them. false: it cannot be told so. */
+bool registered_read(struct events *, const struct crcore_object *, struct registered *ret, unsigned n);
+/* After that: the file that a descriptor leads to, 0: not known. */
+uint64_t registered_file(struct events *, pid_t pid, int fd);
 
 /* epoll.c */
 bool target_disabled(const Events__Target *);
