@@ -77,7 +77,10 @@ int ahead_wanted(struct ahead *a, const struct survey *live, bool complete,
 		return 0;
 	a->must = want == YES;
 	a->unsure = !complete;
-	return complete ? allow(a, live, err) : 1;
+	int r = complete ? allow(a, live, err) : 1;
+	if (r > 0)
+		watch_look_for_marks(&live->tree, &a->unmarked);
+	return r;
 }
 
 /* The watch that the image before left, if it still is. */
@@ -96,7 +99,8 @@ static int put_under_watch(struct ahead *a, const struct ahead_means *by, struct
                            uint64_t timeout_ns, struct crcore_error *err)
 {
 	struct watch_how how = { .begin = a->rounds || a->track, .keep = a->track,
-		                 .flags = a->flags, .timeout_ns = timeout_ns };
+		                 .flags = a->flags,
+		                 .unmarked = &a->unmarked, .timeout_ns = timeout_ns };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	int r = survey_sharing(&a->survey, err);
 
@@ -195,5 +199,6 @@ void ahead_end(struct ahead *a, bool runs)
 		end_watch(a);
 	watch_end(STEAL(a->watch));
 	since_free(STEAL(a->since));
+	free(STEAL(a->unmarked.v));
 	survey_free(&a->survey);
 }

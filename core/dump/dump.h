@@ -100,6 +100,7 @@ struct ahead {
 	struct watch *watch;           /* NULL: nothing was copied ahead */
 	uint64_t stood_ns;             /* how long the tree stood still for it */
 	const struct flags *flags;     /* borrowed; how flags of mappings are read */
+	struct unmarked unmarked;      /* found before the tree was stopped for the first time */
 	struct since *since;           /* the image before; NULL: none, or of no use */
 	Crcore__Parent parent;         /* ... as the manifest names it */
 	bool rounds;                   /* copy while the tree runs */

@@ -56,11 +56,15 @@ int vmas_shmem(uint64_t *ret, struct crcore_error *);
  * cannot be watched is no failure. A watch also knows what was said of mappings last.
  */
 struct watch;
+/* Processes in whose memory no earlier watch left marks, found while they run. */
+struct unmarked { struct { pid_t pid; uint64_t start_time; } *v; unsigned n; };
+void watch_look_for_marks(const struct tree *, struct unmarked *ret);
 struct watch_how {
 	bool begin;          /* put under watch what is not */
 	bool keep;           /* the watch is to outlast us: see watch_keep() */
 	struct since *since; /* whose watch goes on; NULL: none */
 	const struct flags *flags;
+	const struct unmarked *unmarked; /* NULL: it was not looked */
 	uint64_t timeout_ns;
 };
 int watch_begin(struct tree *, struct image *, const struct watch_how *, struct watch **ret,

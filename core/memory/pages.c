@@ -204,7 +204,7 @@ bool pages_tracked(const struct pagemap *p, uint64_t start, uint64_t end)
 	struct page_region v;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)&v, .vec_len = 1,
-		.category_mask = PAGE_IS_WPALLOWED, .return_mask = PAGE_IS_WPALLOWED,
+		.category_mask = PAGE_IS_WPALLOWED, .return_mask = PAGE_IS_WPALLOWED, .max_pages = 1,
 	};
 
 	return ioctl(p->fd, PAGEMAP_SCAN, &arg) == 1;

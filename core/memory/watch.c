@@ -114,7 +114,8 @@ static int borrow_all(struct watch *w, uint64_t timeout_ns, struct crcore_error 
 	return 0;
 }
 
-static int open_one(struct watch *w, struct mm *mm, struct crcore_error *err)
+static int open_one(struct watch *w, struct mm *mm, const struct unmarked *unmarked,
+                    struct crcore_error *err)
 {
 	struct watched *m = &w->v[w->n++];
 	struct proc_stat st;
@@ -127,6 +128,7 @@ static int open_one(struct watch *w, struct mm *mm, struct crcore_error *err)
 		return crcore_fail(err, -errno, "cannot open its page map: %s", strerror(errno));
 	int r = proc_stat(mm->task->proc, &st, err);
 	m->start_time = st.start_time;
+	m->unmarked = r == 0 && watch_is_unmarked(unmarked, m->pid, st.start_time);
 	return r;
 }
 
@@ -170,7 +172,7 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 	w->flags = how->flags;
 	w->store = (struct store){ .image = image, .live = true };
 	for (unsigned i = 0; r == 0 && i < tree->nmms; i++)
-		r = open_one(w, tree->mms[i], err);
+		r = open_one(w, tree->mms[i], how->unmarked, err);
 	if (r == 0 && (r = go_on(w, how->since, err)) == 0 && how->begin)
 		r = borrow_all(w, how->timeout_ns, err);
 	if (r == 0 && (r = watch_more(w, err)) == 0 && how->since)
@@ -275,32 +277,6 @@ static bool watch_neighbours(struct watched *m, const struct spans *v, size_t fr
 	return ok;
 }
 
-/*
- * The kernel ends the watch of a mapping when another that is not watched (it was moved) becomes
- * one with it, but leaves the marks on its pages, and writes do not take them away any more. In
- * a mapping that is put under watch again such a page would seem to be as it was, for ever. So
- * the marks are lifted.
- */
-static int lift_marks(const struct watched *m, const struct spans *marked, const struct spans *now,
-                      struct crcore_error *err)
-{
-	struct spans ours = { 0 };
-	bool ok = true;
-	int r = 0;
-
-	for (size_t i = 0; ok && i < now->n; i++)
-		ok = spans_clip(marked, now->v[i].start, now->v[i].end, &ours);
-	for (size_t i = 0; ok && r == 0 && i < ours.n; i++) {
-		struct uffdio_writeprotect off = {
-			.range = { ours.v[i].start, ours.v[i].end - ours.v[i].start },
-		};
-		if (ioctl(m->uffd, UFFDIO_WRITEPROTECT, &off) < 0)
-			r = crcore_fail(err, -errno, "marks of an earlier watch stay: %s", strerror(errno));
-	}
-	spans_free(&ours);
-	return ok ? r : memory_enomem(err);
-}
-
 /* Whole mappings, which cannot change meanwhile: what is watched in part is cut in two. */
 int watch_mappings(struct watched *m, struct crcore_error *err)
 {
@@ -320,12 +296,13 @@ int watch_mappings(struct watched *m, struct crcore_error *err)
 	for (size_t i = 0, k; ok && r == 0 && i < fit.n; i = k) {
 		for (k = i + 1; k < fit.n && fit.v[k].start == fit.v[k - 1].end; k++)
 			;
-		if (m->mode == UFFDIO_REGISTER_MODE_WP)
+		if (m->mode == UFFDIO_REGISTER_MODE_WP && !m->unmarked)
 			r = pages_marked(&m->pagemap, fit.v[i].start, fit.v[k - 1].end, &marked, err);
 		ok = watch_neighbours(m, &fit, i, k, &now);
 	}
 	if (ok && r == 0)
-		r = lift_marks(m, &marked, &now, err);
+		r = watch_lift_marks(m, &marked, &now, err);
+	m->unmarked = false;
 	spans_free(&fit);
 	spans_free(&marked);
 	spans_free(&m->known.watched);

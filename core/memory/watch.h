@@ -17,6 +17,7 @@ struct watched {
 	struct spans saved;     /* what is in the image, by address: val is where, tag how */
 	struct known known;
 	uint64_t start_time;    /* of the process */
+	bool unmarked;          /* its pages need not be looked at for marks of earlier watches */
 };
 enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; the address */
 
@@ -40,6 +41,13 @@ struct watched *watch_find(const struct watch *, pid_t);
 bool watch_is_fit(const struct vma_text *);
 /* Registers all of one that can be watched (watch.c). */
 int watch_mappings(struct watched *, struct crcore_error *);
+/* -- watch_marks.c: what earlier watches left -- */
+/* Mappings that can be watched, joined where they touch. */
+int watch_fit_mappings(const struct task *, struct spans *ret, struct crcore_error *);
+/* Of marked, takes away what lies in now, which is watched. */
+int watch_lift_marks(const struct watched *, const struct spans *marked, const struct spans *now,
+                     struct crcore_error *);
+bool watch_is_unmarked(const struct unmarked *, pid_t, uint64_t start_time); /* NULL: nobody knows */
 /* -- watch_keep.c: from one dump to the next -- */
 /* Of what the image before has, keeps what was not written to since. Before anything is
  * registered anew: what is not watched now was not watched since. */

@@ -17,26 +17,11 @@
 #include "core/memory/watch.h"
 #include "core/util/trace.h"
 
-/* Mappings that can be watched, joined where they touch. */
-static int fit_mappings(const struct watched *m, struct spans *ret, struct crcore_error *err)
-{
-	cleanup_free char *text = NULL;
-	struct vma_text v;
-	size_t len;
-	int r = proc_read(m->mm->task->proc, "maps", &text, &len, err);
-	const char *at = text;
-
-	while (r == 0 && vma_parse(&at, text + len, &v) > 0)
-		if (watch_is_fit(&v) && !spans_append(ret, (struct span){ v.start, v.end, v.start, 0 }))
-			r = memory_enomem(err);
-	return r;
-}
-
 int watch_go_on(struct watched *m, struct crcore_error *err)
 {
 	struct spans fit = { 0 }, other = { 0 }, rest = { 0 };
 	struct page_list pages = { 0 };
-	int r = fit_mappings(m, &fit, err);
+	int r = watch_fit_mappings(m->mm->task, &fit, err);
 
 	for (size_t i = 0; r == 0 && i < fit.n; i++) {
 		pages.n = 0;
