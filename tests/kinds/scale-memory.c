@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 64 MiB of memory (or argv[2] MiB) with contents that do not repeat. */
+/* 64 MiB of memory (or argv[2] MiB), private (or argv[3]: shared), with contents that do not repeat. */
 #include "kind.h"
 #include <sys/mman.h>
 
@@ -18,7 +18,8 @@ int main(int argc, char **argv)
 	char *v;
 
 	kind_init(argc, argv);
-	v = mmap(NULL, pages * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	v = mmap(NULL, pages * SIZE, PROT_READ | PROT_WRITE,
+	         (argc > 3 ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
 	CHECK(v != MAP_FAILED);
 	for (size_t i = 0; i < pages; i++)
 		fill((uint64_t *)(void *)(v + i * SIZE), i);
