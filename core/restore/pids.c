@@ -4,9 +4,12 @@
  * free. One that a zombie holds becomes free when its parent reaps it: that is
  * waited for, for a while. One that something alive holds is refused.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include "core/restore/restore.h"
 #include "core/task/task.h"
+
+#define OWN_MAX 1000 /* more than we make ourselves while a tree is built */
 
 struct numbers { pid_t *v; unsigned n; };
 
@@ -135,6 +138,25 @@ static int pid_max(void)
 	return f && fscanf(f, "%d", &v) == 1 ? v : 32768;
 }
 
+/* Processes and threads of our own (a pager, feeders) are numbered by the kernel, which counts
+ * upwards: in a namespace that is new it would give them numbers of the tree, so it goes on behind
+ * those. Where it cannot be told, a collision is an error of whoever is cloned. */
+static void step_over(const struct numbers *s, int max)
+{
+	cleanup_close int fd = open("/proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC);
+	char text[16] = "";
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return;
+	const int last = atoi(text);
+	int next = last;
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->v[i] > next && s->v[i] <= next + OWN_MAX)
+			next = s->v[i];
+	if (next > last && next + OWN_MAX < max)
+		(void)!pwrite(fd, text, (size_t)snprintf(text, sizeof(text), "%d", next), 0);
+}
+
 int pids_check(struct restore *r, struct crcore_error *err)
 {
 	struct numbers s = { 0 };
@@ -152,6 +174,8 @@ int pids_check(struct restore *r, struct crcore_error *err)
 			ret = wait_free(s.v[i], deadline, err);
 		}
 	}
+	if (ret == 0)
+		step_over(&s, max);
 	free(s.v);
 	return ret;
 }
