@@ -16,7 +16,6 @@ static int aio_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	a->host = host;
 	a->ctx = ctx;
 	a->wait_ns = host->option(ctx, "wait")->i;
-	a->null_fd = -1;
 	*ret_state = a;
 	return 0;
 }
@@ -29,8 +28,6 @@ static void aio_close(void *state)
 	for (unsigned i = 0; i < a->nrecs; i++)
 		aio__context__free_unpacked(a->recs[i], NULL);
 	free(a->recs);
-	if (a->null_fd >= 0)
-		close(a->null_fd);
 	free(a);
 }
 
@@ -50,8 +47,7 @@ static const struct crcore_section sections[] = {
 };
 
 static const struct crcore_need needs[] = {
-	{ CAP_BPF, "to read which requests are in flight" },
-	{ CAP_PERFMON, "to read which requests are in flight" },
+	{ CAP_SYS_ADMIN, "to read which requests are in flight" },
 	{ 0, NULL },
 };
 

@@ -80,7 +80,6 @@ struct aio {
 	struct kernel *kernel; /* dump: NULL until there is a context */
 	Aio__Context **recs;   /* restore */
 	unsigned nrecs;
-	int null_fd;           /* restore: /dev/null, -1: not opened yet */
 };
 
 static inline uint64_t slot_offset(uint32_t slot)

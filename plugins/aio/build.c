@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Restore: what a task does to have a context again. io_setup(2) makes an empty one
- * somewhere; moved to the old address it has the old number. Then reads of /dev/null, which
+ * somewhere; moved to the old address it has the old number. Then reads of nothing, which
  * are done at once, bring the kernel to where it was in the ring: all are taken out again
- * but as many as there were unread events, whose places these get.
+ * but as many as there were unread events, whose places these get. They are put there from a
+ * file, of which the nothing is read as well.
  *
  * No slot may be missing in the end, and the kernel keeps some at hand for the processor that
  * a task runs on. So meanwhile it runs on one.
  */
 #include "aio.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -123,26 +123,22 @@ static void read_events(const struct build *b, uint32_t fd_op)
 
 static int refill(struct aio *a, struct build *b, struct crcore_error *err)
 {
-	uint32_t null_op, file_op;
-	int r;
+	uint32_t file_op;
+	int r = a->host->fetch(a->ctx, b->p, b->rec->object, &file_op, err);
 
-	if (a->null_fd < 0 && (a->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
-		return crcore_fail(err, -errno, "/dev/null cannot be opened: %s", strerror(errno));
-	if ((r = a->host->hand(a->ctx, b->p, a->null_fd, &null_op, err)) < 0 ||
-	    (r = a->host->fetch(a->ctx, b->p, b->rec->object, &file_op, err)) < 0)
+	if (r < 0)
 		return r;
 	uint32_t cpus = b->host->data(b->p, NULL, CPUS_SIZE), cpu = one_cpu(b);
 	b->host->call(b->p, "aio: ask for processors", SYS_sched_getaffinity,
 	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), CRCORE_OK, 0);
 	b->host->call(b->p, "aio: stay on one processor", SYS_sched_setaffinity,
 	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpu)), CRCORE_ANY, 0);
-	prepare(b, null_op);
+	prepare(b, file_op);
 	advance(b);
 	read_events(b, file_op);
 	call(b, "aio: leave the processor", SYS_sched_setaffinity,
 	     ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), 0);
-	call(b, "aio: close descriptor", SYS_close, ARGS(RESULT(null_op)), 0);
-	call(b, "aio: close descriptor", SYS_close, ARGS(RESULT(file_op)), 0);
+	call(b, "aio: close file", SYS_close, ARGS(RESULT(file_op)), 0);
 	return 0;
 }
 

@@ -2,7 +2,6 @@
 /* Restore: records, and whether this machine can make such contexts. */
 #include "aio.h"
 
-#include <bpf/libbpf.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -80,7 +79,7 @@ static int check_limit(const struct aio *a, struct crcore_error *err)
  * processor, and whatever fits into the last page. */
 static uint32_t usual_slots(uint32_t requests)
 {
-	uint64_t cpus = (uint64_t)libbpf_num_possible_cpus();
+	uint64_t cpus = (uint64_t)sysconf(_SC_NPROCESSORS_CONF);
 	uint64_t n = requests > cpus * 4 ? requests : cpus * 4;
 
 	return (uint32_t)(((slot_offset(0) + (2 * n + 2) * EVENT_SIZE + PAGE - 1) / PAGE * PAGE -

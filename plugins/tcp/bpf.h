@@ -1,73 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* BPF programs for network devices, written instruction by instruction: they are short, and
- * neither a compiler nor a library is needed. */
+/* BPF programs for network devices. */
 #ifndef CRCORE_PLUGIN_TCP_BPF_H
 #define CRCORE_PLUGIN_TCP_BPF_H
 
-#include <errno.h>
-#include <linux/bpf.h>
-#include <stdint.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "plugins/bpf/program.h"
 
 #define TCX_INGRESS 46 /* BPF_TCX_INGRESS, BPF_TCX_EGRESS, which the headers may lack */
 #define TCX_EGRESS 47
 #define TCX_GO_ON (-1) /* TCX_NEXT: let the next program decide */
-
-static inline int bpf(int command, union bpf_attr *a)
-{
-	int r = (int)syscall(SYS_bpf, command, a, sizeof(*a));
-
-	return r < 0 ? -errno : r;
-}
-
-/* The offset of a jump is a label until code_end(). */
-struct code {
-	struct bpf_insn v[128];
-	int n, at[8];
-};
-
-static inline void op(struct code *c, int code, int dst, int src, int off, int imm)
-{
-	c->v[c->n++] = (struct bpf_insn){ .code = (uint8_t)code, .dst_reg = (uint8_t)(dst & 15),
-		.src_reg = (uint8_t)(src & 15), .off = (int16_t)off, .imm = imm };
-}
-
-static inline void set(struct code *c, int reg, int value)
-{
-	op(c, BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value);
-}
-
-static inline void move(struct code *c, int reg, int from)
-{
-	op(c, BPF_ALU64 | BPF_MOV | BPF_X, reg, from, 0, 0);
-}
-
-/* Its register becomes the address of a place on the stack. */
-static inline void point(struct code *c, int reg, int place)
-{
-	move(c, reg, 10);
-	op(c, BPF_ALU64 | BPF_ADD | BPF_K, reg, 0, 0, place);
-}
-
-static inline void call(struct code *c, int helper)
-{
-	op(c, BPF_JMP | BPF_CALL, 0, 0, 0, helper);
-}
-
-/* Labels are numbers from 1 on. */
-static inline void jump(struct code *c, int how, int reg, int imm, int label)
-{
-	op(c, BPF_JMP | how | BPF_K, reg, 0, label, imm);
-}
-
-static inline void label_here(struct code *c, int label) { c->at[label] = c->n; }
-
-static inline void point_to_map(struct code *c, int reg, int map)
-{
-	op(c, BPF_LD | BPF_DW | BPF_IMM, reg, BPF_PSEUDO_MAP_FD, 0, map);
-	op(c, 0, 0, 0, 0, 0);
-}
 
 /* To a place on the stack: len bytes of the packet, whose context register 6 has, from the place
  * in register 2 on, seen from its IP header. */
@@ -79,19 +19,6 @@ static inline void load_bytes(struct code *c, int to, int len, int label_none)
 	set(c, 5, 1); /* BPF_HDR_START_NET */
 	call(c, BPF_FUNC_skb_load_bytes_relative);
 	jump(c, BPF_JNE, 0, 0, label_none);
-}
-
-static inline void leave(struct code *c, int result)
-{
-	set(c, 0, result);
-	op(c, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-}
-
-static inline void code_end(struct code *c)
-{
-	for (int i = 0; i < c->n; i++)
-		if (BPF_CLASS(c->v[i].code) == BPF_JMP && c->v[i].off)
-			c->v[i].off = (int16_t)(c->at[c->v[i].off] - i - 1);
 }
 
 #endif

@@ -10,10 +10,10 @@
  *
  * The kernel lends that function only to programs under the GPL; hence the first line.
  */
+#include "plugins/bpf/btf.h"
 #include "plugins/tcp/backlog.h"
 #include "plugins/tcp/bpf.h"
 
-#include <linux/btf.h>
 #include <net/if.h>
 
 #define KFUNC "bpf_sk_assign_tcp_reqsk"
@@ -137,80 +137,17 @@ static int load_program(int map, int kfunc)
 	return bpf(BPF_PROG_LOAD, &a);
 }
 
-/* -- which number the kernel's function has ------------------------------------------------- */
-
-static size_t extra(uint32_t info)
-{
-	const size_t n = BTF_INFO_VLEN(info);
-
-	switch (BTF_INFO_KIND(info)) {
-	case BTF_KIND_INT:
-	case BTF_KIND_VAR:
-	case BTF_KIND_DECL_TAG:
-		return 4;
-	case BTF_KIND_ARRAY:
-		return sizeof(struct btf_array);
-	case BTF_KIND_STRUCT:
-	case BTF_KIND_UNION:
-	case BTF_KIND_DATASEC:
-	case BTF_KIND_ENUM64:
-		return 12 * n;
-	case BTF_KIND_ENUM:
-	case BTF_KIND_FUNC_PROTO:
-		return 8 * n;
-	default:
-		return 0;
-	}
-}
-
-/* 0: it is not there. */
-static int find_function(const char *btf, size_t len)
-{
-	const struct btf_header *h = (const void *)btf;
-	const char *at, *end, *names;
-
-	if (len < sizeof(*h) || (uint64_t)h->hdr_len + h->type_off + h->type_len > len ||
-	    (uint64_t)h->hdr_len + h->str_off + h->str_len > len || !h->str_len)
-		return 0;
-	names = btf + h->hdr_len + h->str_off;
-	at = btf + h->hdr_len + h->type_off;
-	end = at + h->type_len;
-	for (int id = 1; at + sizeof(struct btf_type) <= end; id++) {
-		const struct btf_type *t = (const void *)at;
-		if (BTF_INFO_KIND(t->info) == BTF_KIND_FUNC && t->name_off < h->str_len &&
-		    !strcmp(names + t->name_off, KFUNC))
-			return id;
-		at += sizeof(*t) + extra(t->info);
-	}
-	return 0;
-}
-
-static int describe(int fd, struct bpf_btf_info *info)
-{
-	union bpf_attr a = { .info = { .bpf_fd = (uint32_t)fd, .info_len = sizeof(*info),
-		.info = (uintptr_t)info } };
-
-	return bpf(BPF_OBJ_GET_INFO_BY_FD, &a);
-}
-
-/* Asked of the kernel itself: the tree's /sys may be another, or none. */
+/* 0: it has no such function. */
 static int kfunc_number(void)
 {
-	union bpf_attr next = { .start_id = 0 };
-	char name[16];
+	struct btf *btf;
+	int r = btf_open(&btf);
 
-	while (bpf(BPF_BTF_GET_NEXT_ID, &next) == 0) {
-		union bpf_attr a = { .btf_id = next.next_id };
-		cleanup_close int fd = bpf(BPF_BTF_GET_FD_BY_ID, &a);
-		struct bpf_btf_info info = { .name = (uintptr_t)name, .name_len = sizeof(name) };
-		next.start_id = next.next_id;
-		if (fd < 0 || describe(fd, &info) < 0 || !info.kernel_btf || strcmp(name, "vmlinux"))
-			continue;
-		cleanup_free char *btf = malloc(info.btf_size);
-		info = (struct bpf_btf_info){ .btf = (uintptr_t)btf, .btf_size = info.btf_size };
-		return btf && describe(fd, &info) == 0 ? find_function(btf, info.btf_size) : 0;
-	}
-	return 0;
+	if (r < 0)
+		return 0;
+	r = btf_function(btf, KFUNC);
+	btf_close(btf);
+	return r;
 }
 
 /* -- at work ---------------------------------------------------------------------------------- */

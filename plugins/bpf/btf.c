@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * BTF is a list of types, one after the other, that refer to each other by their place in
+ * it, from 1 on, and to their names by offsets.
+ */
+#include "plugins/bpf/btf.h"
+#include "plugins/bpf/program.h"
+
+#include <linux/btf.h>
+#include <string.h>
+#include "plugins/util.h"
+
+#define DEEP 32 /* names of names of a type */
+
+struct btf {
+	char *bytes;
+	const char *names;
+	uint32_t names_len;
+	const struct btf_type **types; /* [0] is not used */
+	uint32_t ntypes;
+};
+
+/* ---- the list ---- */
+
+/* Bytes that follow the head of a type. */
+static size_t extra(uint32_t info)
+{
+	const size_t n = BTF_INFO_VLEN(info);
+
+	switch (BTF_INFO_KIND(info)) {
+	case BTF_KIND_INT:
+	case BTF_KIND_VAR:
+	case BTF_KIND_DECL_TAG:
+		return 4;
+	case BTF_KIND_ARRAY:
+		return sizeof(struct btf_array);
+	case BTF_KIND_STRUCT:
+	case BTF_KIND_UNION:
+	case BTF_KIND_DATASEC:
+	case BTF_KIND_ENUM64:
+		return 12 * n;
+	case BTF_KIND_ENUM:
+	case BTF_KIND_FUNC_PROTO:
+		return 8 * n;
+	default:
+		return 0;
+	}
+}
+
+static int list_types(struct btf *b, size_t len)
+{
+	const struct btf_header *h = (const void *)b->bytes;
+	const char *at, *end;
+
+	if (len < sizeof(*h) || (uint64_t)h->hdr_len + h->type_off + h->type_len > len ||
+	    (uint64_t)h->hdr_len + h->str_off + h->str_len > len || !h->str_len)
+		return -EBADMSG;
+	b->names = b->bytes + h->hdr_len + h->str_off;
+	b->names_len = h->str_len;
+	at = b->bytes + h->hdr_len + h->type_off;
+	end = at + h->type_len;
+	b->types = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*b->types));
+	if (!b->types)
+		return -ENOMEM;
+	for (b->ntypes = 1; at + sizeof(struct btf_type) <= end; b->ntypes++) {
+		const struct btf_type *t = b->types[b->ntypes] = (const void *)at;
+		at += sizeof(*t) + extra(t->info);
+	}
+	return at == end ? 0 : -EBADMSG;
+}
+
+static const char *name_of(const struct btf *b, uint32_t at)
+{
+	return at < b->names_len ? b->names + at : "";
+}
+
+static uint32_t find(const struct btf *b, uint32_t kind, const char *name)
+{
+	for (uint32_t i = 1; i < b->ntypes; i++)
+		if (BTF_INFO_KIND(b->types[i]->info) == kind &&
+		    !strcmp(name_of(b, b->types[i]->name_off), name))
+			return i;
+	return 0;
+}
+
+static const struct btf_type *type_at(const struct btf *b, uint32_t id)
+{
+	return id && id < b->ntypes ? b->types[id] : NULL;
+}
+
+/* ---- what is asked ---- */
+
+int btf_function(const struct btf *b, const char *name)
+{
+	return (int)find(b, BTF_KIND_FUNC, name);
+}
+
+static uint32_t size_of(const struct btf *b, uint32_t id)
+{
+	const struct btf_type *t = type_at(b, id);
+	const struct btf_array *array;
+	uint64_t n = 1;
+
+	for (int i = 0; t && i < DEEP; i++) {
+		switch (BTF_INFO_KIND(t->info)) {
+		case BTF_KIND_INT:
+		case BTF_KIND_ENUM:
+		case BTF_KIND_ENUM64:
+		case BTF_KIND_STRUCT:
+		case BTF_KIND_UNION:
+			return (uint32_t)(n * t->size);
+		case BTF_KIND_PTR:
+			return (uint32_t)(n * sizeof(void *));
+		case BTF_KIND_ARRAY:
+			array = (const void *)(t + 1);
+			n *= array->nelems;
+			t = type_at(b, array->type);
+			break;
+		default: /* another name */
+			t = type_at(b, t->type);
+		}
+	}
+	return UINT32_MAX;
+}
+
+/* Members of a struct without a name are members of the one around it. */
+static bool find_member(const struct btf *b, const struct btf_type *t, const char *name, int deep,
+                        uint32_t *ret_bits, uint32_t *ret_size)
+{
+	const bool packed = t && BTF_INFO_KFLAG(t->info);
+	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
+	const uint32_t kind = t ? BTF_INFO_KIND(t->info) : BTF_KIND_UNKN;
+
+	if (deep > DEEP || (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION))
+		return false;
+	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
+		const char *n = name_of(b, m[i].name_off);
+		uint32_t at = packed ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, inner = 0;
+		if (*n && strcmp(n, name) != 0)
+			continue;
+		if (*n)
+			*ret_size = size_of(b, m[i].type);
+		else if (!find_member(b, type_at(b, m[i].type), name, deep + 1, &inner, ret_size))
+			continue;
+		*ret_bits = at + inner;
+		return true;
+	}
+	return false;
+}
+
+bool btf_member(const struct btf *b, const char *type, const char *name, uint32_t *ret_offset,
+                uint32_t *ret_size)
+{
+	uint32_t bits = 0;
+
+	if (!find_member(b, type_at(b, find(b, BTF_KIND_STRUCT, type)), name, 0, &bits, ret_size) ||
+	    bits % 8)
+		return false;
+	*ret_offset = bits / 8;
+	return true;
+}
+
+/* ---- asking the kernel ---- */
+
+static int describe(int fd, struct bpf_btf_info *info)
+{
+	union bpf_attr a = { .info = { .bpf_fd = (uint32_t)fd, .info_len = sizeof(*info),
+		.info = (uintptr_t)info } };
+
+	return bpf(BPF_OBJ_GET_INFO_BY_FD, &a);
+}
+
+/* A descriptor of what it says of itself, not of modules. */
+static int find_kernel(uint32_t *ret_size)
+{
+	union bpf_attr next = { .start_id = 0 };
+	char name[16];
+	int r;
+
+	while ((r = bpf(BPF_BTF_GET_NEXT_ID, &next)) == 0) {
+		union bpf_attr a = { .btf_id = next.next_id };
+		cleanup_close int fd = bpf(BPF_BTF_GET_FD_BY_ID, &a);
+		struct bpf_btf_info info = { .name = (uintptr_t)name, .name_len = sizeof(name) };
+		next.start_id = next.next_id;
+		if (fd < 0 || describe(fd, &info) < 0 || !info.kernel_btf || strcmp(name, "vmlinux"))
+			continue;
+		*ret_size = info.btf_size;
+		r = fd;
+		fd = -1;
+		return r;
+	}
+	return r;
+}
+
+int btf_open(struct btf **ret)
+{
+	struct bpf_btf_info info = { 0 };
+	uint32_t size = 0;
+	cleanup_close int fd = find_kernel(&size);
+	struct btf *b = fd < 0 ? NULL : calloc(1, sizeof(*b));
+	int r = fd;
+
+	if (!b)
+		return fd < 0 ? fd : -ENOMEM;
+	b->bytes = malloc(size);
+	info.btf = (uintptr_t)b->bytes;
+	info.btf_size = size;
+	r = b->bytes ? describe(fd, &info) : -ENOMEM;
+	if (r == 0)
+		r = list_types(b, size);
+	if (r < 0) {
+		btf_close(b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+void btf_close(struct btf *b)
+{
+	if (!b)
+		return;
+	free(b->types);
+	free(b->bytes);
+	free(b);
+}
