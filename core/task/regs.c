@@ -57,6 +57,29 @@ static void leave_rseq(struct thread *t)
 		arch_set_ip(&t->regs, cs.abort_ip);
 }
 
+/*
+ * A thread that is stopped again before it has run: the kernel has gone back already to
+ * the call that it will continue by restart_syscall(2), so that the result tells no more
+ * that it was interrupted. It is made to tell that, as at the first stop; the kernel then
+ * goes back once more. A call whose result happens to be that number has its instruction
+ * behind it, not before it (between two of them it is left alone).
+ */
+static void leave_restart(struct thread *t)
+{
+	const uint64_t ip = arch_ip(&t->regs);
+	uint8_t code[ARCH_SYSCALL_INSN_SIZE];
+
+	if (arch_result(&t->regs) != SYS_restart_syscall ||
+	    read_target(t->tid, ip, code, sizeof(code)) < 0 ||
+	    memcmp(code, ARCH_SYSCALL_INSN, sizeof(code)))
+		return;
+	if (read_target(t->tid, ip - sizeof(code), code, sizeof(code)) == 0 &&
+	    !memcmp(code, ARCH_SYSCALL_INSN, sizeof(code)))
+		return;
+	arch_set_ip(&t->regs, ip + sizeof(code));
+	arch_set_result(&t->regs, -ERESTART_RESTARTBLOCK);
+}
+
 /* System calls that a stop ends with EINTR although no signal was handled
  * (signal(7), "never restarted"): issuing them again is what was meant. */
 static bool ended_by_stop(int64_t nr)
@@ -123,6 +146,8 @@ int regs_read(struct thread *t, struct crcore_error *err)
 	else if (arch_result(&t->regs) == -EINTR && ended_by_stop(arch_syscall(&t->regs)) &&
 	         !signal_is_due(t))
 		arch_reissue(&t->regs);
+	else
+		leave_restart(t);
 	return 0;
 }
 
