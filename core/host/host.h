@@ -32,6 +32,7 @@ struct later {                  /* a plugin that is loaded when something concer
 	const char *key;        /* its name */
 	unsigned place;         /* in the policy */
 	uint32_t types;         /* of objects that concern it: CRCORE_TYPE() */
+	char link[32];          /* what theirs begin with */
 };
 
 /* What the stages lend to the plugins: set by dump or restore, NULL otherwise.

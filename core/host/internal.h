@@ -49,7 +49,7 @@ void host_drop(struct crcore_ctx *);
 /* -- later.c: plugins that wait until something concerns them -- */
 /* Lets a plugin wait if it may. 1: it does. */
 int later_add(const struct crcore_ctx *, struct crcore_error *);
-/* Loads those that the object concerns. */
+/* Loads those that the object concerns, or (NULL) some object might. */
 int later_load(struct host *, const struct crcore_object *, struct crcore_error *);
 
 /* -- order.c -- */

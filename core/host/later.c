@@ -12,7 +12,7 @@
 #define HEAD 4096 /* bytes: the linker puts notes first */
 
 /* The plugin's note among those of a segment. */
-static bool find_note(const uint8_t *at, size_t len, uint32_t *ret_types)
+static bool find_note(const uint8_t *at, size_t len, struct later *ret)
 {
 	struct crcore_note note;
 
@@ -21,8 +21,10 @@ static bool find_note(const uint8_t *at, size_t len, uint32_t *ret_types)
 		size = sizeof(Elf64_Nhdr) + ALIGN_UP((size_t)note.name_size, 4) +
 		       ALIGN_UP((size_t)note.size, 4);
 		if (note.type == CRCORE_NOTE_ONLY_FOR && note.name_size == sizeof(note.name) &&
-		    note.size == sizeof(note.types) && !memcmp(note.name, "crcore", sizeof("crcore"))) {
-			*ret_types = note.types;
+		    note.size == sizeof(note.types) + sizeof(note.link) &&
+		    !memcmp(note.name, "crcore", sizeof("crcore"))) {
+			ret->types = note.types;
+			snprintf(ret->link, sizeof(ret->link), "%.*s", (int)sizeof(note.link), note.link);
 			return true;
 		}
 		if (size > len)
@@ -32,7 +34,7 @@ static bool find_note(const uint8_t *at, size_t len, uint32_t *ret_types)
 }
 
 /* False if the file does not say, or not where we look: then it is loaded at once. */
-static bool read_types(const char *path, uint32_t *ret_types)
+static bool read_note(const char *path, struct later *ret)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t head[HEAD] __attribute__((aligned(8)));
@@ -47,7 +49,7 @@ static bool read_types(const char *path, uint32_t *ret_types)
 		Elf64_Phdr p;
 		memcpy(&p, head + e->e_phoff + i * sizeof(p), sizeof(p));
 		if (p.p_type == PT_NOTE && p.p_offset < (size_t)n && p.p_filesz <= (size_t)n - p.p_offset &&
-		    find_note(head + p.p_offset, p.p_filesz, ret_types))
+		    find_note(head + p.p_offset, p.p_filesz, ret))
 			return true;
 	}
 	return false;
@@ -56,14 +58,14 @@ static bool read_types(const char *path, uint32_t *ret_types)
 int later_add(const struct crcore_ctx *ctx, struct crcore_error *err)
 {
 	struct host *h = ctx->host;
-	uint32_t types;
+	struct later l = { .key = ctx->key, .place = ctx->place };
 
 	/* What the plugin at a path is called only it knows. */
-	if (!h->patient || strchr(ctx->key, '/') || !read_types(ctx->path, &types))
+	if (!h->patient || strchr(ctx->key, '/') || !read_note(ctx->path, &l))
 		return 0;
 	if (!GROW(h->later, h->nlater))
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	h->later[h->nlater++] = (struct later){ ctx->key, ctx->place, types };
+	h->later[h->nlater++] = l;
 	return 1;
 }
 
@@ -99,12 +101,20 @@ static int load(struct host *h, const struct later *l, struct crcore_error *err)
 	return rc;
 }
 
-static int load_some(struct host *h, uint32_t types, struct crcore_error *err)
+static bool concerns(const struct later *l, const struct crcore_object *obj)
+{
+	const size_t n = strlen(l->link);
+
+	return (l->types & CRCORE_TYPE(obj->st.st_mode & S_IFMT)) ||
+	       (n && obj->link && !strncmp(obj->link, l->link, n));
+}
+
+int later_load(struct host *h, const struct crcore_object *obj, struct crcore_error *err)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < h->nlater;) {
-		if (!(h->later[i].types & types)) {
+		if (obj ? !concerns(&h->later[i], obj) : !h->later[i].types && !h->later[i].link[0]) {
 			i++;
 			continue;
 		}
@@ -116,12 +126,7 @@ static int load_some(struct host *h, uint32_t types, struct crcore_error *err)
 	return rc;
 }
 
-int later_load(struct host *h, const struct crcore_object *obj, struct crcore_error *err)
-{
-	return load_some(h, CRCORE_TYPE(obj->st.st_mode & S_IFMT), err);
-}
-
 int host_load_rest(struct host *h, struct crcore_error *err)
 {
-	return load_some(h, UINT32_MAX, err);
+	return later_load(h, NULL, err);
 }

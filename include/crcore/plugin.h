@@ -524,27 +524,29 @@ enum crcore_wake {
 #define CRCORE_PLUGIN_HEADER .size = sizeof(struct crcore_plugin), .abi_version = CRCORE_ABI_VERSION
 
 /*
- * A plugin that only has to do with objects of certain file types can say so in its file,
- * once, beside the struct:
+ * A plugin that only has to do with objects of certain file types, or with links that begin
+ * in one way, can say so in its file, once, beside the struct:
  *
- *   CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK));
+ *   CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK), "");
+ *   CRCORE_ONLY_FOR(0, "/dev/acme");
  *
  * Then dump and check load it when they meet the first object whose st.st_mode is of one of
- * these types, which may be when the tree is frozen already, or never. What is of no type
- * that stat(2) knows is CRCORE_TYPE(0); 0: no object is its business. Where the policy sets
+ * these types, or whose link begins with that text ("": none does), which may be when the
+ * tree is frozen already, or never. 0, "": no object is its business. Where the policy sets
  * something for it, it is loaded as ever. It may have none of the hooks observe, pause, wake
  * and rest, unless no object is its business. Its place in the order of open is its own.
  */
 #define CRCORE_TYPE(ifmt) (1u << ((ifmt) >> 12))
 #define CRCORE_NOTE_ONLY_FOR 1
 struct crcore_note {           /* as in elf(5), so that it is found without the loader */
-	uint32_t name_size, size, type; /* sizeof(name), sizeof(types), CRCORE_NOTE_ONLY_FOR */
+	uint32_t name_size, size, type; /* of name, of what is behind it, CRCORE_NOTE_ONLY_FOR */
 	char name[8];          /* "crcore" */
 	uint32_t types;
+	char link[28];         /* with its end */
 };
-#define CRCORE_ONLY_FOR(types) \
+#define CRCORE_ONLY_FOR(types, link) \
 	__attribute__((used, aligned(4), section(".note.crcore"))) \
-	static const struct crcore_note crcore_only_for_ = { 8, 4, CRCORE_NOTE_ONLY_FOR, "crcore", types }
+	static const struct crcore_note crcore_only_for_ = { 8, 32, CRCORE_NOTE_ONLY_FOR, "crcore", types, link }
 
 /* Use at the definition: CRCORE_EXPORT const struct crcore_plugin crcore_plugin = { ... }; */
 #ifdef __cplusplus

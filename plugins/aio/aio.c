@@ -51,6 +51,8 @@ static const struct crcore_need needs[] = {
 	{ 0, NULL },
 };
 
+CRCORE_ONLY_FOR(0, "/[aio]");
+
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,
 	.name = "aio",

@@ -107,7 +107,7 @@ static const struct crcore_need needs[] = {
 };
 
 /* The memfd of a ring is met after the ring. */
-CRCORE_ONLY_FOR(CRCORE_TYPE(0));
+CRCORE_ONLY_FOR(0, "anon_inode:[io_uring]");
 
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,

@@ -94,7 +94,7 @@ static const struct crcore_need needs[] = {
 	{ 0, NULL },
 };
 
-CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFIFO));
+CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFIFO), "");
 
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,

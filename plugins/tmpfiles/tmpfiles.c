@@ -177,7 +177,7 @@ static const struct crcore_need needs[] = {
 	{ 0, NULL },
 };
 
-CRCORE_ONLY_FOR(0);
+CRCORE_ONLY_FOR(0, "");
 
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,

@@ -102,7 +102,7 @@ static const struct crcore_need needs[] = {
 	{ 0, NULL },
 };
 
-CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK));
+CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK), "");
 
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,

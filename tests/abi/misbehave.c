@@ -30,7 +30,7 @@ struct state {
 };
 
 #ifdef NAME
-CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK));
+CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK), "/waits/");
 #else
 #define NAME "misbehave"
 #define HASTY

@@ -129,9 +129,10 @@ static struct host *loaded(bool lazily)
 }
 
 /* Offers something of a file type, which nobody takes. */
-static int offer(struct host *h, mode_t type, struct crcore_error *err)
+static int offer(struct host *h, mode_t type, const char *link, struct crcore_error *err)
 {
-	struct crcore_object obj = { .size = sizeof(obj), .link = "", .fd = 3, .st.st_mode = type | 0600 };
+	struct crcore_object obj = { .size = sizeof(obj), .link = link, .fd = 3,
+		                     .st.st_mode = type | 0600 };
 	struct crcore_ctx *winner = NULL;
 
 	return host_claim(h, &obj, &winner, err);
@@ -153,9 +154,9 @@ static void load_later(void **state)
 	assert_non_null(host_find(h, "waiting"));
 	host_free(h);
 	h = loaded(true);
-	assert_int_equal(offer(h, S_IFREG, NULL), -ENOTSUP);
+	assert_int_equal(offer(h, S_IFREG, "/waits", NULL), -ENOTSUP);
 	assert_null(host_find(h, "waiting"));
-	assert_int_equal(offer(h, S_IFSOCK, NULL), -ENOTSUP);
+	assert_int_equal(offer(h, S_IFSOCK, "", NULL), -ENOTSUP);
 	assert_non_null(host_find(h, "waiting"));
 	assert_true(host_find(h, "waiting")->opened);
 	assert_ptr_equal(h->plugins[0], host_find(h, "waiting")); /* as the policy has it */
@@ -163,12 +164,16 @@ static void load_later(void **state)
 		assert_ptr_equal(h->order[s][0], h->plugins[0]);
 	host_free(h);
 	h = loaded(true);
+	assert_int_equal(offer(h, S_IFREG, "/waits/1", NULL), -ENOTSUP);
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	h = loaded(true);
 	assert_int_equal(host_load_rest(h, NULL), 0);
 	assert_non_null(host_find(h, "waiting"));
 	host_free(h);
 	policy_names[0] = "hasty";
 	h = loaded(true);
-	assert_int_equal(offer(h, S_IFSOCK, &err), -EINVAL);
+	assert_int_equal(offer(h, S_IFSOCK, "", &err), -EINVAL);
 	contains(err.message, "has hooks that come before");
 	assert_string_equal(err.plugin, "hasty");
 	assert_int_equal(h->nplugins, 1);
