@@ -6,8 +6,8 @@
  * but as many as there were unread events, whose places these get. They are put there from a
  * file, of which the nothing is read as well.
  *
- * No slot may be missing in the end, and the kernel keeps some at hand for the processor that
- * a task runs on. So meanwhile it runs on one.
+ * No slot may be missing in the end, and the kernel keeps some at hand for each processor that
+ * a task was on. So it stays on one where nearly all are needed.
  */
 #include "aio.h"
 
@@ -28,6 +28,8 @@ struct build {
 	const struct crcore_host *host;
 	struct crcore_program *p;
 	const Aio__Context *rec;
+	uint32_t unread;           /* events */
+	uint32_t taken, batch;     /* requests before them, how many of these at once */
 	uint32_t requests, events; /* data: pointers to one request, and room for results */
 };
 
@@ -69,37 +71,36 @@ static void submit(const struct build *b, uint32_t n)
 	     DATA(b->requests)), n);
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
 /* The request is n times the same. It gets its descriptor when that is known. */
 static void prepare(struct build *b, uint32_t fd_op)
 {
+	uint32_t before = least(b->taken, b->batch), after = least(b->unread, BATCH);
+	uint32_t most = before > after ? before : after;
 	const struct iocb request = { .aio_lio_opcode = IOCB_CMD_PREAD };
 	uint32_t one = b->host->data(b->p, &request, sizeof(request));
 
 	b->host->store(b->p, "aio: name descriptor", one, offsetof(struct iocb, aio_fildes), 4, fd_op);
-	b->requests = b->host->data(b->p, NULL, BATCH * sizeof(uint64_t));
-	for (unsigned i = 0; i < BATCH; i++)
+	b->requests = b->host->data(b->p, NULL, most * sizeof(uint64_t));
+	for (unsigned i = 0; i < most; i++)
 		b->host->pointer(b->p, b->requests, i * sizeof(uint64_t), one, 0);
-	b->events = b->host->data(b->p, NULL, BATCH * EVENT_SIZE);
+	b->events = b->host->data(b->p, NULL, before * EVENT_SIZE);
 }
 
 /* Brings the kernel's tail, and the head, to where they were. */
 static void advance(const struct build *b)
 {
-	const Aio__Context *r = b->rec;
-	uint32_t unread = (uint32_t)(r->events.len / EVENT_SIZE);
-	uint32_t all = r->tail < unread ? r->tail + r->slots : r->tail;
-	uint32_t batch = r->slots / 4 < BATCH ? r->slots / 4 : BATCH; /* there are that many anywhere */
-
-	for (uint32_t left = all - unread, n; left; left -= n) {
-		n = left < batch || !batch ? left : batch;
-		submit(b, n);
-		call(b, "aio: take out results", SYS_io_getevents, ARGS(IMM(r->address), IMM(n), IMM(n),
+	for (uint32_t left = b->taken, n; left; left -= n) {
+		submit(b, n = least(left, b->batch));
+		call(b, "aio: take out results", SYS_io_getevents, ARGS(IMM(b->rec->address), IMM(n), IMM(n),
 		     DATA(b->events)), n);
 	}
-	for (uint32_t left = unread, n; left; left -= n) {
-		n = left < BATCH ? left : BATCH;
-		submit(b, n);
-	}
+	for (uint32_t left = b->unread, n; left; left -= n)
+		submit(b, n = least(left, BATCH));
 }
 
 static void read_part(const struct build *b, uint32_t fd_op, uint32_t slot, uint32_t n)
@@ -113,31 +114,40 @@ static void read_part(const struct build *b, uint32_t fd_op, uint32_t slot, uint
 
 static void read_events(const struct build *b, uint32_t fd_op)
 {
-	const Aio__Context *r = b->rec;
-	uint32_t n = (uint32_t)(r->events.len / EVENT_SIZE), head = (r->tail + r->slots - n) % r->slots;
-	uint32_t first = n < r->slots - head ? n : r->slots - head;
+	uint32_t head = (b->rec->tail + b->rec->slots - b->unread) % b->rec->slots;
+	uint32_t first = least(b->unread, b->rec->slots - head);
 
 	read_part(b, fd_op, head, first);
-	read_part(b, fd_op, 0, n - first);
+	read_part(b, fd_op, 0, b->unread - first);
+}
+
+/* Half of the slots are to be had on any processor. */
+static bool is_crowded(const struct build *b)
+{
+	return b->unread >= b->rec->slots / 4;
 }
 
 static int refill(struct aio *a, struct build *b, struct crcore_error *err)
 {
-	uint32_t file_op;
+	uint32_t cpus = 0, file_op;
 	int r = a->host->fetch(a->ctx, b->p, b->rec->object, &file_op, err);
 
 	if (r < 0)
 		return r;
-	uint32_t cpus = b->host->data(b->p, NULL, CPUS_SIZE), cpu = one_cpu(b);
-	b->host->call(b->p, "aio: ask for processors", SYS_sched_getaffinity,
-	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), CRCORE_OK, 0);
-	b->host->call(b->p, "aio: stay on one processor", SYS_sched_setaffinity,
-	              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpu)), CRCORE_ANY, 0);
+	if (is_crowded(b)) {
+		uint32_t cpu = one_cpu(b);
+		cpus = b->host->data(b->p, NULL, CPUS_SIZE);
+		b->host->call(b->p, "aio: ask for processors", SYS_sched_getaffinity,
+		              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), CRCORE_OK, 0);
+		b->host->call(b->p, "aio: stay on one processor", SYS_sched_setaffinity,
+		              ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpu)), CRCORE_ANY, 0);
+	}
 	prepare(b, file_op);
 	advance(b);
 	read_events(b, file_op);
-	call(b, "aio: leave the processor", SYS_sched_setaffinity,
-	     ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), 0);
+	if (is_crowded(b))
+		call(b, "aio: leave the processor", SYS_sched_setaffinity,
+		     ARGS(IMM(0), IMM(CPUS_SIZE), DATA(cpus)), 0);
 	call(b, "aio: close file", SYS_close, ARGS(RESULT(file_op)), 0);
 	return 0;
 }
@@ -165,8 +175,11 @@ int aio_map(void *state, uint32_t object, const struct crcore_mapping *const *v,
 		return 0; /* handed down by a parent: only memory */
 	if (n != 1 || v[0]->start != rec->address || v[0]->end - v[0]->start != rec->size)
 		return crcore_fail(err, -EBADMSG, "the ring of an AIO context is not where its record says");
+	b.unread = (uint32_t)(rec->events.len / EVENT_SIZE);
+	b.taken = rec->tail - b.unread + (rec->tail < b.unread ? rec->slots : 0);
+	b.batch = rec->slots < 8 ? 1 : least(rec->slots / 4, BATCH);
 	setup(&b);
-	r = rec->tail || rec->events.len ? refill(a, &b, err) : 0;
+	r = rec->tail || b.unread ? refill(a, &b, err) : 0;
 	if (v[0]->prot != (PROT_READ | PROT_WRITE))
 		call(&b, "aio: protect ring", SYS_mprotect, ARGS(IMM(rec->address), IMM(rec->size),
 		     IMM(v[0]->prot)), 0);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rings of contexts: empty, with unread events, past their end, full, moved, large; as many
+/* Rings of contexts: empty, with unread events, past their end, full, moved, large, many; as many
  * requests fit afterwards as before, and their events come in order. */
 #include "aio.h"
 
 #define LARGE 2000
+#define MANY 300
 
 static int zero;
 
@@ -59,7 +60,7 @@ static aio_context_t move(aio_context_t ctx)
 
 int main(int argc, char **argv)
 {
-	aio_context_t empty, used, wrapped, full, moved, large, gone;
+	aio_context_t empty, used, wrapped, full, moved, large, gone, many[MANY];
 	unsigned nr, n;
 
 	kind_init(argc, argv);
@@ -85,8 +86,12 @@ int main(int argc, char **argv)
 	fill(moved, 1, 7, 2);
 	fill(large, 1, LARGE, LARGE - 1);
 	fill(large, LARGE + 1, 1500, 0);
+	for (unsigned i = 0; i < MANY; i++)
+		fill(many[i] = aio_setup(2), i, 2, 1);
 	kind_ready();
 
+	for (unsigned i = 0; i < MANY; i++)
+		aio_expect(many[i], i + 1, 1);
 	CHECK_EQ(ring_of(used)->head, 13);
 	CHECK_EQ(ring_of(used)->tail, 20);
 	CHECK_EQ(ring_of(wrapped)->nr, nr);
