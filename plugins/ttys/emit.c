@@ -20,7 +20,7 @@
 static int get_terminal(struct ttys *t, struct crcore_program *p, const struct made *m, uint32_t *ret_op,
                         struct crcore_error *err)
 {
-	char path[40];
+	char path[PATH_MAX];
 
 	for (unsigned i = 0; i < t->nends; i++) {
 		const Ttys__End *e = t->ends[i];
@@ -28,7 +28,10 @@ static int get_terminal(struct ttys *t, struct crcore_program *p, const struct m
 		    (e->flags & O_ACCMODE) != O_WRONLY)
 			return t->host->fetch(t->ctx, p, e->id, ret_op, err);
 	}
-	snprintf(path, sizeof(path), "/dev/pts/%u", m->number);
+	if (*m->rec->path)
+		snprintf(path, sizeof(path), "%s", m->rec->path);
+	else
+		snprintf(path, sizeof(path), "/dev/pts/%u", m->number);
 	*ret_op = t->host->call(p, "ttys: open terminal", SYS_openat, ARGS(IMM(AT_FDCWD),
 	                        DATA(t->host->data(p, path, strlen(path) + 1)),
 	                        IMM(O_RDWR | O_NOCTTY | O_CLOEXEC)), CRCORE_OK, 0);

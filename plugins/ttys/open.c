@@ -211,6 +211,8 @@ int ttys_create(void *state, uint32_t id, struct crcore_error *err)
 		fd = open_master(t, m, e, err);
 	else if (m->rec->external)
 		fd = open_external(t, m, e, err);
+	else if (*m->rec->path)
+		fd = console_open(t, m, e, err);
 	else
 		fd = open_slave(t, m, e, err);
 	if (fd < 0)

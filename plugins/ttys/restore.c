@@ -19,7 +19,7 @@ static int load_terminal(struct ttys *t, const void *msg, size_t len, struct crc
 		free(m);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	m->master = m->slave = -1;
+	m->master = m->slave = m->device = -1;
 	m->rec = ttys__terminal__unpack(NULL, len, msg);
 	if (!m->rec)
 		return crcore_fail(err, -EBADMSG, "a record of section terminal is damaged");
@@ -27,6 +27,8 @@ static int load_terminal(struct ttys *t, const void *msg, size_t len, struct crc
 		return crcore_fail(err, -EBADMSG, "two records are of one terminal");
 	m->number = m->rec->number;
 	if (!m->rec->key || m->rec->number > 1u << 20 || (m->rec->external && m->rec->hung_up) ||
+	    (*m->rec->path && (m->rec->path[0] != '/' || strlen(m->rec->path) >= PATH_MAX ||
+	                       m->rec->external || m->rec->hung_up)) ||
 	    (!m->rec->hung_up && (m->rec->termios.len != sizeof(struct termios2) ||
 	                          m->rec->winsize.len != sizeof(struct winsize))))
 		return crcore_fail(err, -EBADMSG, "a record of section terminal makes no sense");
@@ -113,6 +115,8 @@ static int check_terminal(const struct ttys *t, const struct made *m, struct crc
 		crcore_advise(err, "run crcore restore on a terminal");
 		return crcore_fail(err, -ENOTTY, "the tree ran on a terminal, and crcore has none to give it");
 	}
+	if (*rec->path)
+		return console_check(t, rec, err);
 	if (!m->master_id)
 		return crcore_fail(err, -EBADMSG, "a pseudo-terminal has no master in the image");
 	if (access(path, F_OK) < 0 || t->renumber)
@@ -131,7 +135,7 @@ static int check_end(struct ttys *t, unsigned i, struct crcore_error *err)
 		return crcore_fail(err, -EBADMSG, "a record of a terminal is missing");
 	if (e->side != TTYS__SIDE__MASTER)
 		return 0;
-	if (m->master_id || m->rec->external || m->rec->hung_up)
+	if (m->master_id || m->rec->external || m->rec->hung_up || *m->rec->path)
 		return crcore_fail(err, -EBADMSG, "the records of a pseudo-terminal contradict each other");
 	m->master_id = e->id;
 	return 0;

@@ -133,6 +133,8 @@ static int list(struct ttys *t, struct crcore_error *err)
 			k->master = true;
 		else if (k)
 			k->slaves++;
+		if (k && !k->path && console_reopens(t, dev))
+			k->path = obj->link;
 	}
 	return 0;
 }
@@ -203,7 +205,9 @@ int ttys_review(void *state, const struct crcore_object *obj, struct crcore_erro
 		r = review_slave(obj, err);
 	}
 	k = ttys_find(t, dev, is_hung_up(obj));
-	if (!r && k && !k->master && !k->hung_up)
+	if (!r && k && k->path)
+		r = obj->st.st_rdev == dev ? console_review(obj, err) : 0;
+	else if (!r && k && !k->master && !k->hung_up)
 		r = review_outside(t, dev, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);

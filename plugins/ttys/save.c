@@ -68,13 +68,15 @@ static int save_terminal(struct ttys *t, struct known *k, const struct crcore_ob
 	struct flight flight = { 0 };
 	struct termios2 termios;
 	struct winsize size;
-	int r = 0;
+	int exclusive = 0, r = 0;
 
 	rec.key = 1 + (uint32_t)(k - t->known);
 	rec.number = ttys_is_pts(k->dev) ? minor(k->dev) : 0;
 	rec.dev = (uint32_t)k->dev;
 	rec.hung_up = k->hung_up;
-	rec.external = !k->master && !k->hung_up;
+	rec.external = !k->master && !k->hung_up && !k->path;
+	if (k->path)
+		rec.path = (char *)(uintptr_t)k->path;
 	if (!k->hung_up) {
 		if (ioctl(obj->local_fd, TCGETS2, &termios) < 0 ||
 		    ioctl(obj->local_fd, TIOCGWINSZ, &size) < 0)
@@ -84,6 +86,8 @@ static int save_terminal(struct ttys *t, struct known *k, const struct crcore_ob
 	}
 	if (k->master)
 		r = fill_master(k, obj->local_fd, &rec, &flight, err);
+	else if (k->path)
+		rec.exclusive = ioctl(obj->local_fd, TIOCGEXCL, &exclusive) == 0 && exclusive;
 	else if (rec.external)
 		rec.foreground = foreground_group(t, obj, k->dev);
 	rec.to_slave = (ProtobufCBinaryData){ flight.nslave, flight.to_slave };
@@ -144,7 +148,7 @@ int ttys_save(void *state, struct crcore_error *err)
 		if (task->pid != task->sid || !ttys_of_task(task->pid, &dev, &foreground) || !dev)
 			continue;
 		k = ttys_find(t, dev, false);
-		if (!k || !k->master) {
+		if (!k || (!k->master && !k->path)) {
 			if (t->external == EXTERNAL_INHERIT)
 				continue;
 			crcore_fail_at(err, task->pid, -1, "controlling terminal %u:%u", major(dev), minor(dev));

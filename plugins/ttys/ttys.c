@@ -14,6 +14,7 @@ static int ttys_open(const struct crcore_host *host, struct crcore_ctx *ctx, voi
 	t->host = host;
 	t->ctx = ctx;
 	t->external = (enum external)host->option(ctx, "external")->i;
+	t->consoles = (enum consoles)host->option(ctx, "consoles")->i;
 	t->renumber = host->option(ctx, "renumber")->b;
 	*ret_state = t;
 	return 0;
@@ -28,6 +29,8 @@ static void ttys_close(void *state)
 			ttys__terminal__free_unpacked(t->made[i]->rec, NULL);
 		if (t->made[i]->master >= 0)
 			close(t->made[i]->master);
+		if (t->made[i]->device >= 0)
+			close(t->made[i]->device);
 		if (t->made[i]->slave >= 0)
 			close(t->made[i]->slave);
 		free(t->made[i]);
@@ -67,6 +70,8 @@ static int claim(const struct crcore_object *obj, struct crcore_error *err)
 		return crcore_fail(err, -ENOTSUP, "its line discipline %d (0 is that of terminals) cannot be "
 		                   "saved", discipline);
 	}
+	if (console_is(obj->st.st_rdev) && console_claim(obj, err) < 0)
+		return err->code;
 	return CRCORE_CLAIM_EXACT;
 }
 
@@ -84,11 +89,17 @@ static int ttys_claim(void *state, const struct crcore_object *obj, struct crcor
 
 static const char *const external_choices[] = { "job", "inherit", "refuse", NULL };
 
+static const char *const consoles_choices[] = { "reopen", "external", NULL };
+
 static const struct crcore_option options[] = {
 	{ .name = "external", .type = CRCORE_CHOICE, .default_value = "job",
 	  .choices = external_choices,
 	  .help = "a terminal from outside the tree becomes that of crcore restore: only of a job of a "
 	          "shell (--shell-job), always (inherit), or refuse" },
+	{ .name = "consoles", .type = CRCORE_CHOICE, .default_value = "reopen",
+	  .choices = consoles_choices,
+	  .help = "a console or serial line that is not the terminal of a job: open the same device again, "
+	          "or take it for a terminal from outside (external)" },
 	{ .name = "renumber", .type = CRCORE_BOOL, .default_value = "no",
 	  .help = "give a pseudo-terminal another number (/dev/pts/N) if its own is taken" },
 	{ .name = NULL },
@@ -97,6 +108,7 @@ static const struct crcore_option options[] = {
 static const struct crcore_field terminal_fields[] = {
 	{ 14, CRCORE_PAYLOAD, "to_slave" },
 	{ 15, CRCORE_PAYLOAD, "to_master" },
+	{ 18, CRCORE_PATH, "path" },
 	{ 0 },
 };
 static const struct crcore_section sections[] = {

@@ -8,6 +8,7 @@
  *   review.c   dump: which terminals there are, which have their master here
  *   save.c     dump: records
  *   flight.c   both: bytes that are in a terminal
+ *   console.c  both: terminals that are no pseudo-terminals
  *   restore.c  restore: loading and checking records
  *   open.c     restore: records to descriptors
  *   emit.c     restore: what only a task can do (controlling terminal, foreground)
@@ -38,6 +39,7 @@
 #define KERNEL_LARGEFILE 0100000 /* in f_flags of all that open(2) made */
 #define SETTABLE (O_NONBLOCK | O_APPEND | O_DIRECT | O_NOATIME)
 
+enum consoles { CONSOLES_REOPEN, CONSOLES_EXTERNAL }; /* option consoles */
 enum external { EXTERNAL_JOB, EXTERNAL_INHERIT, EXTERNAL_REFUSE }; /* option external */
 
 /* Dump: a terminal. */
@@ -47,6 +49,7 @@ struct known {
 	bool master;     /* in the tree */
 	bool saved;
 	unsigned slaves; /* descriptions in the tree */
+	const char *path; /* a console or serial line that is opened again: its name; NULL: none */
 };
 
 /* Restore. */
@@ -56,12 +59,15 @@ struct made {
 	int master;         /* of a hung-up terminal, until settle; else -1 */
 	int slave;          /* keeps the slave side open until settle; -1: none */
 	unsigned number;    /* that it got */
+	int device;         /* of a console, while its settings are ours to take back; -1 */
+	struct termios2 before; /* which are these */
 };
 
 struct ttys {
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
 	enum external external;
+	enum consoles consoles;
 	bool renumber;
 
 	struct known *known;
@@ -90,6 +96,17 @@ struct known *ttys_known(const struct ttys *, const struct crcore_object *);
 struct known *ttys_find(const struct ttys *, dev_t dev, bool hung_up);
 /* Controlling terminal and foreground group of a task, from /proc. 0: none. */
 bool ttys_of_task(pid_t pid, dev_t *ret_dev, pid_t *ret_foreground);
+
+/* -- console.c */
+/* A terminal that the kernel has under one name for all: a console, a serial line. */
+bool console_is(dev_t);
+/* Refuses those whose state goes beyond that of a terminal. */
+int console_claim(const struct crcore_object *, struct crcore_error *);
+/* Is it opened again, unlike the terminal of a job of a shell? */
+bool console_reopens(const struct ttys *, dev_t);
+int console_review(const struct crcore_object *, struct crcore_error *);
+int console_check(const struct ttys *, const Ttys__Terminal *, struct crcore_error *);
+int console_open(struct ttys *, struct made *, const Ttys__End *, struct crcore_error *);
 
 /* -- save.c */
 int ttys_save_object(void *state, const struct crcore_object *, struct crcore_error *);

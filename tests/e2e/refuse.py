@@ -3,11 +3,14 @@
 that nobody claims, a folder that is taken, a process that is traced, a pid that is held,
 files that changed or vanished."""
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import shutil
 import socket
+import stat
+import struct
 import subprocess
 import sys
 import jobs
@@ -41,6 +44,15 @@ open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
 """
+
+CONSOLE = """
+import os, time
+fd = os.open("console", os.O_RDWR | os.O_NOCTTY)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+VT_OPENQRY, KDSETMODE, KD_TEXT, KD_GRAPHICS = 0x5600, 0x4B3A, 0, 1
 
 
 class Test:
@@ -116,6 +128,37 @@ class Test:
         if snapshot.diff(before, snapshot.take(t.pid)):
             raise Failure("the refusal changed the tree")
         self.end(t)
+
+    def console(self):
+        """One that a program draws on is refused, as is a restore where the device is missing."""
+        try:
+            with open("/dev/tty0", "rb+", buffering=0) as f:
+                number = struct.unpack("i", fcntl.ioctl(f, VT_OPENQRY, bytes(4)))[0]
+        except OSError as e:
+            print(f"console: no virtual consoles: {e.strerror}")
+            return
+        node, device = os.path.join(self.top, "console"), os.makedev(4, number)
+        os.mknod(node, 0o600 | stat.S_IFCHR, device)
+        self.count += 1
+        work = os.path.join(self.top, f"work-{self.count}")
+        os.mkdir(work)
+        os.symlink(node, os.path.join(work, "console"))
+        t = crtest.Target([jobs.python(), "-c", CONSOLE], work, cwd=work)
+        crtest.wait_for("the target", crtest.LIMIT, lambda: os.path.exists(t.path("ready")))
+        with open(node, "rb+", buffering=0) as f:
+            fcntl.ioctl(f, KDSETMODE, KD_GRAPHICS)
+            self.error([t.pid, node, "draws"], "dump", "-t", t.pid, "-D", self.image())
+            fcntl.ioctl(f, KDSETMODE, KD_TEXT)
+        self.crcore.dump(t.pid, self.image())
+        t.killed()
+        os.unlink(node)
+        self.error([node, f"4:{number}"], "restore", "-d", "-D", self.image())
+        os.mknod(node, 0o600 | stat.S_IFCHR, device)
+        pid = self.crcore.restore_detached(self.image())
+        if os.stat(f"/proc/{pid}/fd/3").st_rdev != device:
+            raise Failure("the console is another one")
+        open(t.path("go"), "w").close()
+        crtest.wait_gone(pid)
 
     def taken_folder(self):
         t = self.target()
@@ -245,8 +288,8 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.locked_pipe, self.taken_folder, self.traced,
-                     self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.taken_folder,
+                     self.traced, self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
                      self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
