@@ -28,11 +28,11 @@ static int user_of_node(struct uring *u, uint64_t node, uint64_t *ret)
 	return r < 0 ? r : peek_number(u->peek, task, "task_struct", "io_uring", ret);
 }
 
-int ring_each_user(struct uring *u, const struct look *l, int (*fn)(struct uring *, uint64_t, void *),
+int ring_each_user(struct uring *u, uint64_t ctx, int (*fn)(struct uring *, uint64_t, void *),
                    void *arg)
 {
 	uint64_t head, node, user;
-	int r = peek_at(u->peek, l->ctx, "io_ring_ctx", "tctx_list", &head);
+	int r = peek_at(u->peek, ctx, "io_ring_ctx", "tctx_list", &head);
 
 	if (r == 0)
 		r = peek_word(u->peek, head, &node);
@@ -102,14 +102,14 @@ static int count_flight(struct uring *u, const struct crcore_object *obj, struct
                         struct crcore_error *err)
 {
 	cleanup_close int fd = descriptor_of(u, obj);
-	struct look l;
+	uint64_t ctx;
 	int r = fd < 0 ? crcore_fail(err, fd, "its descriptor cannot be had: %s", strerror(-fd))
-	               : ring_look(u, fd, &l, err);
+	               : ring_find(u, fd, &ctx, err);
 
 	if (r < 0)
 		return r;
 	f->n = 0;
-	r = ring_each_user(u, &l, add_flight, f);
+	r = ring_each_user(u, ctx, add_flight, f);
 	return r < 0 ? crcore_fail(err, r, "cannot see how many requests are in flight: %s",
 	                           strerror(-r)) : 0;
 }

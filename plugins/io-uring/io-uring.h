@@ -95,7 +95,9 @@ struct ring_memory {
 };
 
 /* look.c */
-/* fd: a descriptor of our own. */
+/* The struct io_ring_ctx. fd: a descriptor of our own. */
+int ring_find(struct uring *, int fd, uint64_t *ret, struct crcore_error *);
+/* All that is to be known of it. */
 int ring_look(struct uring *, int fd, struct look *ret, struct crcore_error *);
 /* Refuses what cannot be saved whatever is in flight. */
 int ring_check(struct uring *, const struct look *, struct crcore_error *);
@@ -109,7 +111,7 @@ int uring_ask(void *state, const struct crcore_task *, struct crcore_program *,
 int uring_hold(void *state, struct crcore_error *);
 /* Calls fn for each task that has used the ring with its struct io_uring_task, until one
  * returns nonzero, which is returned. */
-int ring_each_user(struct uring *, const struct look *, int (*fn)(struct uring *, uint64_t, void *),
+int ring_each_user(struct uring *, uint64_t ctx, int (*fn)(struct uring *, uint64_t, void *),
                    void *arg);
 
 /* memory.c */

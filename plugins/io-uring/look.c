@@ -153,7 +153,7 @@ static int check_use(struct uring *u, const struct look *l, struct crcore_error 
 		crcore_advise(err, "dump when the program has taken its completions");
 		return crcore_fail(err, -EBUSY, "there are completions that did not fit into it");
 	}
-	if (ring_each_user(u, l, has_registered_rings, NULL)) {
+	if (ring_each_user(u, l->ctx, has_registered_rings, NULL)) {
 		crcore_advise(err, "let the program unregister them (io_uring_unregister_ring_fd)");
 		return crcore_fail(err, -ENOTSUP, "a thread that uses it has registered descriptors of rings "
 		                   "(IORING_REGISTER_RING_FDS), which cannot be brought back");
@@ -166,14 +166,21 @@ static int check_use(struct uring *u, const struct look *l, struct crcore_error 
 	                   l->completed, u->count_limit);
 }
 
-int ring_look(struct uring *u, int fd, struct look *ret, struct crcore_error *err)
+int ring_find(struct uring *u, int fd, uint64_t *ret, struct crcore_error *err)
 {
 	uint64_t file;
 	int r = peek_file(u->peek, fd, &file);
 
 	if (r == 0)
-		r = peek_number(u->peek, file, "file", "private_data", &ret->ctx);
-	return r < 0 ? not_told("the address", r, err) : read_all(u, ret, err);
+		r = peek_number(u->peek, file, "file", "private_data", ret);
+	return r < 0 ? not_told("the address", r, err) : 0;
+}
+
+int ring_look(struct uring *u, int fd, struct look *ret, struct crcore_error *err)
+{
+	int r = ring_find(u, fd, &ret->ctx, err);
+
+	return r < 0 ? r : read_all(u, ret, err);
 }
 
 int ring_check(struct uring *u, const struct look *l, struct crcore_error *err)

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include "plugins/util.h"
 
-#define KNOWN 4 /* structs that are looked up again and again */
+#define KNOWN 16 /* structs that are looked up again and again */
 #define DEEP 16
 
 struct btf {
