@@ -19,11 +19,6 @@ MIB = 32
 ONE_OUTPUT = ("--set", "files.changed-file=accept")
 
 
-def pages_of(image):
-    """Its page files."""
-    return [os.path.join(image, x) for x in sorted(os.listdir(image)) if x.startswith("pages-")]
-
-
 def cached(path):
     """Bytes of a file that are in memory."""
     out = subprocess.run(["fincore", "--raw", "--bytes", "--noheadings", "-o", "RES", path],
@@ -59,7 +54,7 @@ class Test:
 
     def restore(self, n, *args):
         """That many at once, from the disk: seconds until the last has ended, bytes read."""
-        for path in pages_of(self.image):
+        for path in crtest.page_files(self.image):
             forget(path)
             if cached(path):
                 raise crtest.Skip("what was written cannot be taken out of memory here")
@@ -73,7 +68,7 @@ class Test:
         return time.monotonic() - start, read_by_children() - before
 
     def run(self, *args):
-        size = sum(os.path.getsize(path) for path in pages_of(self.image))
+        size = sum(os.path.getsize(path) for path in crtest.page_files(self.image))
         if size < MIB << 20:
             raise Failure(f"the image has {size} bytes of pages only")
         one, read_one = self.restore(1, *args)
@@ -84,7 +79,7 @@ class Test:
               f"{COPIES} copies {all_of_them * 1000:.0f} ms, {read_all >> 20} MiB read")
         if read_all > size * 3 // 2 + (8 << 20):
             raise Failure(f"{COPIES} copies of {size >> 20} MiB read {read_all >> 20} MiB")
-        resident = sum(cached(path) for path in pages_of(self.image))
+        resident = sum(cached(path) for path in crtest.page_files(self.image))
         if resident > size + mmap.PAGESIZE * 16:
             raise Failure(f"{resident} bytes of {size} are in memory")
 

@@ -19,15 +19,7 @@ MIB = "128" if jobs.SHORT else "256"
 
 def named(comm):
     """Processes of this test's namespace with that name."""
-    ret = []
-    for pid in crtest.pids():
-        try:
-            with open(f"/proc/{pid}/comm") as f:
-                if f.read().strip() == comm:
-                    ret.append(pid)
-        except OSError:
-            pass
-    return ret
+    return [pid for pid in crtest.pids() if crtest.comm(pid) == comm]
 
 
 class Redis:

@@ -5,7 +5,6 @@ CRCORE_TEST_KILLS is how often, for each version of control groups (16)."""
 import os
 import random
 import shutil
-import signal
 import struct
 import sys
 import time
@@ -72,12 +71,7 @@ class Kills:
         p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R",
                               env=crtest.NO_LEAK_SEARCH)
         time.sleep(self.rng.uniform(0, length * 1.1))
-        workers = crtest.children(p.pid)
-        for pid in [[p.pid], workers, [p.pid, *workers]][i % 3] or [p.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         self.crcore.finish(p)
         self.check(f"after kill {i}")
         if self.counters() != before:

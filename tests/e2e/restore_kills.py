@@ -3,7 +3,6 @@
 its worker, of both. Either the whole tree is there afterwards, or nothing of it."""
 import os
 import random
-import signal
 import time
 import jobs
 import crtest
@@ -53,13 +52,6 @@ class Kills:
     def left(self):
         return set(crtest.pids()) - self.before
 
-    def comm(self, pid):
-        try:
-            with open(f"/proc/{pid}/comm") as f:
-                return f.read().strip()
-        except OSError:
-            return ""
-
     def held(self, pid):
         """Is it still under construction, or about to be killed with its tracer?"""
         try:
@@ -78,12 +70,7 @@ class Kills:
     def one(self, i, length):
         p = self.crcore.start("restore", "-d", "-D", self.image)
         time.sleep(self.rng.uniform(0, length * 1.1))
-        workers = [x for x in crtest.snapshot.tree(p.pid)[1:] if self.comm(x) == "cr-worker"]
-        for pid in [[p.pid], workers, [p.pid, *workers]][i % 3] or [p.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         self.crcore.finish(p)
         crtest.wait_for(f"crcore to be gone after kill {i}", 20,
                         lambda: not crtest.running(self.crcore.path))

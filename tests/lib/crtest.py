@@ -233,6 +233,24 @@ def running(path):
     return ret
 
 
+def comm(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def kill_some(run, turn):
+    """kill -9 of the crcore that was started, of its worker, or of both, in turn."""
+    workers = [pid for pid in snapshot.tree(run.pid)[1:] if comm(pid) == "cr-worker"]
+    for pid in [[run.pid], workers, [run.pid, *workers]][turn % 3] or [run.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def end_all():
     """After a failure: ends everything else in the test's own pid namespace."""
     with open("/proc/1/comm") as f:
