@@ -14,34 +14,11 @@
 #include "core/image/pages.h"
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
-
-static char top[] = "/tmp/unit-pages.XXXXXX";
-
-static int make_top(void **state)
-{
-	return mkdtemp(top) ? 0 : -1;
-}
-
-static int drop_top(void **state)
-{
-	return rmdir(top);
-}
+#include "tests/unit/folder.h"
 
 static void path_of(char ret[64], const char *name)
 {
-	snprintf(ret, 64, "%s/%s", top, name);
-}
-
-static void drop_image(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	assert_int_equal(rmdir(dir), 0);
+	snprintf(ret, 64, "%s/%s", folder_top, name);
 }
 
 /* An image with n pages that are full of the letters from first on. Returns its checksum. */
@@ -102,7 +79,7 @@ static void test_plain(void **state)
 	assert_int_equal(len, 0);
 	pages_close(p);
 	image_close(img);
-	drop_image(dir);
+	folder_remove(dir);
 }
 
 static void test_none(void **state)
@@ -123,7 +100,7 @@ static void test_none(void **state)
 	pages_close(p);
 	pages_close(NULL);
 	image_close(img);
-	drop_image(dir);
+	folder_remove(dir);
 }
 
 /* ---- ancestors ---- */
@@ -152,7 +129,7 @@ static void put_chain(char dirs[3][64])
 static void drop_chain(char dirs[3][64])
 {
 	for (unsigned i = 0; i < 3; i++)
-		drop_image(dirs[i]);
+		folder_remove(dirs[i]);
 }
 
 /* 0, or what opening the pages is refused with, which must say something. */
@@ -223,7 +200,7 @@ static void test_refusals(void **state)
 	assert_int_equal(try_pages(dirs[2], false), -ENOENT);
 	put_image(dirs[0], 2, 'b');                           /* foreign */
 	assert_int_equal(try_pages(dirs[2], false), -ESTALE);
-	drop_image(dirs[0]);
+	folder_remove(dirs[0]);
 	assert_int_equal(mkdir(dirs[0], 0700), 0);            /* no image */
 	assert_int_equal(try_pages(dirs[2], false), -ENOENT);
 	assert_int_equal(rmdir(dirs[0]), 0);
@@ -249,12 +226,12 @@ static void test_wrong_count(void **state)
 	Crcore__Parent p = parent_of("../one", put_image(dirs[0], 2, 'a'), 3);
 	put_child(dirs[1], 1, 'c', &p);
 	assert_int_equal(try_pages(dirs[1], false), -EBADMSG);
-	drop_image(dirs[1]);
+	folder_remove(dirs[1]);
 	p.pages = PAGE + 1;
 	put_child(dirs[1], 1, 'c', &p);
 	assert_int_equal(try_pages(dirs[1], false), -EBADMSG);
-	drop_image(dirs[1]);
-	drop_image(dirs[0]);
+	folder_remove(dirs[1]);
+	folder_remove(dirs[0]);
 }
 
 /* ---- packed ---- */
@@ -346,7 +323,7 @@ static void test_packed(void **state)
 		check_reads(p, bytes);
 		pages_close(p);
 		image_close(img);
-		drop_image(dir);
+		folder_remove(dir);
 	}
 	free(bytes);
 }
@@ -371,8 +348,8 @@ static void test_packed_parent(void **state)
 	assert_true(got[PAGE] == 'c' && got[3 * PAGE - 1] == 'd');
 	pages_close(p);
 	image_close(img);
-	drop_image(dirs[1]);
-	drop_image(dirs[0]);
+	folder_remove(dirs[1]);
+	folder_remove(dirs[0]);
 	free(bytes);
 }
 
@@ -401,7 +378,7 @@ static void test_packed_damage(void **state)
 	assert_int_equal(pages_read(p, PAGE, got, 10, &err), 0);
 	pages_close(p);
 	image_close(img);
-	drop_image(dir);
+	folder_remove(dir);
 	free(bytes);
 	free(got);
 }
@@ -448,5 +425,5 @@ int main(void)
 		cmocka_unit_test(test_bad_index),
 	};
 
-	return cmocka_run_group_tests(tests, make_top, drop_top);
+	return cmocka_run_group_tests(tests, folder_begin, folder_end);
 }

@@ -8,36 +8,22 @@
 #include "core/util/text.h"
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
+#include "tests/unit/folder.h"
 
-static char top[] = "/tmp/unit-show.XXXXXX";
-static char dir[64];
 static char *text;
 
 static int make_image(void **state)
 {
-	struct crcore_error err = CRCORE_ERROR_INIT;
-	struct core_records c;
-
-	if (!mkdtemp(top))
+	if (folder_begin(state))
 		return -1;
-	snprintf(dir, sizeof(dir), "%s/img", top);
-	sample_records(&c);
-	int r = sample_write(dir, &c, &err);
-	core_records_free(&c);
-	return r;
+	folder_sample();
+	return 0;
 }
 
 static int drop_image(void **state)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		(void)!unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
 	free(text);
-	return rmdir(dir) || rmdir(top);
+	return folder_end(state);
 }
 
 static void show(bool json)
@@ -49,7 +35,7 @@ static void show(bool json)
 	free(text);
 	text = NULL;
 	f = open_memstream(&text, &len);
-	if (show_image(dir, json, f, &err))
+	if (show_image(folder, json, f, &err))
 		fail_msg("%s: %s", err.object, err.message);
 	fclose(f);
 	assert_null(memmem(text, len, SAMPLE_SECRET, sizeof(SAMPLE_SECRET) - 1));
@@ -118,7 +104,7 @@ static void test_refused(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 
-	assert_int_equal(show_image(top, false, stdout, &err), -ENOENT);
+	assert_int_equal(show_image(folder_top, false, stdout, &err), -ENOENT);
 	assert_non_null(strstr(err.message, "no image in this folder"));
 }
 

@@ -13,25 +13,10 @@
 #include "core/image/tar.h"
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
+#include "tests/unit/folder.h"
 
 #define BLOCKS 37 /* more than two files of pages */
 #define LEN ((BLOCKS - 1) * (size_t)IMAGE_BLOCK + 5 * PAGE)
-
-static char top[] = "/tmp/unit-stream.XXXXXX";
-static char dir[64];
-
-static int make_top(void **state)
-{
-	if (!mkdtemp(top))
-		return -1;
-	snprintf(dir, sizeof(dir), "%s/img", top);
-	return 0;
-}
-
-static int drop_top(void **state)
-{
-	return rmdir(top);
-}
 
 /* ---- headers ---- */
 
@@ -128,7 +113,7 @@ static void check_image(const unsigned char *bytes)
 	uint64_t len;
 	char blob[4];
 
-	if (image_open(dir, true, &img, &err))
+	if (image_open(folder, true, &img, &err))
 		fail_msg("%s: %s", err.object, err.message);
 	assert_int_equal(pages_open(img, &p, &err), 0);
 	assert_int_equal(pages_length(p), LEN);
@@ -158,14 +143,14 @@ static void test_there_and_back(void **state)
 		int fd = memfd_create("stream", MFD_CLOEXEC);
 		send_image(fd, c, bytes);
 		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-		assert_int_equal(image_receive(fd, dir, NULL, &made, &err), 0);
+		assert_int_equal(image_receive(fd, folder, NULL, &made, &err), 0);
 		assert_true(made);
 		check_image(bytes);
-		assert_int_equal(image_place_open(dir, made, &place, &err), 0);
+		assert_int_equal(image_place_open(folder, made, &place, &err), 0);
 		image_place_remove(place);
 		image_place_remove(place);
 		image_place_close(place);
-		assert_int_equal(access(dir, F_OK), -1);
+		assert_int_equal(access(folder, F_OK), -1);
 		close(fd);
 	}
 	free(bytes);
@@ -235,9 +220,9 @@ static void test_threads(void **state)
 	close(fds[1]);
 	pthread_join(slow, NULL);
 	lseek(reader.to, 0, SEEK_SET);
-	assert_int_equal(image_receive(reader.to, dir, NULL, &made, &err), 0);
+	assert_int_equal(image_receive(reader.to, folder, NULL, &made, &err), 0);
 	check_image(bytes);
-	assert_int_equal(image_place_open(dir, made, &place, &err), 0);
+	assert_int_equal(image_place_open(folder, made, &place, &err), 0);
 	image_place_remove(place);
 	image_place_close(place);
 	close(fds[0]);
@@ -257,17 +242,17 @@ static void test_folders(void **state)
 
 	send_image(fd, PACK_LZ4, bytes);
 	lseek(fd, 0, SEEK_SET);
-	assert_int_equal(mkdir(dir, 0700), 0);
-	snprintf(file, sizeof(file), "%s/mine", dir);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	snprintf(file, sizeof(file), "%s/mine", folder);
 	close(open(file, O_WRONLY | O_CREAT, 0600));
-	assert_int_equal(image_receive(fd, dir, NULL, &made, &err), -ENOTEMPTY);
+	assert_int_equal(image_receive(fd, folder, NULL, &made, &err), -ENOTEMPTY);
 	assert_int_equal(unlink(file), 0);
-	assert_int_equal(image_receive(fd, dir, NULL, &made, &err), 0);
+	assert_int_equal(image_receive(fd, folder, NULL, &made, &err), 0);
 	assert_false(made);
-	assert_int_equal(image_place_open(dir, made, &place, &err), 0);
+	assert_int_equal(image_place_open(folder, made, &place, &err), 0);
 	image_place_remove(place);
 	image_place_close(place);
-	assert_int_equal(rmdir(dir), 0); /* it is empty */
+	assert_int_equal(rmdir(folder), 0); /* it is empty */
 	close(fd);
 	free(bytes);
 }
@@ -286,8 +271,8 @@ static void test_stop(void **state)
 	int fds[2];
 
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(image_receive(fds[0], dir, stop, &made, &err), -ECANCELED);
-	assert_int_equal(access(dir, F_OK), -1);
+	assert_int_equal(image_receive(fds[0], folder, stop, &made, &err), -ECANCELED);
+	assert_int_equal(access(folder, F_OK), -1);
 	assert_int_equal(image_create_stream(fds[1], stop, &img, &err), 0);
 	sample_manifest(&m);
 	assert_int_equal(image_seal(img, &m, &err), -ECANCELED);
@@ -303,5 +288,5 @@ int main(void)
 		cmocka_unit_test(test_folders), cmocka_unit_test(test_threads), cmocka_unit_test(test_stop),
 	};
 
-	return cmocka_run_group_tests(tests, make_top, drop_top);
+	return cmocka_run_group_tests(tests, folder_begin, folder_end);
 }
