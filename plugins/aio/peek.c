@@ -30,8 +30,8 @@ struct question {
 struct peek {
 	struct btf *btf;
 	int array, task, word; /* the array, the programs */
+	uint64_t *parts;       /* what to add for each processor */
 	int cpus;
-	uint64_t own_part;     /* the array's pointer to the parts of all processors */
 };
 
 static void load(struct code *c, int dst, int src, size_t off)
@@ -110,16 +110,10 @@ static int ask(struct peek *k, struct question *q)
 
 int peek_read(struct peek *k, uint64_t address, int cpu, void *ret, uint32_t size)
 {
-	struct question q = { .cpu = cpu < 0 ? 0 : (uint64_t)cpu };
-	int r;
+	struct question q = { .address = address + (cpu < 0 ? 0 : k->parts[cpu]) };
+	int r = ask(k, &q);
 
-	if (cpu >= 0) {
-		if ((r = ask(k, &q)) < 0)
-			return r;
-		address += q.part - k->own_part;
-	}
-	q.address = address;
-	if ((r = ask(k, &q)) < 0)
+	if (r < 0)
 		return r;
 	memcpy(ret, &q.value, size); /* the first bytes of the word */
 	return (int)q.error;
@@ -162,22 +156,25 @@ static int start(struct peek *k, struct crcore_error *err)
 {
 	union bpf_attr array = { .map_type = BPF_MAP_TYPE_PERCPU_ARRAY, .key_size = 4, .value_size = 8,
 		.max_entries = 1 };
-	struct question q = { .array = 0 };
-	uint32_t parts;
+	struct question q = { .cpu = 0 };
+	uint64_t all = 0;
+	uint32_t at;
 	int r = btf_open(&k->btf);
 
 	if (r < 0 || (r = k->array = bpf(BPF_MAP_CREATE, &array)) < 0 ||
 	    (r = k->task = new_task_program(k)) < 0 || (r = k->word = new_word_program(k)) < 0 ||
-	    (r = peek_offset(k, "bpf_array", "pptrs", 0, &parts, err)) < 0)
+	    (r = peek_offset(k, "bpf_array", "pptrs", 0, &at, err)) < 0)
 		return r;
-	for (;; k->cpus++) {
-		q.cpu = (uint64_t)k->cpus;
-		if ((r = ask(k, &q)) < 0)
-			return r;
-		if (!q.part)
-			break;
+	for (; (r = ask(k, &q)) == 0 && q.part; q.cpu = (uint64_t)k->cpus) {
+		if (!GROW(k->parts, (unsigned)k->cpus))
+			return -ENOMEM;
+		k->parts[k->cpus++] = q.part;
 	}
-	return peek_read(k, q.array + parts, -1, &k->own_part, 8);
+	if (r == 0)
+		r = peek_read(k, q.array + at, -1, &all, 8);
+	for (int i = 0; i < k->cpus; i++)
+		k->parts[i] -= all;
+	return r;
 }
 
 int peek_open(struct peek **ret, struct crcore_error *err)
@@ -210,5 +207,6 @@ void peek_close(struct peek *k)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	btf_close(k->btf);
+	free(k->parts);
 	free(k);
 }

@@ -6,7 +6,6 @@ or cannot be seen, is refused by name."""
 import json
 import os
 import shutil
-import signal
 import time
 import jobs
 import crtest
@@ -188,11 +187,7 @@ def killed(job, times):
         image = job.image()
         p = job.crcore.start("dump", "-t", target.pid, "-D", image, "-R", env=crtest.NO_LEAK_SEARCH)
         time.sleep(0.01 + 0.15 * i / times)
-        for pid in [p.pid, *crtest.children(p.pid)]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         job.crcore.finish(p)
         shutil.rmtree(image, ignore_errors=True)
     if target.wait(job.limit):
@@ -205,11 +200,11 @@ def main(path):
     t = Test(path)
     t.refuse()
     t.slow_disk()
-    job = jobs.Job(path, ["sh", "-c", FIO.format(loops=5 if jobs.SHORT else 10)], results)
+    job = jobs.Job(path, ["sh", "-c", FIO.format(loops=5 if jobs.SHORT else 8)], results)
     job.undisturbed()
     job.disturbed(3)
-    job.left_running(5)
-    killed(job, 8)
+    job.left_running(3)
+    killed(job, 6)
 
 
 jobs.run(main)
