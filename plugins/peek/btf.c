@@ -18,7 +18,7 @@
 #define KNOWN 16 /* structs that are looked up again and again */
 #define DEEP 16
 
-struct btf {
+struct types {
 	char *bytes;
 	size_t len;
 	uint32_t *at;  /* by number: where in bytes */
@@ -41,7 +41,7 @@ static int read_whole(int fd, char *to, size_t len)
 	return 0;
 }
 
-static int get_bytes(struct btf *b)
+static int get_bytes(struct types *b)
 {
 	cleanup_close int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -62,12 +62,12 @@ static int get_bytes(struct btf *b)
 	return read_whole(fd, p, b->len);
 }
 
-static const struct btf_type *type_at(const struct btf *b, uint32_t n)
+static const struct btf_type *type_at(const struct types *b, uint32_t n)
 {
 	return n && n < b->n ? (const struct btf_type *)(const void *)(b->bytes + b->at[n]) : NULL;
 }
 
-static const char *name_at(const struct btf *b, uint32_t offset)
+static const char *name_at(const struct types *b, uint32_t offset)
 {
 	return offset < b->names_len ? b->names + offset : "";
 }
@@ -92,7 +92,7 @@ static size_t tail_of(const struct btf_type *t)
 	return once[kind] + (size_t)each[kind] * BTF_INFO_VLEN(t->info);
 }
 
-static int count_types(struct btf *b, size_t begin, size_t end)
+static int count_types(struct types *b, size_t begin, size_t end)
 {
 	uint32_t room = 1 << 17;
 
@@ -112,7 +112,7 @@ static int count_types(struct btf *b, size_t begin, size_t end)
 	return !b->at ? -ENOMEM : begin == end ? 0 : -EBADMSG;
 }
 
-static int understand(struct btf *b)
+static int understand(struct types *b)
 {
 	const struct btf_header *h = (const struct btf_header *)(const void *)b->bytes;
 	uint64_t types, types_end, names;
@@ -130,9 +130,9 @@ static int understand(struct btf *b)
 	return count_types(b, types, types_end);
 }
 
-int btf_open(struct btf **ret)
+int types_open(struct types **ret)
 {
-	struct btf *b = calloc(1, sizeof(*b));
+	struct types *b = calloc(1, sizeof(*b));
 	int r = b ? get_bytes(b) : -ENOMEM;
 
 	if (r == 0)
@@ -140,11 +140,11 @@ int btf_open(struct btf **ret)
 	if (r == 0)
 		*ret = b;
 	else
-		btf_free(b);
+		types_free(b);
 	return r;
 }
 
-void btf_free(struct btf *b)
+void types_free(struct types *b)
 {
 	if (!b)
 		return;
@@ -156,7 +156,7 @@ void btf_free(struct btf *b)
 
 /* ---- finding ------------------------------------------------------------------------ */
 
-static uint32_t find_struct(struct btf *b, const char *name)
+static uint32_t find_struct(struct types *b, const char *name)
 {
 	for (unsigned i = 0; i < KNOWN; i++) {
 		const struct btf_type *t = type_at(b, b->known[i]);
@@ -172,7 +172,7 @@ static uint32_t find_struct(struct btf *b, const char *name)
 }
 
 /* Without typedef, const and the like. */
-static const struct btf_type *plain(const struct btf *b, uint32_t n, unsigned *ret_kind)
+static const struct btf_type *plain(const struct types *b, uint32_t n, unsigned *ret_kind)
 {
 	const struct btf_type *t = type_at(b, n);
 
@@ -186,7 +186,7 @@ static const struct btf_type *plain(const struct btf *b, uint32_t n, unsigned *r
 	return NULL;
 }
 
-static uint32_t size_of(const struct btf *b, uint32_t n)
+static uint32_t size_of(const struct types *b, uint32_t n)
 {
 	unsigned kind = 0;
 	const struct btf_type *t = plain(b, n, &kind);
@@ -199,7 +199,7 @@ static uint32_t size_of(const struct btf *b, uint32_t n)
 
 /* A member of the type number n. The first part of path may be a member of a struct
  * without a name in it. */
-static int find_in(const struct btf *b, uint32_t n, const char *path, int deep,
+static int find_in(const struct types *b, uint32_t n, const char *path, int deep,
                    struct btf_place *ret)
 {
 	unsigned kind = 0;
@@ -228,7 +228,7 @@ static int find_in(const struct btf *b, uint32_t n, const char *path, int deep,
 	return -ENOENT;
 }
 
-int btf_find_member(struct btf *b, const char *type, const char *path, struct btf_place *ret)
+int types_find(struct types *b, const char *type, const char *path, struct btf_place *ret)
 {
 	return find_in(b, find_struct(b, type), path, 0, ret);
 }

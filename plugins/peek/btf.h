@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-struct btf;
+struct types;
 
 struct btf_place {
 	uint32_t offset; /* bytes */
@@ -16,8 +16,8 @@ struct btf_place {
 
 /* Takes 5 ms, and less than 1 ms where the kernel lets its description be mapped.
  * Negative errno. */
-int btf_open(struct btf **ret);
-void btf_free(struct btf *);
+int types_open(struct types **ret);
+void types_free(struct types *);
 /* A member of a struct, or of a struct in it: "a.b". -ENOENT: there is none. */
-int btf_find_member(struct btf *, const char *type, const char *path, struct btf_place *ret);
+int types_find(struct types *, const char *type, const char *path, struct btf_place *ret);
 #endif

@@ -22,8 +22,16 @@
 
 enum program { COPY, TASK, MAP, VALUE, PROGRAMS };
 
+/* A member that was asked for before: the kernel's description is long. */
+struct place {
+	const char *type, *path;
+	struct btf_place at;
+};
+
 struct peek {
-	struct btf *btf;
+	struct types *btf;
+	struct place *places;
+	unsigned nplaces;
 	int map;        /* of one value, which is room */
 	int own_values; /* a map of one value for each processor */
 	int programs[PROGRAMS];
@@ -168,7 +176,7 @@ int peek_open(struct peek **ret, struct crcore_error *err)
 	p->map = p->own_values = -1;
 	for (int i = 0; i < PROGRAMS; i++)
 		p->programs[i] = -1;
-	r = btf_open(&p->btf);
+	r = types_open(&p->btf);
 	if (r < 0) {
 		crcore_advise(err, "use a kernel with CONFIG_DEBUG_INFO_BTF");
 		r = crcore_fail(err, r, "the kernel does not describe its types (/sys/kernel/btf/vmlinux): %s",
@@ -199,7 +207,8 @@ void peek_close(struct peek *p)
 		close(p->map);
 	if (p->own_values >= 0)
 		close(p->own_values);
-	btf_free(p->btf);
+	types_free(p->btf);
+	free(p->places);
 	free(p);
 }
 
@@ -216,10 +225,25 @@ int peek_word(struct peek *p, uint64_t address, uint64_t *ret)
 	return 0;
 }
 
+static int find(struct peek *p, const char *type, const char *path, struct btf_place *ret)
+{
+	int r;
+
+	for (unsigned i = 0; i < p->nplaces; i++)
+		if (!strcmp(p->places[i].path, path) && !strcmp(p->places[i].type, type)) {
+			*ret = p->places[i].at;
+			return 0;
+		}
+	r = types_find(p->btf, type, path, ret);
+	if (r == 0 && GROW(p->places, p->nplaces))
+		p->places[p->nplaces++] = (struct place){ type, path, *ret };
+	return r;
+}
+
 int peek_at(struct peek *p, uint64_t base, const char *type, const char *path, uint64_t *ret)
 {
 	struct btf_place at;
-	int r = btf_find_member(p->btf, type, path, &at);
+	int r = find(p, type, path, &at);
 
 	*ret = base + at.offset;
 	return r;
@@ -229,7 +253,7 @@ int peek_number(struct peek *p, uint64_t base, const char *type, const char *pat
 {
 	struct btf_place at;
 	uint64_t word = 0;
-	int r = btf_find_member(p->btf, type, path, &at);
+	int r = find(p, type, path, &at);
 
 	if (r == 0)
 		r = peek_word(p, base + at.offset, &word);

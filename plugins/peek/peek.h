@@ -19,7 +19,7 @@ struct peek;
 int peek_open(struct peek **ret, struct crcore_error *);
 void peek_close(struct peek *);
 /* The rest gives negative errno. Address of a member: type and path name it, "a.b" one of
- * a struct inside. -ENOENT: this kernel has none of that name. */
+ * a struct inside; both are literals. -ENOENT: this kernel has none of that name. */
 int peek_at(struct peek *, uint64_t base, const char *type, const char *path, uint64_t *ret);
 /* The value of a member that is a number, a pointer or a bit field. */
 int peek_number(struct peek *, uint64_t base, const char *type, const char *path, uint64_t *ret);

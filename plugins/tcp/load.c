@@ -49,7 +49,8 @@ static bool sane(const Tcp__Socket *rec)
 		    !net_option_when((int)rec->options[i]->level, (int)rec->options[i]->number))
 			return false;
 	if (q && (q->blob > INT64_MAX || q->receive_blob > INT64_MAX || q->sent > MAX_QUEUE ||
-	          q->unsent > MAX_QUEUE || q->received > MAX_QUEUE || q->urgent > q->received))
+	          q->unsent > MAX_QUEUE || q->received > MAX_QUEUE || q->urgent > q->received ||
+	          q->urgent_to_send > q->sent + q->unsent))
 		return false;
 	switch (rec->state) {
 	case TCP__STATE__NEW:

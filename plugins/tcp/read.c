@@ -181,7 +181,7 @@ static void note_numbers(struct known *k, const struct seen *s)
 }
 
 /* The bytes at the end of those that were seen: others are acknowledged. */
-static void keep_sent(struct tcp *t, struct known *k, const struct seen *s)
+static void keep_sent(struct tcp *t, struct known *k, int fd, const struct seen *s)
 {
 	int fin = k->stream.fin_sent, queued = s->queued - (s->queued ? fin : 0);
 	int unsent = s->unsent - (s->unsent ? fin : 0);
@@ -193,6 +193,7 @@ static void keep_sent(struct tcp *t, struct known *k, const struct seen *s)
 	k->to_send = s->queued ? k->stream.send_next - (uint32_t)queued : s->send_next;
 	k->queues.sent = (uint32_t)(queued - unsent);
 	k->queues.unsent = (uint32_t)unsent;
+	k->queues.urgent_to_send = urgent_to_send(t, fd, k->to_send, (uint32_t)queued);
 	if (queued)
 		memmove(s->at, s->at + s->sent - queued, (size_t)queued);
 	k->queues.blob = bytes_keep(t, (size_t)queued);
@@ -280,7 +281,7 @@ static int read_open(struct tcp *t, struct known *k, int fd, struct crcore_error
 	if (r < 0)
 		return r;
 	note_numbers(k, &s);
-	keep_sent(t, k, &s);
+	keep_sent(t, k, fd, &s);
 	if (s.info.tcpi_state == ST_CLOSE) { /* its end has come just now */
 		struct pollfd p = { .fd = fd };
 		k->state = ST_CLOSE;

@@ -121,9 +121,9 @@ int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
 
 /* -- queues ---------------------------------------------------------------------------------- */
 
-/* Sends len bytes of the image from a place on. */
-static int send_from(struct tcp *t, const struct made *m, uint64_t at, size_t len,
-                     struct crcore_error *err)
+/* Sends len bytes of the image from a place on. urgent: which of them is, and at most that. */
+static int send_marked(struct tcp *t, const struct made *m, uint64_t at, size_t len, size_t urgent,
+                       struct crcore_error *err)
 {
 	cleanup_free char *buf = malloc(len < CHUNK ? len + 1 : CHUNK);
 	int blob = t->host->blob(t->ctx, "socket", err);
@@ -132,21 +132,26 @@ static int send_from(struct tcp *t, const struct made *m, uint64_t at, size_t le
 		return blob;
 	if (!buf)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	while (len) {
-		ssize_t have = pread(blob, buf, len < CHUNK ? len : CHUNK, (off_t)at), done = 0;
-		if (have <= 0)
+	for (size_t done = 0; done < len;) {
+		/* The mark is behind the last byte of what is sent as urgent. */
+		const size_t end = done <= urgent && urgent < len ? urgent + 1 : len;
+		const int flag = end == urgent + 1 ? MSG_OOB : 0;
+		size_t n = end - done < CHUNK ? end - done : CHUNK;
+		ssize_t r = pread(blob, buf, n, (off_t)(at + done));
+		if (r <= 0)
 			return crcore_fail(err, -EBADMSG, "the bytes in a socket are cut off in the image");
-		while (done < have) {
-			ssize_t n = send(m->fd, buf + done, (size_t)(have - done), MSG_DONTWAIT | MSG_NOSIGNAL);
-			if (n <= 0)
-				return fail(m, n < 0 ? -errno : -EIO, "what was in its queues cannot be put back",
-				            err);
-			done += n;
-		}
-		at += (uint64_t)have;
-		len -= (size_t)have;
+		r = send(m->fd, buf, (size_t)r, MSG_DONTWAIT | MSG_NOSIGNAL | flag);
+		if (r <= 0)
+			return fail(m, r < 0 ? -errno : -EIO, "what was in its queues cannot be put back", err);
+		done += (size_t)r;
 	}
 	return 0;
+}
+
+static int send_from(struct tcp *t, const struct made *m, uint64_t at, size_t len,
+                     struct crcore_error *err)
+{
+	return send_marked(t, m, at, len, SIZE_MAX, err);
 }
 
 static uint32_t room_for(uint64_t bytes)
@@ -213,8 +218,8 @@ static int close_window(int fd, uint32_t received)
 	return set_window(fd, &w);
 }
 
-static int send_unsent(struct tcp *t, struct made *m, uint64_t at, size_t len, bool fin,
-                       struct crcore_error *err)
+static int send_unsent(struct tcp *t, struct made *m, uint64_t at, size_t len, size_t urgent,
+                       bool fin, struct crcore_error *err)
 {
 	int r = close_window(m->fd, m->rec->stream->receive_next);
 
@@ -224,7 +229,7 @@ static int send_unsent(struct tcp *t, struct made *m, uint64_t at, size_t len, b
 	}
 	if (r < 0)
 		return fail(m, r, "its send queue cannot be filled", err);
-	r = send_from(t, m, at, len, err);
+	r = send_marked(t, m, at, len, urgent, err);
 	if (!r && fin && shutdown(m->fd, SHUT_WR) < 0)
 		r = fail(m, -errno, "cannot be shut down", err);
 	if (!r) {
@@ -264,6 +269,7 @@ int repair_send(struct tcp *t, struct made *m, struct crcore_error *err)
 	const Tcp__Stream *st = m->rec->stream;
 	uint32_t len = q->sent + q->unsent, skip = m->skip < len ? m->skip : len;
 	uint32_t sent = m->peer || q->sent < skip ? 0 : q->sent - skip, unsent = len - skip - sent;
+	size_t urgent = q->urgent_to_send > skip ? q->urgent_to_send - 1 - skip : SIZE_MAX;
 	bool fin_unsent = st->fin_sent && (unsent || (m->peer && m->una != st->send_next + 1));
 	int r = ends_peer_first(t, m, err);
 
@@ -276,9 +282,11 @@ int repair_send(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (r < 0)
 		return fail(m, r, "cannot make room for what it has to send", err);
 	if (sent)
-		r = send_from(t, m, q->blob + skip, sent, err);
+		r = send_marked(t, m, q->blob + skip, sent, urgent, err);
+	if (urgent != SIZE_MAX)
+		urgent = urgent < sent ? SIZE_MAX : urgent - sent;
 	if (!r && (unsent || fin_unsent))
-		r = send_unsent(t, m, q->blob + skip + sent, unsent, fin_unsent, err);
+		r = send_unsent(t, m, q->blob + skip + sent, unsent, urgent, fin_unsent, err);
 	if (!r && st->fin_sent && !fin_unsent && shutdown(m->fd, SHUT_WR) < 0)
 		r = fail(m, -errno, "cannot be shut down", err);
 	if (!r)

@@ -3,6 +3,7 @@
 #include "plugins/net/claim.h"
 #include "plugins/net/filter.h"
 #include "plugins/net/netns.h"
+#include "plugins/peek/peek.h"
 #include "plugins/tcp/backlog.h"
 
 #include <linux/capability.h>
@@ -103,7 +104,7 @@ static int check_plain(struct tcp *t, const struct crcore_object *obj, struct cr
 	return net_filter_check(obj->local_fd, err);
 }
 
-static int look(struct known *k, const struct crcore_object *obj, struct crcore_error *err)
+static int look(struct tcp *t, struct known *k, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct sockaddr_storage local, remote;
 	socklen_t llen = sizeof(local), rlen = sizeof(remote), len = sizeof(struct tcp_info);
@@ -126,6 +127,8 @@ static int look(struct known *k, const struct crcore_object *obj, struct crcore_
 	k->device = k->state == ST_LISTEN && get_int(obj->local_fd, SOL_SOCKET, SO_BINDTOIFINDEX) > 0;
 	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
 	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
+	if (state_connected(k->state) && (info.tcpi_unacked || info.tcpi_notsent_bytes))
+		urgent_prepare(t, obj->local_fd);
 	if (k->error && k->state != ST_CLOSE) {
 		crcore_advise(err, "dump when it has been read");
 		return crcore_fail(err, -ENOTSUP, "an error, or a message of its error queue, waits in it");
@@ -145,7 +148,7 @@ static int remember(struct tcp *t, const struct crcore_object *obj, struct crcor
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	k = &t->known[t->nknown];
 	*k = (struct known){ 0 };
-	r = look(k, obj, err);
+	r = look(t, k, obj, err);
 	if (r < 0)
 		return r;
 	t->nknown++;

@@ -12,7 +12,7 @@
  *   bytes.c    dump: what was in queues, on its way into the image
  *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
  *   save.c     dump: records
- *   urgent.c   both: urgent data
+ *   urgent.c   both: urgent data; urgent_send.c: such that is still to be sent
  *   lock.c     both: the network lock, by nftables
  *   block.c    both: the same where that is missing
  *   bank.c     both: descriptors that wait
@@ -67,7 +67,6 @@ struct end {
 	uint32_t scope;
 	uint8_t ip[16];
 };
-
 enum verdict { KEEP, CLOSE, RESET, REFUSE };
 
 /* Dump: one socket of the tree. */
@@ -180,9 +179,10 @@ struct tcp {
 	unsigned ntuples;
 	uint8_t listening[65536 / 8]; /* ports, a bit each */
 	struct graph graph;      /* if it is needed */
-	bool taken;
+	bool taken, blind;       /* blind: there can be no peek */
 	struct bytes { char *buf; size_t size, used; uint64_t end; } bytes;
 	struct meanwhile *meanwhile;
+	struct peek *peek;       /* once there was something to send */
 	struct backlog *backlog; /* if it is kept */
 	bool may_requeue;        /* reqsk_possible() */
 	struct lock *lock;
@@ -377,12 +377,15 @@ int repair_receive(struct tcp *, struct made *, uint32_t first, uint32_t ack, st
 int repair_send(struct tcp *, struct made *, struct crcore_error *);
 int repair_sequence(int fd, int queue, uint32_t seq);
 
-/* urgent.c */
+/* urgent.c, urgent_send.c */
 int urgent_supported(struct crcore_error *);
 /* Dump: how many bytes wait, and how many of them before the mark (as many: there is none). */
 int urgent_count(struct tcp *, const struct known *, int fd, int *ret_all, int *ret_mark);
 /* Dump: the bytes from a place on, as they were sent; as many as come at once. */
 ssize_t urgent_peek(struct tcp *, const struct known *, int fd, void *buf, size_t len, size_t from);
+void urgent_prepare(struct tcp *, int fd); /* what the next one needs */
+/* Dump: how many of len bytes, the first of that number, are up to the mark of urgent data; 0: none. */
+uint32_t urgent_to_send(struct tcp *, int fd, uint32_t first, uint32_t len);
 /* Restore: one byte more is received, which is urgent. */
 int urgent_put(struct tcp *, const struct made *, uint8_t byte, uint32_t seq, uint32_t ack,
                struct crcore_error *);

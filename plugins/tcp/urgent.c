@@ -3,9 +3,8 @@
  * Urgent data: one byte among those received that the kernel keeps a mark at. How
  * many bytes wait is told up to the mark only, or in all if SO_OOBINLINE is set, and
  * a look at them stops there; so the option is turned for a moment, and turned back.
- * On restore the byte is received once more, by a segment as from the peer.
- *
- * What a peer has still to send of such data does not show at all.
+ * On restore the byte is received once more, by a segment as from the peer. What is
+ * still to be sent: urgent_send.c.
  */
 #include "plugins/tcp/inject.h"
 
