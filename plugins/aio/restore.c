@@ -117,7 +117,11 @@ static int check_slots(Aio__Context *rec, struct crcore_error *err)
 int aio_check(void *state, struct crcore_error *err)
 {
 	struct aio *a = state;
-	int r = check_limit(a, err);
+	int r;
+
+	if (a->nrecs && syscall(SYS_io_destroy, 0UL) < 0 && errno == ENOSYS)
+		return crcore_fail(err, -ENOSYS, "this kernel has no AIO contexts (CONFIG_AIO)");
+	r = check_limit(a, err);
 
 	for (unsigned i = 0; i < a->nrecs && r == 0; i++)
 		if (a->recs[i]->n_pids && (i == 0 || a->recs[i - 1]->requests != a->recs[i]->requests ||
