@@ -11,14 +11,15 @@
  * the first task's that we compare with. */
 static void take_joined(const struct task *root, struct place *p)
 {
+	char link[sizeof(p->link)] = "";
+	ssize_t n = readlinkat(root->proc, p->name, link, sizeof(link) - 1);
+
+	if (n <= 0 || !strcmp(link, p->link))
+		return;
 	cleanup_close int fd = openat(root->proc, p->name, O_RDONLY | O_CLOEXEC);
 	uint32_t type = fd < 0 ? 0 : namespace_type(fd);
-
-	if (!namespace_is_joinable(type) || namespace_is_entered(type))
-		return;
-	ssize_t n = readlinkat(root->proc, p->name, p->link, sizeof(p->link) - 1);
-	if (n > 0)
-		p->link[n] = '\0';
+	if (namespace_is_joinable(type) && !namespace_is_entered(type))
+		memcpy(p->link, link, sizeof(link));
 }
 
 int places_ours(const struct task *root, struct places *ours, struct crcore_error *err)

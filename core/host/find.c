@@ -15,41 +15,62 @@ bool host_valid_name(const char *name)
 	return n > 0 && !name[n] && n < sizeof(((struct crcore_error *)0)->plugin);
 }
 
-/* The directories that are searched, most wanted first, separated by ':'. */
-static void search_path(const char *self, char *ret, size_t len)
+/* Another directory to be searched, without links, if it is there at all. */
+static void add_dir(struct finder *f, const char *dir, size_t len)
 {
-	const char *env = secure_getenv("CRCORE_PLUGIN_PATH");
-	char exe[PATH_MAX];
-	char build[PATH_MAX + 16] = "";
+	const size_t at = strlen(f->dirs);
+	char path[PATH_MAX], real[PATH_MAX];
 
-	if (*self) { /* BUILD/core/crcore: BUILD/plugins */
-		snprintf(exe, sizeof(exe), "%s", self);
-		char *dir = dirname(exe);
-		char *base = strrchr(dir, '/');
-
-		if (base && !strcmp(base, "/core")) {
-			*base = 0;
-			snprintf(build, sizeof(build), "%s/plugins", dir);
-			if (access(build, F_OK) < 0)
-				build[0] = 0;
-		}
-	}
-	snprintf(ret, len, "%s%s%s%s%s", env ? env : "", env && *env ? ":" : "", build,
-	         *build ? ":" : "", CRCORE_PLUGIN_DIR);
+	if (!len || len >= sizeof(path))
+		return;
+	snprintf(path, sizeof(path), "%.*s", (int)len, dir);
+	snprintf(f->dirs + at, sizeof(f->dirs) - at, "%s%s", at ? ":" : "",
+	         realpath(path, real) ? real : path);
 }
 
-/* DIR/NAME.so, or DIR/NAME/NAME.so as a build tree has it. */
+/* The most wanted first. */
+static void search_path(struct finder *f, const char *self)
+{
+	const char *env = secure_getenv("CRCORE_PLUGIN_PATH");
+	char exe[PATH_MAX], build[PATH_MAX + 16];
+
+	f->dirs[0] = 0;
+	for (size_t n; env && *env; env += n + (env[n] == ':')) {
+		n = strcspn(env, ":");
+		add_dir(f, env, n);
+	}
+	snprintf(exe, sizeof(exe), "%s", self);
+	char *dir = dirname(exe), *base = strrchr(dir, '/');
+	if (*self && base && !strcmp(base, "/core")) { /* BUILD/core/crcore: BUILD/plugins */
+		*base = 0;
+		snprintf(build, sizeof(build), "%s/plugins", dir);
+		if (access(build, F_OK) == 0)
+			add_dir(f, build, strlen(build));
+	}
+	add_dir(f, CRCORE_PLUGIN_DIR, strlen(CRCORE_PLUGIN_DIR));
+}
+
+static bool is_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 || S_ISLNK(st.st_mode);
+}
+
+/* DIR/NAME.so, or DIR/NAME/NAME.so as a build tree has it. The directory is no link. */
 static char *try_dir(const char *dir, size_t dirlen, const char *name)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], sub[PATH_MAX];
+	struct stat st;
 
-	if (!dirlen)
-		return NULL;
 	snprintf(path, sizeof(path), "%.*s/%s.so", (int)dirlen, dir, name);
-	if (access(path, F_OK) == 0)
-		return realpath(path, NULL);
+	if (lstat(path, &st) == 0)
+		return S_ISLNK(st.st_mode) ? realpath(path, NULL) : strdup(path);
+	snprintf(sub, sizeof(sub), "%.*s/%s", (int)dirlen, dir, name);
 	snprintf(path, sizeof(path), "%.*s/%s/%s.so", (int)dirlen, dir, name, name);
-	return access(path, F_OK) == 0 ? realpath(path, NULL) : NULL;
+	if (access(path, F_OK) < 0)
+		return NULL;
+	return is_link(sub) || is_link(path) ? realpath(path, NULL) : strdup(path);
 }
 
 int host_find_file(const struct finder *f, const char *key, char **ret, struct crcore_error *err)
@@ -96,7 +117,7 @@ void finder_start(struct finder *f)
 	path[n > 0 ? n : 0] = 0;
 	f->nself = 0;
 	f->trusted[0] = 0;
-	search_path(path, f->dirs, sizeof(f->dirs));
+	search_path(f, path);
 	if (!path[0])
 		return;
 	do {

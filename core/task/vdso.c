@@ -7,26 +7,14 @@
 #include <stdbool.h>
 #include <sys/auxv.h>
 #include <xxhash.h>
+#include "core/task/inject.h"
 #include "core/task/machine.h"
 #include "core/util/util.h"
-
-/* Bytes of our own vdso, by its ELF header: it is mapped whole, page by page. */
-static size_t vdso_size(uintptr_t base)
-{
-	cleanup_file FILE *f = fopen("/proc/self/maps", "re");
-	char line[512];
-	unsigned long start, end;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start == base)
-			return end - start;
-	return 0;
-}
 
 int vdso_hash(ProtobufCBinaryData *ret, struct crcore_error *err)
 {
 	uintptr_t base = getauxval(AT_SYSINFO_EHDR);
-	size_t size = base ? vdso_size(base) : 0;
+	size_t size = ALIGN_UP(vdso_own_length(), PAGE); /* it is mapped whole, page by page */
 	XXH128_canonical_t *hash = malloc(sizeof(*hash));
 
 	if (!hash)
