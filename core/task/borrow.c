@@ -91,7 +91,6 @@ static void close_there(struct lending *l)
 		return;
 	landing_prepare(l->in, l->b->thread, &c);
 	calls_make(&c, 1);
-	landing_clean(l->in, l->b->thread);
 }
 
 int inject_borrow(struct borrow *v, unsigned n, uint64_t timeout_ns, struct crcore_error *err)

@@ -12,9 +12,9 @@
 
 static int look(struct call *c, uint64_t deadline)
 {
-	int r = stop_options(c->tid, c->options);
+	int r = c->known ? 0 : stop_options(c->tid, c->options);
 
-	if (r == 0 && (ptrace(PTRACE_GETREGS, c->tid, NULL, &c->before) < 0 ||
+	if (r == 0 && !c->known && (ptrace(PTRACE_GETREGS, c->tid, NULL, &c->before) < 0 ||
 	               ptrace(PTRACE_GETSIGMASK, c->tid, sizeof(c->mask), &c->mask) < 0))
 		r = -errno;
 	return r;

@@ -12,7 +12,8 @@
 
 struct call {
 	pid_t tid;        /* traced, and at rest (stops.h) */
-	long options;     /* PTRACE_O_* that it is traced with, besides ours */
+	bool known;       /* before and mask are filled in, and it was seized by stop_seize() */
+	long options;     /* PTRACE_O_* that it is traced with, besides ours; not if known */
 	uint64_t insn;    /* a system call instruction in its address space */
 	long nr;
 	uint64_t args[6];
@@ -21,9 +22,9 @@ struct call {
 	int r;            /* 0, or why it was not made: a negative errno */
 	int64_t result;   /* of the system call, if r is 0 */
 
-	arch_regs before; /* the rest belongs to call.c */
+	arch_regs before; /* registers and mask that it has: put back behind the call */
 	uint64_t mask;
-	bool changed;     /* registers or mask */
+	bool changed;     /* belongs to call.c: registers or mask are */
 };
 
 /* Makes them all; a thread whose call fails does not keep the others from theirs.

@@ -100,8 +100,6 @@ static struct call *call_each(struct inject *const *v, unsigned n, const struct 
 	}
 	if (calls)
 		calls_make(calls, n);
-	for (unsigned i = 0; calls && i < n; i++)
-		landing_clean(v[i], v[i]->thread);
 	return calls;
 }
 
@@ -185,8 +183,10 @@ void inject_leave(struct inject *const *v, unsigned n)
 			there[k++] = v[i];
 	if (k)
 		free(call_each(there, k, &how));
-	for (unsigned i = 0; i < k; i++)
+	for (unsigned i = 0; i < k; i++) {
+		landing_clean(there[i], there[i]->thread);
 		there[i]->remote = 0;
+	}
 }
 
 void inject_close(struct inject *in)
@@ -194,6 +194,7 @@ void inject_close(struct inject *in)
 	if (!in)
 		return;
 	inject_leave(&in, 1);
+	landing_clean(in, in->thread); /* of one that could not be mapped */
 	if (in->local)
 		munmap(in->local, in->size);
 	if (in->thread->task->mm && in->thread->task->mm->inject == in)

@@ -35,9 +35,9 @@ struct inject {
 int landing_find(struct thread *, struct inject *, struct crcore_error *);
 /* Where the thread is to make a call outside of any program: fills tid and insn. If we
  * die meanwhile, the thread goes back to the application by itself, where there is room
- * for a landing, and unmaps what the call mapped (undo: how much). */
+ * for a landing, and unmaps what the call mapped (undo: how much). The landing stays. */
 void landing_prepare(struct inject *, const struct thread *, struct call *);
-/* The call was made: its place is as it was. */
+/* No more calls are to be made: their place is as it was. */
 void landing_clean(struct inject *, const struct thread *);
 
 /* Bytes of our vdso (as everybody's) that are its file; 0: there is none. */

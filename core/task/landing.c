@@ -205,7 +205,12 @@ void landing_prepare(struct inject *in, const struct thread *t, struct call *c)
 
 	_Static_assert(sizeof(back) == sizeof(l.frame.regs), "struct frame is the registers");
 	c->tid = t->tid;
-	c->insn = in->insn;
+	c->insn = in->slot ? in->slot + gap : in->insn;
+	c->before = t->regs;
+	c->mask = t->sigmask;
+	c->known = true;
+	if (in->slot) /* it is there since an earlier call */
+		return;
 	in->slot = interpreter_landing_size <= sizeof(l.code) ? choose_slot(in, t) : 0;
 	settle(&back);
 	if (!in->slot)

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include "core/task/seize.h"
+#include "core/task/stops.h"
 #include "core/util/util.h"
 
 #define EXEC_TRIES 20      /* 1 ms each */
@@ -106,16 +107,6 @@ void seize_stop(struct seize_timer *s)
 	sigaction(SIGALRM, &s->action, NULL);
 }
 
-/* Without its filter of system calls, where we may: it must be able to do what we ask. */
-static int seize(pid_t tid)
-{
-	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_SUSPEND_SECCOMP) == 0)
-		return 0;
-	if (errno != EPERM && errno != EINVAL)
-		return -errno;
-	return ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0 ? -errno : 0;
-}
-
 /* 0, or a negative errno; -EINTR: left by the timer. */
 static int try_seize(pid_t tid)
 {
@@ -124,7 +115,7 @@ static int try_seize(pid_t tid)
 
 	if (!sigsetjmp(here, 1)) {
 		leave = &here;
-		r = seize(tid);
+		r = stop_seize(tid);
 	}
 	leave = NULL;
 	return r;

@@ -18,10 +18,11 @@
 int stop_seize(pid_t tid)
 {
 	/* Without its filter, where we may: it must be able to do what we ask. */
-	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) == 0 ||
-	    ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD) == 0)
+	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) == 0)
 		return 0;
-	return -errno;
+	if (errno != EPERM && errno != EINVAL)
+		return -errno;
+	return ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD) < 0 ? -errno : 0;
 }
 
 int stop_options(pid_t tid, long options)
