@@ -97,14 +97,22 @@ void accepted_end(int fd)
 	connect(fd, &nobody, sizeof(nobody));
 }
 
+int accepted_names(int fd, struct queued *w)
+{
+	struct sockaddr_storage here, there;
+	socklen_t hlen = sizeof(here), tlen = sizeof(there);
+
+	if (getsockname(fd, (struct sockaddr *)&here, &hlen) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&there, &tlen) < 0)
+		return -errno;
+	end_from((struct sockaddr *)&there, &w->remote);
+	end_from((struct sockaddr *)&here, &w->local);
+	return 0;
+}
+
 bool accepted_is(int fd, const struct queued *w)
 {
-	struct sockaddr_storage there;
-	socklen_t len = sizeof(there);
-	struct end remote;
+	struct queued now = { .accepted = fd };
 
-	if (fd < 0 || getpeername(fd, (struct sockaddr *)&there, &len) < 0)
-		return false;
-	end_from((struct sockaddr *)&there, &remote);
-	return end_compare(&remote, &w->remote) == 0;
+	return accepted_names(fd, &now) == 0 && end_compare(&now.remote, &w->remote) == 0;
 }

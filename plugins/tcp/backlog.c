@@ -27,7 +27,6 @@ struct backlog {
 	struct requeue way;
 	bool begun;
 	unsigned taken;  /* out of their backlogs */
-	unsigned locked; /* the network lock has them */
 	unsigned n;      /* read, and closed here */
 	unsigned back;   /* where they were */
 	struct queued v[MOST];
@@ -79,7 +78,7 @@ static int put_back(struct backlog *b, const struct requeue *way, bool ended)
 			failed++;
 		}
 	}
-	b->locked = 0;
+	b->taken = b->n;
 	return failed;
 }
 
@@ -94,16 +93,18 @@ static void undo(void *state)
 		             "were reset", failed);
 }
 
-/* What was not closed, or not even read, is still open there. */
+/* What was not closed, or not even read, is still open there. A connection that the lock does not
+ * have might hear more while it is read: it ends with its descriptor. */
 static void read_rest(struct backlog *b, int pidfd, int blob)
 {
-	for (unsigned i = b->n ? b->n - 1 : 0; i < b->locked; i++) {
+	for (unsigned i = b->n ? b->n - 1 : 0; i < b->taken; i++) {
 		cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, b->v[i].accepted, 0);
 		struct queued w = b->v[i];
 		off_t end = lseek(blob, 0, SEEK_END);
-		bool here = accepted_is(fd, &w);
+		bool here = fd >= 0 && (w.local.family ? accepted_is(fd, &w) : accepted_names(fd, &w) == 0);
 		if (i >= b->n) {
-			w.lost = !here || end < 0 || accepted_read(&w, fd, blob, (uint64_t)end) < 0;
+			w.lost = !here || end < 0 || (b->v[i].local.family && !w.locked) ||
+			         accepted_read(&w, fd, blob, (uint64_t)end) < 0;
 			b->v[i] = w;
 			b->n = i + 1;
 		}
@@ -119,7 +120,7 @@ static void last_will(const void *bytes, size_t len)
 	struct requeue way;
 
 	memcpy(&b, bytes, sizeof(b));
-	if (!b->locked)
+	if (b->back == b->taken)
 		return;
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, b->pid, 0);
 	int from[] = { b->way.raw[0], b->way.raw[1], b->way.blob, b->way.reqsk.map };
@@ -175,7 +176,7 @@ static int begin(struct tcp *t, struct crcore_error *err)
 		return r;
 	b->pid = getpid();
 	b->begun = true;
-	r = requeue_begin(&b->way, blob, err);
+	r = requeue_begin(&b->way, blob, &t->kfunc, err);
 	if (!r)
 		r = t->host->undo(t->ctx, undo, t, false, err);
 	if (!r && CRCORE_HAS(t->host, will_first))
@@ -183,7 +184,8 @@ static int begin(struct tcp *t, struct crcore_error *err)
 	return r;
 }
 
-/* Up to BATCH connections, of which *n are there, out of that backlog. */
+/* Up to BATCH connections, of which *n are there, out of that backlog. An entry exists as soon as
+ * the connection is ours. */
 static int accept_some(struct tcp *t, const struct known *k, unsigned *n, struct crcore_error *err)
 {
 	struct backlog *b = t->backlog;
@@ -194,20 +196,20 @@ static int accept_some(struct tcp *t, const struct known *k, unsigned *n, struct
 	if (listener < 0)
 		return listener;
 	for (; *n < BATCH && b->taken < MOST && poll(&p, 1, 0) > 0 && p.revents & POLLIN; ++*n) {
-		struct queued w = { .listener = k->obj->id, .pid = k->pid, .fd = k->fd };
 		socklen_t hlen = sizeof(here), tlen = sizeof(there);
-		int r = b->begun ? 0 : begin(t, err);
-		if (r < 0)
-			return r;
-		w.accepted = accept4(listener, (struct sockaddr *)&there, &tlen, SOCK_CLOEXEC);
-		if (w.accepted < 0 && errno == EMFILE && *n)
+		struct queued *w = &b->v[b->taken];
+		*w = (struct queued){ .listener = k->obj->id, .pid = k->pid, .fd = k->fd };
+		w->accepted = accept4(listener, (struct sockaddr *)&there, &tlen, SOCK_CLOEXEC);
+		if (w->accepted < 0 && errno == EMFILE && *n)
 			return 0;
-		if (w.accepted < 0 || getsockname(w.accepted, (struct sockaddr *)&here, &hlen) < 0)
+		if (w->accepted < 0)
 			return crcore_fail(err, -errno, "a connection that waits cannot be accepted: %s",
 			                   strerror(errno));
-		end_from((struct sockaddr *)&here, &w.local);
-		end_from((struct sockaddr *)&there, &w.remote);
-		b->v[b->taken++] = w;
+		__atomic_store_n(&b->taken, b->taken + 1, __ATOMIC_SEQ_CST);
+		getsockname(w->accepted, (struct sockaddr *)&here, &hlen);
+		end_from((struct sockaddr *)&there, &w->remote);
+		end_from((struct sockaddr *)&here, &w->local);
+		w->locked = graph_find(&t->graph, &w->local, &w->remote);
 	}
 	return 0;
 }
@@ -233,42 +235,84 @@ static int save_one(struct tcp *t, struct queued *entry, struct crcore_error *er
 	return w.lost ? 0 : put_record(t, entry, err);
 }
 
-/* How many. */
-static int take_batch(struct tcp *t, struct crcore_error *err)
+/* ahead: also those that wait now. */
+static int lock(struct tcp *t, bool ahead, struct crcore_error *err)
 {
-	struct backlog *b = t->backlog;
 	struct lock_list l = { 0 };
-	unsigned n = 0;
-	int r = 0;
+	int r = list_locked(t, ahead ? t->graph.n : 0, &l, err);
 
-	for (unsigned i = 0; !r && i < t->nknown; i++)
-		if (t->known[i].obj && t->known[i].state == ST_LISTEN && !t->known[i].device)
-			r = accept_some(t, &t->known[i], &n, err);
-	if (!r && n)
-		r = list_locked(t, &l, err);
-	if (!r && n)
+	for (unsigned i = 0; !r && ahead && i < t->graph.n; i++) {
+		const struct other *o = &t->graph.v[i];
+		if (waits_in_backlog(o) && listens_at(t, &o->local))
+			l.v[l.n++] = (struct locked){ o->local, o->remote, false };
+	}
+	if (!r)
 		r = lock_take(t, &l, err);
 	free(l.v);
-	if (!r)
-		__atomic_store_n(&b->locked, b->taken, __ATOMIC_SEQ_CST);
-	while (b->n < b->taken) {
-		struct crcore_error more = CRCORE_ERROR_INIT;
-		int r2 = save_one(t, &b->v[b->n], r ? &more : err);
-		r = r ? r : r2;
-	}
-	if (CRCORE_HAS(t->host, alive))
-		t->host->alive(t->ctx);
-	return r ? r : (int)n;
+	return r;
 }
 
-/* Who is about to be connected, and cannot be asked to try again. */
-static bool half_open(struct tcp *t)
+/* The lock has what waits before it is accepted, but for who comes just then. */
+static int lock_ahead(struct tcp *t, struct crcore_error *err)
 {
-	struct crcore_error unused = CRCORE_ERROR_INIT;
+	bool any = false;
+	int r;
 
 	graph_free(&t->graph);
-	if (graph_take(&t->graph, &unused) < 0)
-		return false;
+	r = graph_take(&t->graph, err);
+	for (unsigned i = 0; !r && i < t->graph.n; i++)
+		any |= waits_in_backlog(&t->graph.v[i]) && listens_at(t, &t->graph.v[i].local);
+	if (r < 0 || !any)
+		return r;
+	if (!t->backlog->begun)
+		r = begin(t, err);
+	r = r ? r : lock(t, true, err);
+	return r ? r : 1;
+}
+
+static int lock_late(struct tcp *t, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	int r = 0;
+
+	for (unsigned i = b->n; i < b->taken && !r; i++)
+		if (!b->v[i].locked)
+			r = lock(t, false, err);
+	for (unsigned i = b->n; i < b->taken && !r; i++)
+		b->v[i].locked = true;
+	return r;
+}
+
+/* Those that wait now, one batch after the other. Returns whether there were any. */
+static int take_all(struct tcp *t, struct crcore_error *err)
+{
+	struct backlog *b = t->backlog;
+	int r = lock_ahead(t, err);
+	unsigned n = BATCH;
+
+	if (r <= 0)
+		return r;
+	for (r = 0; !r && n == BATCH;) {
+		n = 0;
+		for (unsigned i = 0; !r && i < t->nknown; i++)
+			if (t->known[i].obj && t->known[i].state == ST_LISTEN && !t->known[i].device)
+				r = accept_some(t, &t->known[i], &n, err);
+		if (!r)
+			r = lock_late(t, err);
+		while (b->n < b->taken) {
+			struct crcore_error more = CRCORE_ERROR_INIT;
+			int r2 = save_one(t, &b->v[b->n], r ? &more : err);
+			r = r ? r : r2;
+		}
+		if (CRCORE_HAS(t->host, alive))
+			t->host->alive(t->ctx);
+	}
+	return r ? r : 1;
+}
+
+/* Who is about to be connected, and cannot be asked to try again. The graph is new. */
+static bool half_open(const struct tcp *t)
+{
 	for (unsigned i = 0; i < t->graph.n; i++)
 		if (t->graph.v[i].state == ST_SYN_RECV && listens_at(t, &t->graph.v[i].local))
 			return true;
@@ -281,14 +325,13 @@ int backlog_take(struct tcp *t, struct crcore_error *err)
 	int r = 0;
 
 	for (int i = 0; keeps_backlog(t) && i < HALF_OPEN; i++) {
-		do {
-			r = take_batch(t, err);
-		} while (r == BATCH || (r > 0 && t->hold_listening));
-		if (r < 0 || !t->hold_listening || !half_open(t))
+		r = take_all(t, err);
+		if (r < 0 || !t->hold_listening || (!r && !half_open(t)))
 			break;
-		nanosleep(&pause, NULL);
+		if (!r)
+			nanosleep(&pause, NULL);
 	}
-	if (!r && t->backlog && t->backlog->n)
+	if (r >= 0 && t->backlog && t->backlog->n)
 		t->host->log(t->ctx, 2, "%u connections wait to be accepted", t->backlog->n);
 	return r < 0 ? r : 0;
 }

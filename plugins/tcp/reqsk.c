@@ -169,32 +169,45 @@ static bool cookies_off(void)
 	return fd >= 0 && read(fd, &text, 1) == 1 && text == '0';
 }
 
-int reqsk_begin(struct reqsk *ret, struct crcore_error *err)
+/* The program of a new map. *kfunc: the number of the kernel's function, 0: not known yet. */
+static int prepare(int *kfunc, int *ret_map, struct crcore_error *err)
 {
-	int kfunc = kfunc_number(), r;
-	cleanup_close int map = kfunc ? make_map() : -ENOSYS;
-	cleanup_close int program = map < 0 ? map : load_program(map, kfunc);
+	int program = -ENOSYS;
 
-	ret->map = ret->link = -1;
 	if (cookies_off()) {
 		crcore_advise(err, "sysctl net.ipv4.tcp_syncookies=1, or drop them: --set tcp.in-flight=drop");
 		return crcore_fail(err, -ENOTSUP, "connections that wait to be accepted can be put back only "
 		                   "while SYN cookies are on");
 	}
-	r = program;
-	if (r >= 0) {
-		union bpf_attr a = { .link_create = { .prog_fd = (uint32_t)program,
-			.target_ifindex = if_nametoindex("lo"), .attach_type = TCX_INGRESS } };
-		r = ret->link = bpf(BPF_LINK_CREATE, &a);
-	}
-	if (r < 0) {
-		crcore_advise(err, "drop them: --set tcp.in-flight=drop");
-		return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits "
-		                   "to be accepted (" KFUNC ", since Linux 6.9): %s", strerror(-r));
-	}
-	ret->map = map;
-	map = -1;
-	return 0;
+	if (!*kfunc)
+		*kfunc = kfunc_number();
+	*ret_map = *kfunc ? make_map() : -ENOSYS;
+	program = *ret_map < 0 ? *ret_map : load_program(*ret_map, *kfunc);
+	if (program >= 0)
+		return program;
+	close_fd(ret_map);
+	crcore_advise(err, "drop them: --set tcp.in-flight=drop");
+	return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits to be "
+	                   "accepted (" KFUNC ", since Linux 6.9): %s", strerror(-program));
+}
+
+int reqsk_begin(struct reqsk *ret, int *kfunc, struct crcore_error *err)
+{
+	cleanup_close int program = -1;
+	union bpf_attr a;
+
+	ret->map = ret->link = -1;
+	program = prepare(kfunc, &ret->map, err);
+	if (program < 0)
+		return program;
+	a = (union bpf_attr){ .link_create = { .prog_fd = (uint32_t)program,
+		.target_ifindex = if_nametoindex("lo"), .attach_type = TCX_INGRESS } };
+	ret->link = bpf(BPF_LINK_CREATE, &a);
+	if (ret->link >= 0)
+		return 0;
+	close_fd(&ret->map);
+	return crcore_fail(err, ret->link, "no program can hang at the loopback device: %s",
+	                   strerror(-ret->link));
 }
 
 void reqsk_end(struct reqsk *q)
@@ -203,13 +216,13 @@ void reqsk_end(struct reqsk *q)
 	close_fd(&q->map);
 }
 
-int reqsk_possible(struct crcore_error *err)
+int reqsk_possible(int *kfunc, struct crcore_error *err)
 {
-	struct reqsk q;
-	int r = reqsk_begin(&q, err);
+	int map = -1;
+	cleanup_close int program = prepare(kfunc, &map, err);
 
-	reqsk_end(&q);
-	return r;
+	close_fd(&map);
+	return program < 0 ? program : 0;
 }
 
 static void put_end(struct key *k, bool v4, int which, const struct end *e)

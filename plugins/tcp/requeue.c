@@ -150,9 +150,9 @@ void requeue_reset(const struct requeue *q, const struct queued *w)
 		inject_by(q->raw[end_is_v4(&w->local)], &w->local, &w->remote, &what);
 }
 
-int requeue_begin(struct requeue *q, int blob, struct crcore_error *err)
+int requeue_begin(struct requeue *q, int blob, int *kfunc, struct crcore_error *err)
 {
-	int r = reqsk_begin(&q->reqsk, err);
+	int r = reqsk_begin(&q->reqsk, kfunc, err);
 
 	q->blob = blob;
 	q->raw[0] = q->raw[1] = -1;

@@ -101,16 +101,11 @@ static int again(struct crcore_error *err)
 	return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
 }
 
-static bool waits(const struct other *o)
-{
-	return !o->ino && (o->state == ST_ESTABLISHED || o->state == ST_CLOSE_WAIT);
-}
-
 /* A connection waits at a listening socket that is to be kept there. */
 static int judge_kept(struct tcp *t, const struct known *k, const struct other *o,
                       struct crcore_error *err)
 {
-	int r = t->may_requeue ? 0 : reqsk_possible(err);
+	int r = t->may_requeue ? 0 : reqsk_possible(&t->kfunc, err);
 	char there[END_TEXT];
 
 	t->may_requeue = !r;
@@ -129,7 +124,7 @@ static int judge_backlog(struct tcp *t, const struct known *k, struct crcore_err
 	int r = graph_take(&t->graph, err);
 
 	for (unsigned i = 0; !r && i < t->graph.n; i++)
-		if (waits(&t->graph.v[i]) && t->graph.v[i].local.port == k->local.port)
+		if (waits_in_backlog(&t->graph.v[i]) && t->graph.v[i].local.port == k->local.port)
 			r = judge_kept(t, k, &t->graph.v[i], err);
 	return r;
 }
@@ -171,7 +166,7 @@ static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *er
 	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
 	r = graph_take(&t->graph, err);
 	o = r < 0 ? NULL : graph_find(&t->graph, &k->remote, &k->local);
-	if (o && waits(o) && listens_at(t, &o->local)) { /* the listening socket decides */
+	if (o && waits_in_backlog(o) && listens_at(t, &o->local)) { /* the listening socket decides */
 		k->waited = keeps_backlog(t);
 		k->unaccepted = !k->waited && o->state == ST_ESTABLISHED;
 		if (k->waited)

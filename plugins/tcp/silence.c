@@ -19,12 +19,12 @@ static bool held(const struct tcp *t, const struct known *k)
 	return k->obj && k->state == ST_LISTEN && t->hold_listening && leaves(t) == CRCORE_LEAVE_KILLED;
 }
 
-int list_locked(struct tcp *t, struct lock_list *l, struct crcore_error *err)
+int list_locked(struct tcp *t, unsigned more, struct lock_list *l, struct crcore_error *err)
 {
 	const struct queued *w;
 	unsigned n = backlog_list(t, &w);
 
-	*l = (struct lock_list){ .v = calloc(t->nknown + n + 1, sizeof(*l->v)) };
+	*l = (struct lock_list){ .v = calloc(t->nknown + n + more + 1, sizeof(*l->v)) };
 	if (!l->v)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < t->nknown; i++) {
@@ -79,7 +79,7 @@ static void end_of_tree(void *state)
 	int fd;
 
 	if (!t->failed && t->bank) {
-		int r = list_locked(t, &l, &err);
+		int r = list_locked(t, 0, &l, &err);
 		if (!r)
 			r = lock_stay(t, &l, &err);
 		if (r < 0)
@@ -99,7 +99,7 @@ int tcp_hold(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
 	struct lock_list l;
-	int r = list_locked(t, &l, err);
+	int r = list_locked(t, 0, &l, err);
 
 	if (!r && l.n)
 		r = lock_take(t, &l, err);

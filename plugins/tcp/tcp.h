@@ -184,7 +184,8 @@ struct tcp {
 	struct meanwhile *meanwhile;
 	struct peek *peek;       /* once there was something to send */
 	struct backlog *backlog; /* if it is kept */
-	bool may_requeue;        /* reqsk_possible() */
+	bool may_requeue;        /* reqsk_possible() has said so ... */
+	int kfunc;               /* ... and found this */
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
 	struct ahead *ahead;
@@ -237,10 +238,6 @@ int end_compare(const struct end *, const struct end *); /* v4-mapped is as v4 *
 bool end_is_v4(const struct end *);       /* also v4-mapped */
 const uint8_t *end_v4(const struct end *); /* the 4 bytes of such a one */
 bool end_any(const struct end *);          /* 0.0.0.0, :: */
-static inline bool link_local(const struct end *e)
-{
-	return e->family == AF_INET6 && e->ip[0] == 0xfe && (e->ip[1] & 0xc0) == 0x80;
-}
 bool end_parse(const char *text, struct end *ret, uint8_t *ret_bits); /* ADDRESS[/BITS] */
 bool end_within(const struct end *, const struct end *net, uint8_t bits);
 int map_parse(struct tcp *, struct crcore_error *);
@@ -340,7 +337,8 @@ void bank_free(struct bank *);
 
 /* silence.c */
 int tcp_hold(void *state, struct crcore_error *err);
-int list_locked(struct tcp *, struct lock_list *ret, struct crcore_error *);
+/* With room for more. */
+int list_locked(struct tcp *, unsigned more, struct lock_list *ret, struct crcore_error *);
 int tcp_dump_release(struct tcp *, struct crcore_error *);
 static inline uint32_t leaves(const struct tcp *t)
 {

@@ -59,7 +59,7 @@ int waiting_check(struct tcp *t, struct crcore_error *err)
 			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody listens");
 		map_apply(t, &w->local);
 	}
-	return t->nwaits ? reqsk_possible(err) : 0;
+	return t->nwaits ? reqsk_possible(&t->kfunc, err) : 0;
 }
 
 static int begin(struct tcp *t, struct crcore_error *err)
@@ -69,7 +69,7 @@ static int begin(struct tcp *t, struct crcore_error *err)
 	if (blob < 0 || t->requeue)
 		return blob < 0 ? blob : 0;
 	t->requeue = calloc(1, sizeof(*t->requeue));
-	return t->requeue ? requeue_begin(t->requeue, blob, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	return t->requeue ? requeue_begin(t->requeue, blob, &t->kfunc, err) : crcore_fail(err, -ENOMEM, "out of memory");
 }
 
 void waiting_done(struct tcp *t)
@@ -92,20 +92,34 @@ static int fail(const struct queued *w, int r, struct crcore_error *err)
 	return crcore_fail(err, r, "cannot be put back where it waited to be accepted: %s", strerror(-r));
 }
 
-/* The listening socket is complete, and no other of its group (SO_REUSEPORT) has been made after
- * it: the kernel would choose among them. */
+static bool waits_at(const struct tcp *t, const struct made *m)
+{
+	for (unsigned i = 0; i < t->nwaits; i++)
+		if (t->waits[i].listener == m->rec->id)
+			return true;
+	return false;
+}
+
+/* The listening socket is complete: what comes back inherits its options. */
 int waiting_fill(struct tcp *t, const struct made *m, struct crcore_error *err)
 {
+	int r;
+
+	if (!waits_at(t, m))
+		return 0;
+	r = begin(t, err);
+	if (r < 0)
+		return r;
+	r = group_choose(m->fd);
 	for (unsigned i = 0; i < t->nwaits; i++) {
 		const struct queued *w = &t->waits[i];
 		if (w->listener != m->rec->id)
 			continue;
-		int r = begin(t, err);
-		if (r < 0)
-			return r;
-		r = requeue(t->requeue, m->fd, w);
+		if (!r)
+			r = requeue(t->requeue, m->fd, w);
 		if (r < 0)
 			return fail(w, r, err);
 	}
+	group_as_before(m->fd);
 	return 0;
 }

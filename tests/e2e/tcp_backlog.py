@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import subprocess
+import time
 
 import jobs
 import crtest
@@ -225,12 +226,106 @@ def killed(crcore_path, rules, kill_at):
     print(f"killed: put back at each of {n - 1} calls", flush=True)
 
 
+def cookies(on):
+    """In the network namespace of this test."""
+    with open("/proc/sys/net/ipv4/tcp_syncookies", "w") as f:
+        f.write("1" if on else "0")
+
+
+def refused(crcore_path):
+    """Without SYN cookies the kernel cannot be told; that is said before anything happens. A tree that
+    goes on keeps who waits."""
+    c = Case(crcore_path, "refused", "127.0.0.1", ("127.0.0.1",), ((1,), (300, "closed")))
+    keep = ("--set", "tcp.in-flight=keep")
+
+    def must_fail(words, *args):
+        rc, _, err = c.crcore.run(*args)
+        if not rc or words not in err:
+            raise Failure(f"{args}: {rc} {err}")
+        c.quiet()
+
+    must_fail("waits to be accepted", "dump", "-t", c.t.pid, "-D", c.image())
+    cookies(False)
+    must_fail("SYN cookies", "dump", "-t", c.t.pid, "-D", c.image(), *keep)
+    cookies(True)
+    c.crcore.dump(c.t.pid, c.image(), "-R", *keep)
+    c.quiet()
+    image = c.image()
+    c.crcore.dump(c.t.pid, image, *keep)
+    c.t.killed()
+    cookies(False)
+    rc, _, err = c.crcore.run("restore", "-D", image, "-d", stdout=subprocess.DEVNULL)
+    cookies(True)
+    if not rc or "SYN cookies" not in err:
+        raise Failure(f"restored without SYN cookies: {rc} {err}")
+    c.crcore.restore_detached(image)
+    c.finish()
+    print("refused: where the kernel does not take them", flush=True)
+
+
+def links():
+    """Programs at the loopback device."""
+    out = subprocess.run(["ip", "-d", "link", "show", "lo"], check=True, capture_output=True, text=True)
+    return out.stdout
+
+
+def kill_sometime(c, crcore_path, rng, *words):
+    """kill -9 of the process that does the work, at a moment of the command."""
+    p = c.crcore.start(*words, env=crtest.NO_LEAK_SEARCH, stdout=subprocess.DEVNULL)
+    time.sleep(rng.uniform(0, 0.08))
+    crtest.kill_some(p, 1)
+    c.crcore.finish(p)
+    crtest.wait_for("crcore to be gone", crtest.LIMIT, lambda: not crtest.running(crcore_path))
+
+
+def any_moment(crcore_path, rules):
+    """Killed dumps leave all as it was, killed restores leave the peers waiting for the next."""
+    before, links_before = rules.ruleset(), links()
+    c = Case(crcore_path, "any-moment", "127.0.0.1", ("127.0.0.1",))
+    rng = random.Random(4)
+    mine = True
+    for _ in range(8):
+        image = c.image()
+        kill_sometime(c, crcore_path, rng, "dump", "-t", c.t.pid, "-D", image, "--set",
+                      "tcp.in-flight=keep")
+        if c.t.proc.poll() is not None:  # it came too late
+            mine = False
+            break
+        c.quiet()
+        if rules.ruleset() != before or links() != links_before:
+            raise Failure(f"left by a killed dump:\n{rules.ruleset()}{links()}")
+    if mine:
+        image = c.image()
+        c.crcore.dump(c.t.pid, image, "--set", "tcp.in-flight=keep")
+        c.t.killed()
+    between, done = rules.ruleset(), False
+    for _ in range(8):
+        kill_sometime(c, crcore_path, rng, "restore", "-D", image, "-d")
+        for p in c.peers:
+            p.quiet()
+        done = crtest.start_time(c.t.pid) != 0 and rules.ruleset() == before
+        if done:
+            break
+        crtest.wait_gone(c.t.pid)
+        if rules.ruleset() != between or links() != links_before:
+            raise Failure(f"left by a killed restore:\n{rules.ruleset()}{links()}")
+    if not done:
+        c.crcore.restore_detached(image)
+    c.finish()
+    if rules.ruleset() != before or links() != links_before:
+        raise Failure(f"left:\n{rules.ruleset()}{links()}")
+    print("any moment: dumps and restores that were killed", flush=True)
+
+
 def test(crcore_path, kill_at):
+    crtest.need("ip")
     rules = nft.Nft()
     moved(crcore_path, rules, "v4", "127.0.0.1", ("127.0.0.1",))
     moved(crcore_path, rules, "v6", "::", ("::1", "127.0.0.1"))
+    refused(crcore_path)
     failed(crcore_path, rules)
     killed(crcore_path, rules, kill_at)
+    any_moment(crcore_path, rules)
 
 
 jobs.run(test)
