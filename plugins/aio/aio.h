@@ -3,8 +3,7 @@
  * The plugin "aio": contexts of io_setup(2).
  *
  *   aio.c      the plugin: options, sections, hooks
- *   peek.c     reads memory of the kernel
- *   kernel.c   contexts, as the kernel has them
+ *   kernel.c   contexts, as the kernel has them (plugins/bpf/peek.h)
  *   save.c     dump
  *   restore.c  records, checks;  build.c: what a task does to have a context again
  *
@@ -22,6 +21,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "aio.pb-c.h"
+#include "plugins/bpf/peek.h"
 #include "plugins/record.h"
 
 #define PAGE 4096ULL
@@ -35,21 +35,6 @@ struct ring {
 	uint32_t id, nr, head, tail;
 	uint32_t magic, compat, incompat, header_length;
 };
-
-/* ---- the kernel's memory ---- */
-
-struct peek;
-
-int peek_open(struct peek **ret, struct crcore_error *err);
-void peek_close(struct peek *); /* NULL is fine */
-/* Where a member is in a struct, bytes; its size must be that. */
-int peek_offset(struct peek *, const char *type, const char *member, uint32_t size, uint32_t *ret,
-                struct crcore_error *err);
-int peek_cpus(const struct peek *);
-/* The address of the task's struct task_struct: 1, 0: there is none, or a negative errno. */
-int peek_task(struct peek *, pid_t tid, uint64_t *ret);
-/* 4 or 8 bytes at an address; where each processor has its own: those of cpu, or cpu -1. */
-int peek_read(struct peek *, uint64_t address, int cpu, void *ret, uint32_t size);
 
 /* ---- contexts ---- */
 

@@ -6,14 +6,20 @@
 #include "plugins/bpf/btf.h"
 #include "plugins/bpf/program.h"
 
+#include <fcntl.h>
 #include <linux/btf.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include "plugins/util.h"
 
 #define DEEP 32 /* names of names of a type */
 
 struct btf {
 	char *bytes;
+	size_t mapped; /* bytes that are mapped, 0: they are on the heap */
 	const char *names;
 	uint32_t names_len;
 	const struct btf_type **types; /* [0] is not used */
@@ -88,6 +94,20 @@ static const struct btf_type *type_at(const struct btf *b, uint32_t id)
 	return id && id < b->ntypes ? b->types[id] : NULL;
 }
 
+/* Without the names that it has besides its own (typedef, const). */
+static const struct btf_type *struct_at(const struct btf *b, uint32_t id)
+{
+	const struct btf_type *t = type_at(b, id);
+
+	for (int i = 0; t && i < DEEP; i++) {
+		const uint32_t kind = BTF_INFO_KIND(t->info);
+		if (kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION)
+			return t;
+		t = type_at(b, t->type);
+	}
+	return NULL;
+}
+
 /* ---- what is asked ---- */
 
 int btf_function(const struct btf *b, const char *name)
@@ -123,40 +143,47 @@ static uint32_t size_of(const struct btf *b, uint32_t id)
 	return UINT32_MAX;
 }
 
-/* Members of a struct without a name are members of the one around it. */
-static bool find_member(const struct btf *b, const struct btf_type *t, const char *name, int deep,
-                        uint32_t *ret_bits, uint32_t *ret_size)
+/* The first part of a path is a member of t, or of a struct without a name in it. */
+static bool find_path(const struct btf *b, const struct btf_type *t, const char *path, int deep,
+                      struct btf_bits *ret)
 {
 	const bool packed = t && BTF_INFO_KFLAG(t->info);
 	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
 	const uint32_t kind = t ? BTF_INFO_KIND(t->info) : BTF_KIND_UNKN;
+	const size_t len = strcspn(path, ".");
 
 	if (deep > DEEP || (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION))
 		return false;
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
 		const char *n = name_of(b, m[i].name_off);
-		uint32_t at = packed ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, inner = 0;
-		if (*n && strcmp(n, name) != 0)
+		const uint32_t at = packed ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset;
+		const uint32_t field = packed ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0;
+		if (*n && (strncmp(n, path, len) != 0 || n[len]))
 			continue;
-		if (*n)
-			*ret_size = size_of(b, m[i].type);
-		else if (!find_member(b, type_at(b, m[i].type), name, deep + 1, &inner, ret_size))
+		if (*n && !path[len])
+			*ret = (struct btf_bits){ 0, field ? field : size_of(b, m[i].type) * 8 };
+		else if (!find_path(b, struct_at(b, m[i].type), *n ? path + len + 1 : path, deep + 1, ret))
 			continue;
-		*ret_bits = at + inner;
+		ret->first += at;
 		return true;
 	}
 	return false;
 }
 
+bool btf_find_bits(const struct btf *b, const char *type, const char *path, struct btf_bits *ret)
+{
+	return find_path(b, type_at(b, find(b, BTF_KIND_STRUCT, type)), path, 0, ret);
+}
+
 bool btf_member(const struct btf *b, const char *type, const char *name, uint32_t *ret_offset,
                 uint32_t *ret_size)
 {
-	uint32_t bits = 0;
+	struct btf_bits at;
 
-	if (!find_member(b, type_at(b, find(b, BTF_KIND_STRUCT, type)), name, 0, &bits, ret_size) ||
-	    bits % 8)
+	if (!btf_find_bits(b, type, name, &at) || at.first % 8 || at.n % 8)
 		return false;
-	*ret_offset = bits / 8;
+	*ret_offset = at.first / 8;
+	*ret_size = at.n / 8;
 	return true;
 }
 
@@ -192,35 +219,64 @@ static int find_kernel(uint32_t *ret_size)
 	return r;
 }
 
-int btf_open(struct btf **ret)
+/* A copy, which any kernel gives. */
+static int copy_bytes(struct btf *b, size_t *ret_len)
 {
 	struct bpf_btf_info info = { 0 };
 	uint32_t size = 0;
 	cleanup_close int fd = find_kernel(&size);
-	struct btf *b = fd < 0 ? NULL : calloc(1, sizeof(*b));
-	int r = fd;
 
-	if (!b)
-		return fd < 0 ? fd : -ENOMEM;
+	if (fd < 0)
+		return fd;
 	b->bytes = malloc(size);
 	info.btf = (uintptr_t)b->bytes;
-	info.btf_size = size;
-	r = b->bytes ? describe(fd, &info) : -ENOMEM;
+	info.btf_size = *ret_len = size;
+	return b->bytes ? describe(fd, &info) : -ENOMEM;
+}
+
+/* The kernel's own, since Linux 6.16: of the pages only those are touched that are looked at.
+ * It must be the kernel's file, whatever else is mounted there. */
+static bool map_bytes(struct btf *b, size_t *ret_len)
+{
+	cleanup_close int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != SYSFS_MAGIC || fstat(fd, &st) < 0)
+		return false;
+	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return false;
+	b->bytes = p;
+	b->mapped = *ret_len = (size_t)st.st_size;
+	return true;
+}
+
+int btf_open(struct btf **ret)
+{
+	struct btf *b = calloc(1, sizeof(*b));
+	size_t len = 0;
+	int r = b ? 0 : -ENOMEM;
+
+	if (b && !map_bytes(b, &len))
+		r = copy_bytes(b, &len);
 	if (r == 0)
-		r = list_types(b, size);
-	if (r < 0) {
+		r = list_types(b, len);
+	if (r == 0)
+		*ret = b;
+	else
 		btf_close(b);
-		return r;
-	}
-	*ret = b;
-	return 0;
+	return r;
 }
 
 void btf_close(struct btf *b)
 {
 	if (!b)
 		return;
+	if (b->mapped)
+		munmap(b->bytes, b->mapped);
+	else
+		free(b->bytes);
 	free(b->types);
-	free(b->bytes);
 	free(b);
 }

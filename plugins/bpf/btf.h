@@ -8,7 +8,7 @@
 
 struct btf;
 
-/* Asked of the kernel itself, for the tree's /sys may be another, or none. Negative errno. */
+/* Whatever the tree's /sys is, it is what the kernel itself says. Negative errno. */
 int btf_open(struct btf **ret);
 void btf_close(struct btf *); /* NULL is fine */
 /* Its number; 0: there is none. */
@@ -17,5 +17,12 @@ int btf_function(const struct btf *, const char *name);
  * False: there is none. */
 bool btf_member(const struct btf *, const char *type, const char *name, uint32_t *ret_offset,
                 uint32_t *ret_size);
+
+struct btf_bits {
+	uint32_t first, n; /* n 0: of an array without a length */
+};
+
+/* The same for a member of a struct inside, "a.b", and for bit fields. */
+bool btf_find_bits(const struct btf *, const char *type, const char *path, struct btf_bits *ret);
 
 #endif

@@ -2,7 +2,7 @@
 /* The plugin "events": options, claim, records of a dump. See events.h, events.md. */
 #include "events.h"
 
-#include "plugins/peek/peek.h"
+#include "plugins/bpf/peek.h"
 
 #include <linux/capability.h>
 

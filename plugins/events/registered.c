@@ -7,7 +7,7 @@
 #include "events.h"
 
 #include <sys/syscall.h>
-#include "plugins/peek/peek.h"
+#include "plugins/bpf/peek.h"
 
 #define DEEP 64 /* of a balanced tree */
 

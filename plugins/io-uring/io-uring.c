@@ -101,8 +101,7 @@ static const struct crcore_section sections[] = {
 };
 
 static const struct crcore_need needs[] = {
-	{ CAP_BPF, "to see what is in flight in a ring" },
-	{ CAP_PERFMON, "to see what is in flight in a ring" },
+	{ CAP_SYS_ADMIN, "to read what is in flight in a ring" },
 	{ 0, NULL },
 };
 

@@ -34,7 +34,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "io-uring.pb-c.h"
-#include "plugins/peek/peek.h"
+#include "plugins/bpf/peek.h"
 #include "plugins/util.h"
 
 /* Since Linux 6.0 to 6.18. */

@@ -3,7 +3,7 @@
 #include "plugins/net/claim.h"
 #include "plugins/net/filter.h"
 #include "plugins/net/netns.h"
-#include "plugins/peek/peek.h"
+#include "plugins/bpf/peek.h"
 #include "plugins/tcp/backlog.h"
 
 #include <linux/capability.h>

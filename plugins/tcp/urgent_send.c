@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Dump: whether some of what is still to be sent is urgent. The kernel keeps where such
- * data ends (snd_up) and tells nobody, so it is read where it is (plugins/peek). Where
+ * data ends (snd_up) and tells nobody, so it is read where it is (plugins/bpf). Where
  * that cannot be done it goes on as plain data, which the log says.
  */
-#include "plugins/peek/peek.h"
+#include "plugins/bpf/peek.h"
 #include "plugins/tcp/tcp.h"
 
 static int find_end(struct peek *p, int fd, uint64_t *ret)

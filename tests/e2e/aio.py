@@ -132,7 +132,7 @@ class Test:
                          *verb, "-t", t.pid)
         blind = crtest.Crcore(self.crcore.path, self.top,
                               through=[jobs.python(), "-c", NO_BPF])
-        self.refused(blind, ["CAP_SYS_ADMIN", "io_destroy"], "dump", "-t", t.pid, "-D", image)
+        self.refused(blind, ["CAP_SYS_ADMIN", "let the program close it"], "dump", "-t", t.pid, "-D", image)
         self.end(t)
 
     def slow_disk(self):

@@ -10,12 +10,13 @@
  *
  * The kernel lends what copies its memory only to programs under the GPL; hence the first line.
  */
-#include "aio.h"
+#include "plugins/bpf/peek.h"
 
 #include <stdio.h>
 #include <string.h>
 #include "plugins/bpf/btf.h"
 #include "plugins/bpf/program.h"
+#include "plugins/util.h"
 
 #define SLOT (-8) /* on the stack of a program */
 
@@ -25,6 +26,14 @@ struct question {
 	int64_t error;      /* of copying */
 	uint64_t cpu;       /* of which processor: its part of the array, and the array itself */
 	uint64_t part, array;
+	uint64_t self;      /* the task that asks */
+};
+
+/* A member that was asked for before: to look for it takes longer than to read it. */
+struct place {
+	const char *type, *path;
+	struct btf_bits at;
+	bool found;
 };
 
 struct peek {
@@ -32,6 +41,8 @@ struct peek {
 	int array, task, word; /* the array, the programs */
 	uint64_t *parts;       /* what to add for each processor */
 	int cpus;
+	struct place *places;
+	unsigned nplaces;
 };
 
 static void load(struct code *c, int dst, int src, size_t off)
@@ -96,6 +107,8 @@ static int new_word_program(const struct peek *k)
 	load(&c, 3, 6, offsetof(struct question, cpu));
 	call(&c, BPF_FUNC_map_lookup_percpu_elem);
 	store(&c, 6, offsetof(struct question, part), 0);
+	call(&c, BPF_FUNC_get_current_task);
+	store(&c, 6, offsetof(struct question, self), 0);
 	leave(&c, 0);
 	return load_program(&c, &a, "crcore_word");
 }
@@ -117,6 +130,11 @@ int peek_read(struct peek *k, uint64_t address, int cpu, void *ret, uint32_t siz
 		return r;
 	memcpy(ret, &q.value, size); /* the first bytes of the word */
 	return (int)q.error;
+}
+
+int peek_word(struct peek *k, uint64_t address, uint64_t *ret)
+{
+	return peek_read(k, address, -1, ret, sizeof(*ret));
 }
 
 int peek_task(struct peek *k, pid_t tid, uint64_t *ret)
@@ -150,6 +168,84 @@ int peek_offset(struct peek *k, const char *type, const char *member, uint32_t s
 	return crcore_fail(err, -ENOTSUP, "how this kernel keeps them is not known: struct %s has no %s of %u "
 	                   "bytes", type, member, size);
 }
+
+/* ---- members by name ---- */
+
+static bool find(struct peek *k, const char *type, const char *path, struct btf_bits *ret)
+{
+	struct place one = { .type = type, .path = path };
+
+	for (unsigned i = 0; i < k->nplaces; i++)
+		if (!strcmp(k->places[i].path, path) && !strcmp(k->places[i].type, type)) {
+			*ret = k->places[i].at;
+			return k->places[i].found;
+		}
+	one.found = btf_find_bits(k->btf, type, path, &one.at);
+	if (GROW(k->places, k->nplaces))
+		k->places[k->nplaces++] = one;
+	*ret = one.at;
+	return one.found;
+}
+
+int peek_at(struct peek *k, uint64_t base, const char *type, const char *path, uint64_t *ret)
+{
+	struct btf_bits at;
+
+	if (!find(k, type, path, &at))
+		return -ENOENT;
+	*ret = base + at.first / 8;
+	return 0;
+}
+
+int peek_number(struct peek *k, uint64_t base, const char *type, const char *path, uint64_t *ret)
+{
+	struct btf_bits at;
+	uint64_t word = 0;
+	int r;
+
+	if (!find(k, type, path, &at))
+		return -ENOENT;
+	if (!at.n || at.first % 8 + at.n > 64)
+		return -EINVAL;
+	if ((r = peek_read(k, base + at.first / 8, -1, &word, sizeof(word))) < 0)
+		return r;
+	word >>= at.first % 8;
+	*ret = at.n < 64 ? word & ((1ull << at.n) - 1) : word;
+	return 0;
+}
+
+int peek_file(struct peek *k, int fd, uint64_t *ret)
+{
+	struct question q = { .cpu = 0 };
+	uint64_t files, table, list;
+	int r = ask(k, &q);
+
+	if (r < 0 || (r = peek_number(k, q.self, "task_struct", "files", &files)) < 0 ||
+	    (r = peek_number(k, files, "files_struct", "fdt", &table)) < 0 ||
+	    (r = peek_number(k, table, "fdtable", "fd", &list)) < 0)
+		return r;
+	return peek_word(k, list + (uint64_t)fd * sizeof(void *), ret);
+}
+
+int peek_counter(struct peek *k, uint64_t counter, int64_t *ret)
+{
+	uint64_t count, parts;
+	int r = peek_number(k, counter, "percpu_counter", "count", &count);
+
+	if (r == 0)
+		r = peek_number(k, counter, "percpu_counter", "counters", &parts);
+	if (r < 0)
+		return r;
+	*ret = (int64_t)count;
+	for (int cpu = 0; r == 0 && cpu < k->cpus; cpu++) {
+		int32_t part = 0;
+		r = peek_read(k, parts, cpu, &part, sizeof(part));
+		*ret += part;
+	}
+	return r;
+}
+
+/* ---- */
 
 /* The programs, and what tells the parts of processors. */
 static int start(struct peek *k, struct crcore_error *err)
@@ -188,9 +284,8 @@ int peek_open(struct peek **ret, struct crcore_error *err)
 	r = start(k, err);
 	if (r < 0) {
 		peek_close(k);
-		crcore_advise(err, "let the program destroy its contexts (io_destroy) before the dump, or give "
-		              "crcore CAP_SYS_ADMIN, on a kernel with type information "
-		              "(CONFIG_DEBUG_INFO_BTF)");
+		crcore_advise(err, "let the program close it before the dump, or give crcore CAP_SYS_ADMIN, on a "
+		              "kernel with type information (CONFIG_DEBUG_INFO_BTF)");
 		return crcore_fail(err, r, "whether requests are in flight cannot be told: no BPF program can "
 		                   "read it: %s", strerror(-r));
 	}
@@ -208,5 +303,6 @@ void peek_close(struct peek *k)
 			close(fds[i]);
 	btf_close(k->btf);
 	free(k->parts);
+	free(k->places);
 	free(k);
 }
