@@ -189,6 +189,52 @@ static void a_companion_does_no_harm(void **state)
 	changes_free(&s);
 }
 
+/* ---- shared memory ------------------------------------------------------------------------- */
+
+/* 8 pages of a segment of 16 at A, from its page 4 on; private memory at B. */
+static void where_a_segment_is_follows_its_mappings(void **state)
+{
+	const struct layout_fill fill = { 0, 16, 0x50000 };
+	const struct pager_segment segment = { &fill, 1, 16 * PAGE };
+	const struct pager_mapping mapping = { A, A + 8 * PAGE, 4 * PAGE, 0 };
+	const struct pager_space space = { .mappings = &mapping, .nmappings = 1 };
+	struct state p = { .setup = { .spaces = &space, .n = 1, .segments = &segment, .nsegments = 1 } };
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct space *s = space_add(&p, -1), *owner;
+	uint64_t base, at;
+
+	assert_true(places_add(&s->view.watched, A, 8 * PAGE, 0));
+	assert_true(places_add(&s->view.watched, B, 4 * PAGE, 0));
+	assert_true(shared_begin(&p));
+	assert_false(shared_lacking(&p));
+	p.v[1]->uffd = 0; /* as if it were watched */
+	assert_true(shared_lacking(&p));
+	assert_int_equal(p.v[1]->view.lacks.bytes, 16 * PAGE);
+	base = places_from(&p.v[1]->view.lacks, 0)->start;
+
+	assert_int_equal(shared_find(&p, s, A + PAGE, &owner, &at), 1);
+	assert_ptr_equal(owner, p.v[1]);
+	assert_int_equal(at, base + 5 * PAGE);
+	assert_int_equal(shared_find(&p, s, B, &owner, &at), 0);
+	/* It grew, or is there twice. */
+	assert_int_equal(shared_find(&p, s, A + 8 * PAGE, &owner, &at), -1);
+
+	struct note told[] = { move(A, C, 8), unmap(A, 8), unmap(C, 2) };
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tell(&p, s, &told[i], 1, &err), 0);
+	assert_int_equal(shared_find(&p, s, C + 2 * PAGE, &owner, &at), 1);
+	assert_int_equal(at, base + 6 * PAGE);
+	assert_int_equal(shared_find(&p, s, A, &owner, &at), -1);
+
+	/* What is thrown away of private memory concerns nobody else. */
+	struct uffd_msg drop = { .event = UFFD_EVENT_REMOVE, .arg.remove = { B, B + 4 * PAGE } };
+	shared_heed(&p, s, &drop);
+	assert_false(p.dropped);
+	drop.arg.remove.end += PAGE;
+	shared_heed(&p, s, &drop);
+	assert_true(p.dropped);
+}
+
 /* ---- the order ----------------------------------------------------------------------------- */
 
 static void the_order_is_read_as_it_was_written(void **state)
@@ -246,6 +292,7 @@ int main(void)
 		cmocka_unit_test(a_late_unmap_is_waited_for),
 		cmocka_unit_test(what_cannot_be_told_is_an_error),
 		cmocka_unit_test(a_companion_does_no_harm),
+		cmocka_unit_test(where_a_segment_is_follows_its_mappings),
 		cmocka_unit_test(the_order_is_read_as_it_was_written),
 	};
 
