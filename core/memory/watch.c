@@ -157,6 +157,16 @@ static int go_on(struct watch *w, struct since *since, struct crcore_error *err)
 	return r;
 }
 
+/* A mapping can be watched by one only. */
+static void tell_refused(const struct watch *w)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (w->v[i].uffd >= 0 && w->v[i].refused > spans_bytes(&w->v[i].known.watched))
+			log_line(1, "pid %d: its memory is copied while it stands still, since its writes "
+			         "are tracked for the image before already (see --prev-images-dir)",
+			         w->v[i].pid);
+}
+
 int watch_begin(struct tree *tree, struct image *image, const struct watch_how *how,
                 struct watch **ret, struct crcore_error *err)
 {
@@ -181,6 +191,7 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 		watch_end(w);
 		return r;
 	}
+	tell_refused(w);
 	*ret = w;
 	return 0;
 }
@@ -303,6 +314,7 @@ int watch_mappings(struct watched *m, struct crcore_error *err)
 	if (ok && r == 0)
 		r = watch_lift_marks(m, &marked, &now, err);
 	m->unmarked = false;
+	m->refused = spans_bytes(&fit) - spans_bytes(&now);
 	spans_free(&fit);
 	spans_free(&marked);
 	spans_free(&m->known.watched);

@@ -17,6 +17,7 @@ struct watched {
 	struct spans saved;     /* what is in the image, by address: val is where, tag how */
 	struct known known;
 	uint64_t start_time;    /* of the process */
+	uint64_t refused;       /* bytes that could be watched, but somebody else does */
 	bool unmarked;          /* its pages need not be looked at for marks of earlier watches */
 };
 enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; the address */

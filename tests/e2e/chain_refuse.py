@@ -52,7 +52,10 @@ def successors(job):
     if comm(tracker) != "cr-tracker" or set(kinds) - {"[pidfd]", "[userfaultfd]", "cr-tracker"} or "[userfaultfd]" not in kinds:
         raise Failure(f"process {tracker} is {comm(tracker)} and holds {kinds}")
     job.crcore.must("check", "-t", job.t.pid)
-    job.go(1, "-R", before="")            # of its own, made on none
+    job.go(1, "-R", "--precopy", before="") # of its own, made on none
+    with open(job.crcore.log) as f:
+        if "its writes are tracked for the image before" not in f.read():
+            raise Failure("nobody says why it stood still")
     job.go(2, *TRACK, before="../image-0")
     crtest.wait_gone(tracker)
     job.go(3, *TRACK, before="../image-0", whole=GONE)
