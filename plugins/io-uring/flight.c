@@ -133,42 +133,45 @@ static int refuse(const struct uring *u, int64_t n, struct crcore_error *err)
 }
 
 /* Until nothing is in flight in a ring, or what has ended but for its thread. */
-static int wait_for(struct uring *u, const struct crcore_object *obj, bool but_ended,
+static int wait_for(struct uring *u, const struct crcore_object *obj, struct flight *f,
                     uint64_t deadline, struct crcore_error *err)
 {
-	struct flight f = { .but_ended = but_ended };
 	const struct timespec slice = { 0, SLICE_NS };
 	uint64_t start = now_ns();
 	int64_t first = 0;
 	int r;
 
-	while ((r = count_flight(u, obj, &f, err)) == 0 && f.n && now_ns() < deadline) {
-		first = first ? first : f.n;
+	while ((r = count_flight(u, obj, f, err)) == 0 && f->n && now_ns() < deadline) {
+		first = first ? first : f->n;
 		nanosleep(&slice, NULL);
 		u->host->alive(u->ctx);
 	}
 	if (first)
 		u->host->log(u->ctx, 3, "%" PRIi64 " of %" PRIi64 " requests in flight ended in %" PRIu64
-		             " us", first - f.n, first, (now_ns() - start) / 1000);
-	if (r == 0 && f.n)
-		r = refuse(u, f.n, err);
-	if (r < 0)
-		crcore_fail_at(err, obj->pid, obj->fd, "io_uring");
+		             " us", first - f->n, first, (now_ns() - start) / 1000);
 	return r;
 }
 
 static int wait_for_all(struct uring *u, bool but_ended, struct crcore_error *err)
 {
-	uint64_t deadline = now_ns() + u->wait_ns;
+	uint64_t deadline = now_ns() + u->wait_ns / 2;
+	struct flight f = { .but_ended = but_ended };
 	const struct crcore_object *obj;
 	int r = 0;
 
-	for (uint32_t i = 0; r == 0 && (obj = u->host->object(u->ctx, i)); i++)
-		if (is_ring(obj))
-			r = wait_for(u, obj, but_ended, deadline, err);
+	for (uint32_t i = 0; r == 0 && (obj = u->host->object(u->ctx, i)); i++) {
+		if (!is_ring(obj))
+			continue;
+		r = wait_for(u, obj, &f, deadline, err);
+		if (r == 0 && f.n && !but_ended)
+			r = refuse(u, f.n, err);
+		if (r < 0)
+			crcore_fail_at(err, obj->pid, obj->fd, "io_uring");
+	}
 	return r;
 }
 
+/* What has not ended by now may do so while the programs run. */
 int uring_ask(void *state, const struct crcore_task *task, struct crcore_program *p,
               struct crcore_error *err)
 {
