@@ -97,19 +97,24 @@ static void undo(void *state)
  * have might hear more while it is read: it ends with its descriptor. */
 static void read_rest(struct backlog *b, int pidfd, int blob)
 {
-	for (unsigned i = b->n ? b->n - 1 : 0; i < b->taken; i++) {
+	unsigned i = b->n;
+
+	if (i) { /* the last one that was read */
+		cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, b->v[i - 1].accepted, 0);
+		if (accepted_is(fd, &b->v[i - 1])) /* the number may have been used again */
+			accepted_end(fd);
+	}
+	for (; i < b->taken; i++) {
 		cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, b->v[i].accepted, 0);
 		struct queued w = b->v[i];
 		off_t end = lseek(blob, 0, SEEK_END);
-		bool here = fd >= 0 && (w.local.family ? accepted_is(fd, &w) : accepted_names(fd, &w) == 0);
-		if (i >= b->n) {
-			w.lost = !here || end < 0 || (b->v[i].local.family && !w.locked) ||
-			         accepted_read(&w, fd, blob, (uint64_t)end) < 0;
-			b->v[i] = w;
-			b->n = i + 1;
-		}
-		if (here && !b->v[i].lost)
+		w.lost = fd < 0 || end < 0 || (w.local.family && !w.locked) ||
+		         (!w.local.family && accepted_names(fd, &w) < 0) ||
+		         accepted_read(&w, fd, blob, (uint64_t)end) < 0;
+		if (!w.lost)
 			accepted_end(fd);
+		b->v[i] = w;
+		b->n = i + 1;
 	}
 }
 
