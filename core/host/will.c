@@ -16,7 +16,7 @@
 #include "core/util/guard.h"
 #include "core/util/util.h"
 
-#define ROOM (4 << 20)     /* of which only what is used takes memory */
+#define ROOM (64 << 20)    /* of which only what is used takes memory */
 #define TRIES 2000         /* for a directory that is still in use, of a millisecond */
 
 struct wills {

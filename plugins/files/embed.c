@@ -5,6 +5,7 @@
  * that is there goes aside until the restore has succeeded; nothing is cut before.
  */
 #include "files.h"
+#include "plugins/wills.h"
 
 static void take_back(void *arg)
 {
@@ -43,6 +44,7 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 {
 	char dir[PATH_MAX], aside[PATH_MAX];
 	int r, pid = (int)getpid();
+	struct stat st;
 
 	if (g->placed)
 		return 0;
@@ -54,7 +56,13 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 		return crcore_fail(err, -ENAMETOOLONG, "there is no room for another name in %s", dir);
 	/* After a failure the second comes first, and leaves nothing to the other. */
 	if ((r = f->host->undo(f->ctx, forget_old, g, true, err)) < 0 ||
-	    (r = f->host->undo(f->ctx, take_back, g, false, err)) < 0 || (r = write_new(f, g, err)) < 0)
+	    (r = f->host->undo(f->ctx, take_back, g, false, err)) < 0 ||
+	    (r = will_remove(f->host, f->ctx, g->name, err)) < 0 || (r = write_new(f, g, err)) < 0 ||
+	    (r = will_put_back(f->host, f->ctx, aside, g->rec->path, err)) < 0)
+		return r;
+	if (lstat(g->name, &st) < 0)
+		return crcore_fail(err, -errno, "cannot look at %s: %s", g->name, strerror(errno));
+	if ((r = will_remove_inode(f->host, f->ctx, g->rec->path, st.st_dev, st.st_ino, err)) < 0)
 		return r;
 	if (rename(g->rec->path, aside) == 0)
 		strcpy(g->aside, aside);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Restore: files and directories without a name. One is made in the directory
- * where it was, under its old name if that is free (so that links in /proc
- * read as before), opened, and loses the name at once; a memfd never has one.
+ * where it was under a hidden name, gets its old name if that is free (so that links
+ * in /proc read as before), and loses it at once; a memfd never has one.
  * The handle is O_PATH: a writable descriptor would keep others from running it.
  */
 #include "files.h"
 
 #include <sys/mman.h>
+#include "plugins/wills.h"
 
 #define CHUNK (256 * 1024)
 #ifndef MFD_EXEC
@@ -230,6 +231,20 @@ static int make_named(struct ghost *g)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The name that it had, if that is free. */
+static int give_name(struct files *f, struct ghost *g, int fd, const char *name,
+                     struct crcore_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
+	int r = will_remove_inode(f->host, f->ctx, name, st.st_dev, st.st_ino, err);
+	if (r == 0 && renameat2(AT_FDCWD, g->name, AT_FDCWD, name, RENAME_NOREPLACE) == 0)
+		strcpy(g->name, name);
+	return r;
+}
+
 static int make_in_dir(struct files *f, struct ghost *g, struct crcore_error *err)
 {
 	char dir[PATH_MAX], *slash = strrchr(g->rec->path, '/');
@@ -247,20 +262,21 @@ static int make_in_dir(struct files *f, struct ghost *g, struct crcore_error *er
 			return files_reopen(fd, O_RDWR);
 		}
 	}
-	r = f->host->undo(f->ctx, unname, g, false, err);
-	if (r < 0)
+	if (snprintf(g->name, sizeof(g->name), "%s%s.crcore-ghost-%u-%d", dir, sep, g->rec->id,
+	             (int)getpid()) >= (int)sizeof(g->name))
+		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a name in %s", dir);
+	if ((r = f->host->undo(f->ctx, unname, g, false, err)) < 0 ||
+	    (r = will_remove(f->host, f->ctx, g->name, err)) < 0)
 		return r;
-	fd = -EEXIST;
-	if (snprintf(g->name, sizeof(g->name), "%s%s%s", dir, sep, slash + 1) < (int)sizeof(g->name))
-		fd = make_named(g);
-	if ((fd == -EEXIST || fd == -ENAMETOOLONG) &&
-	    snprintf(g->name, sizeof(g->name), "%s%s.crcore-ghost-%u-%d", dir, sep, g->rec->id,
-	             (int)getpid()) < (int)sizeof(g->name))
-		fd = make_named(g);
+	fd = make_named(g);
 	if (fd < 0)
 		return crcore_fail(err, fd, "cannot make a nameless file in %s: %s", dir, strerror(-fd));
+	char name[PATH_MAX];
+	if (snprintf(name, sizeof(name), "%s%s%s", dir, sep, slash + 1) < (int)sizeof(name) &&
+	    (r = give_name(f, g, fd, name, err)) < 0)
+		close(fd);
 	unname(g);
-	return fd;
+	return r < 0 ? r : fd;
 }
 
 static int make(struct files *f, struct ghost *g, struct crcore_error *err)

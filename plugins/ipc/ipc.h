@@ -267,11 +267,9 @@ void ipc_remove(enum sort, int id);
 /* fn as that process if that can be; the pid is only for the record. */
 int ipc_run_as(struct ipc *, pid_t, int (*fn)(void *), void *arg, struct crcore_error *);
 
-/* wills.c: each before what it is about is made (placed: moved to its path) */
+/* wills.c: each before what it is about is made */
 int will_item(struct ipc *, const struct item *, struct crcore_error *);
 int will_queue(struct ipc *, const char *name_with_slash, struct crcore_error *);
-int will_name(struct ipc *, const char *path, struct crcore_error *);
-int will_placed(struct ipc *, const char *path, int fd, struct crcore_error *);
 /* A limit that is changed: its value now. */
 int will_limit(struct ipc *, const char *name, const char *value, struct crcore_error *);
 

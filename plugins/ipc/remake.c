@@ -6,6 +6,7 @@
  * fails. What has no name loses it as soon as it is open.
  */
 #include "ipc.h"
+#include "plugins/wills.h"
 
 #include <sys/stat.h>
 
@@ -156,16 +157,19 @@ static int make_file(struct ipc *s, struct memory *m, struct crcore_error *err)
 {
 	const char *path = m->rec->path, *slash = strrchr(path, '/');
 	char name[PATH_MAX];
+	struct stat st;
 	int r;
 
 	snprintf(name, sizeof(name), "%.*s/.crcore-%d-%u", (int)(slash - path), path, getpid(), m->rec->id);
-	if ((r = will_name(s, name, err)) < 0)
+	if ((r = will_remove(s->host, s->ctx, name, err)) < 0)
 		return r;
 	m->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (m->fd < 0)
 		return fail(m, -errno, "cannot be made", err);
 	snprintf(m->made, sizeof(m->made), "%s", name);
-	if ((r = will_placed(s, path, m->fd, err)) < 0)
+	if (fstat(m->fd, &st) < 0)
+		return fail(m, -errno, "cannot be looked at", err);
+	if ((r = will_remove_inode(s->host, s->ctx, path, st.st_dev, st.st_ino, err)) < 0)
 		return r;
 	if (m->rec->unlinked && renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
 		snprintf(m->made, sizeof(m->made), "%s", path);

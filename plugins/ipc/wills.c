@@ -7,7 +7,6 @@
 #include "ipc.h"
 
 #include <mqueue.h>
-#include <sys/stat.h>
 
 static int will(struct ipc *s, void (*fn)(const void *, size_t), const void *bytes, size_t len,
                 struct crcore_error *err)
@@ -48,41 +47,6 @@ static void remove_queue(const void *name, size_t len)
 int will_queue(struct ipc *s, const char *name, struct crcore_error *err)
 {
 	return will(s, remove_queue, name, strlen(name) + 1, err);
-}
-
-static void remove_name(const void *path, size_t len)
-{
-	unlink(path);
-}
-
-int will_name(struct ipc *s, const char *path, struct crcore_error *err)
-{
-	return will(s, remove_name, path, strlen(path) + 1, err);
-}
-
-struct placed { dev_t dev; ino_t ino; char path[PATH_MAX]; };
-
-static void remove_placed(const void *bytes, size_t len)
-{
-	struct placed p;
-	struct stat st;
-
-	memcpy(&p, bytes, sizeof(p));
-	if (lstat(p.path, &st) == 0 && st.st_dev == p.dev && st.st_ino == p.ino)
-		unlink(p.path);
-}
-
-int will_placed(struct ipc *s, const char *path, int fd, struct crcore_error *err)
-{
-	struct placed p = { 0 };
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return crcore_fail(err, -errno, "cannot be looked at: %s", strerror(errno));
-	p.dev = st.st_dev;
-	p.ino = st.st_ino;
-	snprintf(p.path, sizeof(p.path), "%s", path);
-	return will(s, remove_placed, &p, sizeof(p), err);
 }
 
 /* ---- limits ---- */

@@ -6,6 +6,7 @@
  * that descriptor, or it would.
  */
 #include "pipes.h"
+#include "plugins/wills.h"
 
 #include <sys/ioctl.h>
 
@@ -79,22 +80,36 @@ static void unname(void *arg)
 	m->named = false;
 }
 
+/* The name that it had, if that is free. */
+static int give_name(struct pipes *p, struct made *m, struct crcore_error *err)
+{
+	struct stat st;
+
+	if (lstat(m->name, &st) < 0)
+		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
+	int r = will_remove_inode(p->host, p->ctx, m->rec->path, st.st_dev, st.st_ino, err);
+	if (r == 0 && renameat2(AT_FDCWD, m->name, AT_FDCWD, m->rec->path, RENAME_NOREPLACE) == 0)
+		strcpy(m->name, m->rec->path);
+	return r;
+}
+
 static int make_unlinked(struct pipes *p, struct made *m, struct crcore_error *err)
 {
 	char dir[PATH_MAX];
-	int r = p->host->undo(p->ctx, unname, m, false, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	parent(m->rec->path, dir);
-	strcpy(m->name, m->rec->path);
-	r = mkfifo(m->name, 0600) < 0 ? -errno : 0;
-	if (r == -EEXIST && snprintf(m->name, sizeof(m->name), "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ?
-	                             dir : "", m->rec->number, (int)getpid()) < (int)sizeof(m->name))
-		r = mkfifo(m->name, 0600) < 0 ? -errno : 0;
-	if (r < 0)
-		return crcore_fail(err, r, "cannot make a FIFO in %s: %s", dir, strerror(-r));
+	if (snprintf(m->name, sizeof(m->name), "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ? dir : "",
+	             m->rec->number, (int)getpid()) >= (int)sizeof(m->name))
+		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a name in %s", dir);
+	if ((r = p->host->undo(p->ctx, unname, m, false, err)) < 0 ||
+	    (r = will_remove(p->host, p->ctx, m->name, err)) < 0)
+		return r;
+	if (mkfifo(m->name, 0600) < 0)
+		return crcore_fail(err, -errno, "cannot make a FIFO in %s: %s", dir, strerror(errno));
 	m->named = true;
+	if ((r = give_name(p, m, err)) < 0)
+		return r;
 	m->hold = open(m->name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	r = m->hold < 0 ? -errno : 0;
 	unname(m);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include "plugins/wills.h"
 
 socklen_t name_address(const char *at, size_t len, struct sockaddr_un *ret)
 {
@@ -151,15 +152,34 @@ static void restore_file(void *arg)
 	m->moved = m->bound_file = false;
 }
 
-static int move_aside(struct made *m)
+static int name_aside(struct made *m)
 {
 	char *slash;
 
 	memcpy(m->aside, m->path, sizeof(m->aside));
 	slash = strrchr(m->aside, '/');
-	if ((size_t)snprintf(slash, sizeof(m->aside) - (size_t)(slash - m->aside), "/.crcore-socket-%d-%u",
-	                     (int)getpid(), m->rec->id) >= sizeof(m->aside) - (size_t)(slash - m->aside))
-		return -ENAMETOOLONG;
+	return (size_t)snprintf(slash, sizeof(m->aside) - (size_t)(slash - m->aside),
+	                        "/.crcore-socket-%d-%u", (int)getpid(), m->rec->id) >=
+	       sizeof(m->aside) - (size_t)(slash - m->aside) ? -ENAMETOOLONG : 0;
+}
+
+/* Should anything go wrong, be it that we are killed. */
+static int provide(struct made *m, struct crcore_error *err)
+{
+	const struct crcore_host *host = m->s->host;
+	int r = host->undo(m->s->ctx, restore_file, m, true, err);
+
+	if (r == 0 && name_aside(m) == 0)
+		r = will_put_back(host, m->s->ctx, m->aside, m->path, err);
+	return r < 0 ? r : will_remove_new(host, m->s->ctx, m->path, err);
+}
+
+static int move_aside(struct made *m)
+{
+	int r = name_aside(m);
+
+	if (r < 0)
+		return r;
 	if (rename(m->path, m->aside) < 0)
 		return -errno;
 	m->moved = true;
@@ -173,7 +193,7 @@ int name_bind(struct made *m, int fd, struct crcore_error *err)
 
 	if (!m->rec->name.len)
 		return 0;
-	if (has_path(m) && (r = m->s->host->undo(m->s->ctx, restore_file, m, true, err)) < 0)
+	if (has_path(m) && (r = provide(m, err)) < 0)
 		return r;
 	r = do_bind(m, fd);
 	if (r == -EADDRINUSE && has_path(m) && !m->moved && (r = move_aside(m)) == 0)

@@ -10,6 +10,8 @@
  */
 #include "tmpfiles.h"
 
+#include "plugins/wills.h"
+
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
 #endif
@@ -48,6 +50,16 @@ static void drop_old(void *arg)
 		                e->aside);
 }
 
+static int will_put_aside_back(const struct member *e, struct crcore_error *err)
+{
+	const char *slash = strrchr(e->path, '/');
+	char aside[PATH_MAX];
+	int n = snprintf(aside, sizeof(aside), "%.*s%s", (int)(slash + 1 - e->path), e->path, e->aside);
+
+	return n < (int)sizeof(aside) ? will_put_back(e->t->host, e->t->ctx, aside, e->path, err) :
+	       -ENAMETOOLONG;
+}
+
 static int put_aside(struct member *e, int dir, const char *name, struct crcore_error *err)
 {
 	static const char format[] = ".crcore-old-%d-%x";
@@ -58,6 +70,10 @@ static int put_aside(struct member *e, int dir, const char *name, struct crcore_
 	if (r < 0)
 		return r;
 	snprintf(e->aside, sizeof(e->aside), format, (int)getpid(), (unsigned)(uintptr_t)e >> 4);
+	if ((r = will_put_aside_back(e, err)) < 0) {
+		e->aside[0] = '\0';
+		return r;
+	}
 	if (renameat2(dir, name, dir, e->aside, RENAME_NOREPLACE) < 0) {
 		r = -errno;
 		e->aside[0] = '\0';
@@ -161,6 +177,10 @@ static int make(struct member *e, struct archive *a, struct archive_entry *ae,
 	if (r == 0)
 		r = e->replace ? put_aside(e, dir, name, err) : e->t->host->undo(e->t->ctx, take_back, e,
 		                                                                 false, err);
+	if (r == 0)
+		r = e->same ? will_remove_inode(e->t->host, e->t->ctx, e->path, e->same->dev,
+		                                e->same->ino, err) :
+		    will_remove_new(e->t->host, e->t->ctx, e->path, err);
 	if (r == 0)
 		r = make_name(e, dir, name);
 	if (r < 0)

@@ -53,13 +53,14 @@ class Kills:
         return set(crtest.pids()) - self.before
 
     def held(self, pid):
-        """Is it still under construction, or about to be killed with its tracer?"""
+        """Is it still under construction, about to be killed with its tracer, or ending?"""
         try:
             with open(f"/proc/{pid}/status") as f:
                 if "TracerPid:\t0\n" not in f.read():
                     return True
             with open(f"/proc/{pid}/maps") as f:
-                return "memfd:crcore" in f.read()
+                maps = f.read()
+            return not maps or "/memfd:crcore (deleted)" in maps
         except OSError:
             return True
 
