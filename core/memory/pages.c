@@ -53,6 +53,27 @@ static int add_regions(const struct page_region *v, int n, struct page_list *l,
 	return r;
 }
 
+/* The next regions of what arg asks for, of guard pages only if this kernel knows any. How many;
+ * -1: errno. */
+static int scan_some(struct pagemap *p, struct pm_scan_arg *arg, uint64_t start)
+{
+	arg->start = start;
+	if (p->no_guard)
+		arg->return_mask &= ~(uint64_t)PAGE_IS_GUARD;
+	int n = ioctl(p->fd, PAGEMAP_SCAN, arg);
+	if (n >= 0 || errno != EINVAL || p->no_guard)
+		return n;
+	p->no_guard = true;
+	return scan_some(p, arg, start);
+}
+
+/* Where the next call begins: walk_end may lie before the end of what a last, partly filled answer
+ * tells. */
+static uint64_t scan_next(const struct pm_scan_arg *arg, const struct page_region *v, int n)
+{
+	return n < REGIONS ? arg->end : v[n - 1].end;
+}
+
 /* -ENOTTY: not this way. */
 static int scan(struct pagemap *p, uint64_t start, uint64_t end, bool anon, struct page_list *l,
                 struct crcore_error *err)
@@ -63,25 +84,20 @@ static int scan(struct pagemap *p, uint64_t start, uint64_t end, bool anon, stru
 
 	if (!v)
 		return memory_enomem(err);
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .end = end, .vec = (uintptr_t)v, .vec_len = REGIONS,
+		.category_inverted = file, .category_mask = file,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PFNZERO | PAGE_IS_GUARD,
+	};
 	while (start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
-			.vec_len = REGIONS, .category_inverted = file, .category_mask = file,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-			.return_mask = PAGE_IS_PFNZERO | (p->no_guard ? 0 : PAGE_IS_GUARD),
-		};
-		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
-		if (n < 0 && errno == EINVAL && !p->no_guard) {
-			p->no_guard = true;
-			continue;
-		}
+		int n = scan_some(p, &arg, start);
 		if (n < 0)
 			return errno == ENOTTY || errno == EINVAL ? -ENOTTY : fail_read(p, errno, err);
 		int r = add_regions(v, n, l, err);
 		if (r < 0)
 			return r;
-		/* walk_end may lie before the end of what a last, partly filled answer tells */
-		start = n < REGIONS ? end : v[n - 1].end;
+		start = scan_next(&arg, v, n);
 	}
 	return 0;
 }
@@ -115,25 +131,18 @@ int pages_unclean(struct pagemap *p, uint64_t start, uint64_t end, struct page_l
 	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
 	int r = v ? 0 : memory_enomem(err);
 
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .end = end, .vec = (uintptr_t)v, .vec_len = REGIONS,
+		.category_inverted = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_GUARD,
+	};
 	while (r == 0 && start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
-			.vec_len = REGIONS,
-			.category_inverted = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_WPALLOWED |
-			                       PAGE_IS_WRITTEN,
-			.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO |
-			               (p->no_guard ? 0 : PAGE_IS_GUARD),
-		};
-		int n = ioctl(p->fd, PAGEMAP_SCAN, &arg);
-		if (n < 0 && errno == EINVAL && !p->no_guard) {
-			p->no_guard = true;
-			continue;
-		}
+		int n = scan_some(p, &arg, start);
 		if (n < 0)
 			return fail_scan(p, errno, err);
 		r = add_unclean(v, n, pages, other, err);
-		start = n < REGIONS ? end : v[n - 1].end;
+		start = scan_next(&arg, v, n);
 	}
 	return r;
 }
@@ -149,7 +158,7 @@ static int scan_step(const struct pagemap *p, struct pm_scan_arg *arg, const str
 	for (int i = 0; i < n; i++)
 		if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
 			return memory_enomem(err);
-	arg->start = n < REGIONS ? arg->end : v[n - 1].end;
+	arg->start = scan_next(arg, v, n);
 	return 0;
 }
 
