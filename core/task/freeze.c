@@ -346,8 +346,9 @@ static int freeze_all(struct freezing *f, struct crcore_error *err)
 			first = last;
 		}
 		before = f->tree->ntasks;
-		/* Orphans may have come to a task of the tree meanwhile. */
-		if ((r = next_wave(f, 0, err)) < 0)
+		/* Orphans may have come to a task of the tree meanwhile, if there was anybody
+		 * to leave some. */
+		if (before > 1 && (r = next_wave(f, 0, err)) < 0)
 			return r;
 	} while (f->tree->ntasks != before);
 	tree_drop_reaped(f->tree);

@@ -64,6 +64,8 @@ struct tree {
 	unsigned ntasks;
 	struct mm **mms;
 	unsigned nmms;
+	uint32_t *slots;               /* places in tasks, + 1, by a hash of the pid */
+	unsigned nslots;
 };
 
 /* -- proc.c: readers of /proc, no state ---------------------------------- */

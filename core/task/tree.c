@@ -50,16 +50,9 @@ void tree_free(struct tree *tree)
 		free(tree->mms[i]);
 	}
 	free(tree->tasks);
+	free(tree->slots);
 	free(tree->mms);
 	*tree = (struct tree){ 0 };
-}
-
-struct task *tree_find(const struct tree *tree, pid_t pid)
-{
-	for (unsigned i = 0; i < tree->ntasks; i++)
-		if (tree->tasks[i]->abi.pid == pid)
-			return tree->tasks[i];
-	return NULL;
 }
 
 /* ---- one task -------------------------------------------------------------------- */
@@ -284,7 +277,7 @@ int tree_add(struct tree *tree, struct task *t, struct crcore_error *err)
 	}
 	t->abi.index = tree->ntasks;
 	tree->tasks[tree->ntasks++] = t;
-	return 0;
+	return tree_note(tree, err);
 }
 
 static int add_children_of(struct tree *tree, struct task *t, pid_t tid, struct crcore_error *err)
@@ -338,7 +331,10 @@ void tree_drop_reaped(struct tree *tree)
 		t->abi.index = n;
 		tree->tasks[n++] = t;
 	}
+	if (n == tree->ntasks)
+		return;
 	tree->ntasks = n;
+	tree_note_again(tree);
 }
 
 void tree_set_states(struct tree *tree)

@@ -15,6 +15,9 @@ int task_refuse_leaderless(const struct task *, struct crcore_error *);
 /* Lists the threads again; those known keep their state. */
 int task_threads(struct task *, struct crcore_error *);
 int tree_add(struct tree *, struct task *, struct crcore_error *);
+/* tree_find.c: notes the last task by its pid; all of them, when some have gone. */
+int tree_note(struct tree *, struct crcore_error *);
+void tree_note_again(struct tree *);
 /* Adds the children that are not in the tree yet. */
 int tree_add_children(struct tree *, struct task *, struct crcore_error *);
 /* Of a tree that is stopped: drops tasks that are gone without a trace ... */
