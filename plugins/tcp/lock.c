@@ -299,7 +299,7 @@ int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 		return r;
 	if (lock->no_nft)
 		return take_block(lock, l, err);
-	text = table_text(lock->name, lock->other ? "-now" : "-then", l, true);
+	text = table_text(lock->name, lock->other ? "-next" : "-now", l, true);
 	if (!text)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	ctx = new_ctx(t);

@@ -47,6 +47,18 @@ int waiting_load(struct tcp *t, const void *msg, size_t len, struct crcore_error
 	                              "makes no sense");
 }
 
+/* An image is not to be trusted: what it says must reach no socket but that one. */
+static bool belongs(const struct queued *w, const struct made *m)
+{
+	struct end at = m->local;
+
+	if (m->rec->state != TCP__STATE__LISTENING || m->rec->family != w->local.family)
+		return false;
+	if (end_any(&at))
+		memcpy(at.ip, w->local.ip, sizeof(at.ip));
+	return end_compare(&at, &w->local) == 0;
+}
+
 int waiting_check(struct tcp *t, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < t->nwaits; i++) {
@@ -55,9 +67,9 @@ int waiting_check(struct tcp *t, struct crcore_error *err)
 		int r = w->received ? blob_has(t, w->at + w->received, err) : 0;
 		if (r < 0)
 			return r;
-		if (!m || m->rec->state != TCP__STATE__LISTENING || m->rec->family != w->local.family)
-			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody listens");
 		map_apply(t, &w->local);
+		if (!m || !belongs(w, m))
+			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody listens");
 	}
 	return t->nwaits ? reqsk_possible(&t->kfunc, err) : 0;
 }

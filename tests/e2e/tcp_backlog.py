@@ -4,6 +4,7 @@
 and v4-mapped, from this machine and from afar. A dump that fails after it took them out puts them
 back. The peers notice nothing."""
 import os
+import signal
 import subprocess
 
 import jobs
@@ -93,6 +94,13 @@ def refused(crcore_path):
         raise Failure(f"restored without SYN cookies: {rc} {err}")
     c.crcore.restore_detached(image)
     c.finish()
+    crtest.wait_gone(c.t.pid)
+    # The policy in force at the restore may want less.
+    c.peers = []
+    c.crcore.restore_detached(image, "--set", "tcp.in-flight=drop")
+    c.quiet()
+    os.kill(c.t.pid, signal.SIGKILL)
+    crtest.wait_gone(c.t.pid)
     print("refused: where the kernel does not take them", flush=True)
 
 
