@@ -43,8 +43,11 @@ int flags_program(int types, struct crcore_error *);
 /* Those of all mappings of a process, in order. Caller frees. */
 int flags_words(int program, pid_t, struct flag_word **ret, size_t *ret_n, struct crcore_error *);
 
+/* A descriptor of memory that the kernel maps page by page: a sample. < 0: none. */
+int flags_kernel_page(void);
+
 /* -- flags_learn.c: their meaning -- */
-/* Learns it from mappings of which both are known. -ENOTSUP: not every flag is one bit. */
+/* Learns it from mappings of which both are known. -ENOTSUP: a flag is no bit. */
 int flags_learn(struct flag_bits *, const struct flag_word *, const uint32_t *flags, size_t n);
 /* Fills it by mappings that are made for that and unmapped again. */
 int flags_calibrate(struct flags *, struct crcore_error *);

@@ -204,3 +204,12 @@ int flags_words(int program, pid_t pid, struct flag_word **ret, size_t *ret_n,
 	*ret_n = len / sizeof(**ret);
 	return 0;
 }
+
+int flags_kernel_page(void)
+{
+	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = sizeof(uint32_t),
+		                .value_size = sizeof(uint64_t), .max_entries = 1,
+		                .map_flags = BPF_F_MMAPABLE };
+
+	return bpf(BPF_MAP_CREATE, &attr);
+}

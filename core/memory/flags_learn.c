@@ -3,8 +3,8 @@
  * What the bits of the kernel's words mean: see flags.h. Learned from samples, mappings of
  * our own of which each has one more flag than the others; their words are compared with
  * what smaps says of them. A flag is one bit: that which is set in those samples that have
- * the flag and in no other. A bit that was never seen means nothing to us, so that a word
- * which has it is not understood.
+ * the flag and in no other. What a bit means that was never seen, or that could mean several
+ * flags, or a flag that several bits could mean, is not known: a word with it is not understood.
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -24,10 +24,20 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+/* Flags that every sample with this bit has, and no other. */
+static uint32_t may_mean(unsigned bit, const struct flag_word *words, const uint32_t *flags, size_t n)
+{
+	uint32_t maybe = UINT32_MAX;
+
+	for (size_t i = 0; i < n; i++)
+		maybe &= words[i].bits >> bit & 1 ? flags[i] : ~flags[i];
+	return maybe;
+}
+
 int flags_learn(struct flag_bits *b, const struct flag_word *words, const uint32_t *flags, size_t n)
 {
+	uint32_t told = 0, once = 0, more = 0; /* flags that one bit may mean, and several */
 	uint64_t seen = 0;
-	uint32_t told = 0, explained = 0;
 
 	*b = (struct flag_bits){ 0 };
 	for (size_t i = 0; i < n; i++) {
@@ -35,18 +45,20 @@ int flags_learn(struct flag_bits *b, const struct flag_word *words, const uint32
 		told |= flags[i];
 	}
 	for (unsigned bit = 0; bit < 64; bit++) {
-		uint32_t maybe = told;
 		if (!(seen >> bit & 1))
 			continue;
-		for (size_t i = 0; i < n; i++)
-			maybe &= words[i].bits >> bit & 1 ? flags[i] : ~flags[i];
-		if ((maybe & (maybe - 1)) || (maybe & explained))
-			return -ENOTSUP; /* it looks like several flags, or a flag like several bits */
-		explained |= maybe;
-		b->known |= 1ull << bit;
-		b->meaning[bit] = maybe;
+		uint32_t maybe = b->meaning[bit] = may_mean(bit, words, flags, n);
+		if (maybe & (maybe - 1))
+			more |= maybe;
+		more |= once & maybe;
+		once |= maybe;
 	}
-	return explained == told ? 0 : -ENOTSUP;
+	if (told & ~once)
+		return -ENOTSUP;
+	for (unsigned bit = 0; bit < 64; bit++)
+		if ((seen >> bit & 1) && !(b->meaning[bit] & more))
+			b->known |= 1ull << bit;
+	return 0;
 }
 
 int flags_complete(const struct flag_bits *b, const struct flag_word *words, size_t nwords,
@@ -68,22 +80,27 @@ int flags_complete(const struct flag_bits *b, const struct flag_word *words, siz
 			return -ENOTSUP;
 		v[i].flags = 0;
 		v[i].has_flags = true;
-		for (; bits & b->known; bits &= bits - 1)
+		for (bits &= b->known; bits; bits &= bits - 1)
 			v[i].flags |= b->meaning[__builtin_ctzll(bits)];
+		if (v[i].flags & VMF_HUGETLB) /* how large its pages are is told by smaps alone */
+			return -ENOTSUP;
 	}
 	return at == nwords ? 0 : -EAGAIN;
 }
 
 /* ---- samples ---------------------------------------------------------------------------- */
 
-enum { LOCK = 1, LOCK_ONFAULT, WATCH, OURS }; /* what is done with one; OURS: it is of a file */
+/* What is done with one, or what it is of: a file, memory of the kernel, huge pages. */
+enum then { LOCK = 1, LOCK_ONFAULT, WATCH, FILE_PAGE, KERNEL_PAGE, HUGE_PAGE };
 
-static const struct sample { int prot, flags, advice, then; } samples[] = {
+static const struct sample { int prot, flags, advice; enum then then; } samples[] = {
 	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, 0, 0 },
 	{ PROT_NONE, MAP_PRIVATE, 0, 0 },
 	{ PROT_READ | PROT_EXEC, MAP_PRIVATE, 0, 0 },
 	{ PROT_READ | PROT_WRITE, MAP_SHARED, 0, 0 },
-	{ PROT_READ, MAP_SHARED, 0, OURS }, /* can never be written to */
+	{ PROT_READ, MAP_SHARED, 0, FILE_PAGE }, /* can never be written to */
+	{ PROT_READ | PROT_WRITE, MAP_SHARED, 0, KERNEL_PAGE },
+	{ PROT_NONE, MAP_PRIVATE | MAP_NORESERVE | MAP_HUGETLB, 0, HUGE_PAGE },
 	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, 0, 0 },
 	{ PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_GROWSDOWN, 0, 0 },
 	{ PROT_READ | PROT_WRITE, MAP_DROPPABLE, 0, 0 },
@@ -99,7 +116,8 @@ static const struct sample { int prot, flags, advice, then; } samples[] = {
 	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_NOHUGEPAGE, 0 },
 	{ PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_MERGEABLE, 0 },
 };
-enum { SAMPLES = ARRAY_SIZE(samples), EACH = 2 * PAGE /* the second page keeps them apart */ };
+enum { SAMPLES = ARRAY_SIZE(samples), EACH = 2 * PAGE /* the second page keeps them apart */,
+       HUGE = 2 << 20, HUGE_AREA = 2 * HUGE /* one aligned page of it, before all others */ };
 
 /* As copying ahead does it. Returns a descriptor whose end is that of the watch. */
 static int watch_page(char *page)
@@ -118,12 +136,16 @@ static int watch_page(char *page)
 static void make_samples(char *area, int *watch)
 {
 	cleanup_close int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	cleanup_close int kernel = flags_kernel_page();
+	char *huge = (char *)ALIGN_UP((uintptr_t)area, (uintptr_t)HUGE);
 
 	for (unsigned i = 0; i < SAMPLES; i++) {
 		const struct sample *s = &samples[i];
-		char *at = area + i * EACH;
-		int anon = s->then == OURS ? 0 : MAP_ANONYMOUS;
-		if (mmap(at, PAGE, s->prot, s->flags | anon | MAP_FIXED, anon ? -1 : file, 0) != at)
+		char *at = s->then == HUGE_PAGE ? huge : area + HUGE_AREA + i * EACH;
+		int fd = s->then == FILE_PAGE ? file : s->then == KERNEL_PAGE ? kernel : -1;
+		int anon = s->then == FILE_PAGE || s->then == KERNEL_PAGE ? 0 : MAP_ANONYMOUS;
+		if (mmap(at, s->then == HUGE_PAGE ? HUGE : PAGE, s->prot, s->flags | anon | MAP_FIXED, fd,
+		         0) != at)
 			continue;
 		if (s->advice)
 			madvise(at, PAGE, s->advice);
@@ -197,7 +219,7 @@ static int compare(struct flags *f, uint64_t start, uint64_t end, struct crcore_
 /* They are made low, so that smaps tells them first. */
 int flags_calibrate(struct flags *f, struct crcore_error *err)
 {
-	const size_t len = SAMPLES * EACH;
+	const size_t len = HUGE_AREA + SAMPLES * EACH;
 	char *area = mmap((void *)0x10000000, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	cleanup_close int watch = -1;
 

@@ -160,6 +160,8 @@ static bool read_maps(struct vma_list *l, const struct task *t, const struct fla
 		    flags_words(f->prog, t->abi.pid, &words, &n, &ignored) < 0)
 			return false;
 		r = flags_complete(&f->bits, words, n, l->v, l->n);
+		if (r == -ENOTSUP)
+			log_line(3, "pid %d: flags of a mapping were not learned", t->abi.pid);
 	}
 	return r == 0;
 }

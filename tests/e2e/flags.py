@@ -44,6 +44,8 @@ def dump(crcore, t, *args):
         log = f.read()
     if WORDS not in log and SMAPS not in log:
         raise Failure(f"nobody says how flags were read\n{log}")
+    if "were not learned" in log:
+        raise Failure(f"not all flags of the program were learned\n{log}")
     return image, WORDS in log
 
 
