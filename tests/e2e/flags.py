@@ -21,7 +21,7 @@ if libc.prctl(22, 2, prog, 0, 0):
     sys.exit(os.strerror(ctypes.get_errno()))
 os.execv(sys.argv[1], sys.argv[1:])
 """
-WORDS, SMAPS = "read from the kernel's own words", "read from smaps: the kernel takes no program"
+WORDS, SMAPS = "read from the kernel's own words", "read from smaps: "
 MIB = "64"  # so much that it is worth it
 
 
