@@ -316,12 +316,13 @@ static int take_all(struct tcp *t, struct crcore_error *err)
 }
 
 /* Who is about to be connected, and cannot be asked to try again. The graph is new. */
-static bool half_open(const struct tcp *t)
+static unsigned half_open(const struct tcp *t)
 {
+	unsigned n = 0;
+
 	for (unsigned i = 0; i < t->graph.n; i++)
-		if (t->graph.v[i].state == ST_SYN_RECV && listens_at(t, &t->graph.v[i].local))
-			return true;
-	return false;
+		n += t->graph.v[i].state == ST_SYN_RECV && listens_at(t, &t->graph.v[i].local);
+	return n;
 }
 
 int backlog_take(struct tcp *t, struct crcore_error *err)
@@ -336,7 +337,11 @@ int backlog_take(struct tcp *t, struct crcore_error *err)
 		if (!r)
 			nanosleep(&pause, NULL);
 	}
-	if (r >= 0 && t->backlog && t->backlog->n)
+	if (r < 0 || !keeps_backlog(t))
+		return r;
+	if (t->backlog->n)
 		t->host->log(t->ctx, 2, "%u connections wait to be accepted", t->backlog->n);
-	return r < 0 ? r : 0;
+	if (half_open(t))
+		t->host->log(t->ctx, 1, "%u connections are just being made, and are left out", half_open(t));
+	return 0;
 }

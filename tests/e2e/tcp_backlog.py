@@ -27,7 +27,10 @@ def moved(crcore_path, rules, name, listen, hosts):
 
 
 def far(crcore_path):
-    """Peers in another network namespace, through a network that is slow and loses packets."""
+    """Peers in another network namespace, through a network that is slow and loses packets. What
+    comes from there by another device is no good."""
+    with open("/proc/sys/net/ipv4/conf/all/rp_filter", "w") as f:
+        f.write("1")
     net = link.Link(delay=0.005, loss=0.02, late=0.05)
     c = Case(crcore_path, "far", "::", link.HERE, [x for x in SHAPES if "ConnectionResetError" not in x],
              lambda *to: net.far(lambda: connect(*to)))
