@@ -19,6 +19,7 @@
 #include "plugins/util.h"
 
 #define SLOT (-8) /* on the stack of a program */
+#define TRIES 10  /* the kernel's check gives up when a signal is pending, whatever becomes of that */
 
 /* What the second program is given, and gives. */
 struct question {
@@ -62,7 +63,11 @@ static int load_program(struct code *c, union bpf_attr *a, const char *name)
 	a->insn_cnt = (uint32_t)c->n;
 	a->license = (uintptr_t)"GPL";
 	snprintf(a->prog_name, sizeof(a->prog_name), "%s", name);
-	return bpf(BPF_PROG_LOAD, a);
+	for (int i = 0;; i++) {
+		int r = bpf(BPF_PROG_LOAD, a);
+		if (r != -EAGAIN || i == TRIES)
+			return r;
+	}
 }
 
 /* Writes the address of the task of an iterator to whoever reads that. */

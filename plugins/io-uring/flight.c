@@ -48,13 +48,12 @@ int ring_each_user(struct uring *u, uint64_t ctx, int (*fn)(struct uring *, uint
 
 /* -- counting ----------------------------------------------------------------------------- */
 
-/* Requests that have ended and wait for their thread. */
-static int64_t count_ended(struct uring *u, uint64_t user)
+static int64_t count_list(struct uring *u, uint64_t base, const char *type, const char *first)
 {
 	uint64_t node = 0;
 	int64_t n = 0;
 
-	if (peek_number(u->peek, user, USER, "task_list.first", &node) < 0)
+	if (peek_number(u->peek, base, type, first, &node) < 0)
 		return 0;
 	for (; node && n < USERS_MAX; n++)
 		if (peek_word(u->peek, node, &node) < 0)
@@ -62,9 +61,11 @@ static int64_t count_ended(struct uring *u, uint64_t user)
 	return n;
 }
 
+/* All rings together, for a thread may use several. */
 struct flight {
-	bool but_ended;
-	int64_t n;
+	int64_t n, ended; /* requests; of these: ended, and waiting for their thread */
+	uint64_t *users;  /* who were counted */
+	unsigned nusers;
 };
 
 static int add_flight(struct uring *u, uint64_t user, void *arg)
@@ -72,18 +73,29 @@ static int add_flight(struct uring *u, uint64_t user, void *arg)
 	struct flight *f = arg;
 	uint64_t counter, spare;
 	int64_t n = 0;
-	int r = peek_at(u->peek, user, USER, "inflight", &counter);
+	int r;
 
-	if (r == 0)
-		r = peek_counter(u->peek, counter, &n);
-	/* Some are counted ahead, for the next requests. */
-	if (r == 0)
-		r = peek_number(u->peek, user, USER, "cached_refs", &spare);
-	if (r < 0)
+	for (unsigned i = 0; i < f->nusers; i++)
+		if (f->users[i] == user)
+			return 0;
+	if (!GROW(f->users, f->nusers))
+		return -ENOMEM;
+	f->users[f->nusers++] = user;
+	if ((r = peek_at(u->peek, user, USER, "inflight", &counter)) < 0 ||
+	    (r = peek_counter(u->peek, counter, &n)) < 0 ||
+	    /* Some are counted ahead, for the next requests. */
+	    (r = peek_number(u->peek, user, USER, "cached_refs", &spare)) < 0)
 		return r;
-	n -= (int32_t)spare;
-	f->n += f->but_ended ? n - count_ended(u, user) : n;
+	f->n += n - (int32_t)spare;
+	f->ended += count_list(u, user, USER, "task_list.first");
 	return 0;
+}
+
+/* In rings of one thread they wait in the ring. */
+static int64_t count_deferred(struct uring *u, uint64_t ctx)
+{
+	return count_list(u, ctx, "io_ring_ctx", "work_llist.first") +
+	       count_list(u, ctx, "io_ring_ctx", "retry_llist.first");
 }
 
 static int descriptor_of(const struct uring *u, const struct crcore_object *obj)
@@ -98,20 +110,45 @@ static int descriptor_of(const struct uring *u, const struct crcore_object *obj)
 	return -ESRCH;
 }
 
-static int count_flight(struct uring *u, const struct crcore_object *obj, struct flight *f,
-                        struct crcore_error *err)
+static int ring_of(struct uring *u, const struct crcore_object *obj, uint64_t *ret,
+                   struct crcore_error *err)
 {
 	cleanup_close int fd = descriptor_of(u, obj);
+
+	return fd < 0 ? crcore_fail(err, fd, "its descriptor cannot be had: %s", strerror(-fd))
+	              : ring_find(u, fd, ret, err);
+}
+
+static int count_ring(struct uring *u, const struct crcore_object *obj, struct flight *f,
+                      struct crcore_error *err)
+{
 	uint64_t ctx;
-	int r = fd < 0 ? crcore_fail(err, fd, "its descriptor cannot be had: %s", strerror(-fd))
-	               : ring_find(u, fd, &ctx, err);
+	int r = ring_of(u, obj, &ctx, err);
 
 	if (r < 0)
 		return r;
-	f->n = 0;
+	f->ended += count_deferred(u, ctx);
 	r = ring_each_user(u, ctx, add_flight, f);
 	return r < 0 ? crcore_fail(err, r, "cannot see how many requests are in flight: %s",
 	                           strerror(-r)) : 0;
+}
+
+/* *ret_in: one of those that may have some in flight. */
+static int count_all(struct uring *u, struct flight *f, const struct crcore_object **ret_in,
+                     struct crcore_error *err)
+{
+	const struct crcore_object *obj;
+	int r = 0;
+
+	*f = (struct flight){ .users = f->users };
+	for (uint32_t i = 0; r == 0 && (obj = u->host->object(u->ctx, i)); i++) {
+		int64_t before = f->n;
+		if (is_ring(obj) && (r = count_ring(u, obj, f, err)) < 0)
+			crcore_fail_at(err, obj->pid, obj->fd, "io_uring");
+		if (f->n != before)
+			*ret_in = obj;
+	}
+	return r;
 }
 
 /* -- waiting ------------------------------------------------------------------------------ */
@@ -124,49 +161,41 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static int refuse(const struct uring *u, int64_t n, struct crcore_error *err)
+/* Until nothing is in flight, or only what has ended. */
+static int wait_for_all(struct uring *u, bool but_ended, struct flight *f,
+                        const struct crcore_object **ret_in, struct crcore_error *err)
 {
-	crcore_advise(err, "dump again; let the program cancel what may take for ever (polls, timeouts, "
-	              "reads of sockets); or raise io-uring.wait");
-	return crcore_fail(err, -EBUSY, "requests of the threads that use it are in flight: %" PRIi64
-	                   " did not end in %" PRIu64 " ms", n, u->wait_ns / 1000000u);
-}
-
-/* Until nothing is in flight in a ring, or what has ended but for its thread. */
-static int wait_for(struct uring *u, const struct crcore_object *obj, struct flight *f,
-                    uint64_t deadline, struct crcore_error *err)
-{
+	uint64_t start = now_ns(), deadline = start + u->wait_ns / 2;
 	const struct timespec slice = { 0, SLICE_NS };
-	uint64_t start = now_ns();
 	int64_t first = 0;
 	int r;
 
-	while ((r = count_flight(u, obj, f, err)) == 0 && f->n && now_ns() < deadline) {
+	while ((r = count_all(u, f, ret_in, err)) == 0 && f->n > (but_ended ? f->ended : 0) &&
+	       now_ns() < deadline) {
 		first = first ? first : f->n;
 		nanosleep(&slice, NULL);
 		u->host->alive(u->ctx);
 	}
 	if (first)
-		u->host->log(u->ctx, 3, "%" PRIi64 " of %" PRIi64 " requests in flight ended in %" PRIu64
-		             " us", first - f->n, first, (now_ns() - start) / 1000);
+		u->host->log(u->ctx, 3, "of %" PRIi64 " requests in flight %" PRIi64 " are left after %" PRIu64
+		             " us, %" PRIi64 " of them ended", first, f->n, (now_ns() - start) / 1000, f->ended);
 	return r;
 }
 
-static int wait_for_all(struct uring *u, bool but_ended, struct crcore_error *err)
+/* Rings of which this task has the only thread that may do something with them. */
+static int ask_for_deferred(struct uring *u, const struct crcore_task *task, struct crcore_program *p,
+                            struct crcore_error *err)
 {
-	uint64_t deadline = now_ns() + u->wait_ns / 2;
-	struct flight f = { .but_ended = but_ended };
 	const struct crcore_object *obj;
+	uint64_t ctx, setup;
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && (obj = u->host->object(u->ctx, i)); i++) {
-		if (!is_ring(obj))
+		if (!is_ring(obj) || obj->pid != task->pid || (r = ring_of(u, obj, &ctx, err)) < 0)
 			continue;
-		r = wait_for(u, obj, &f, deadline, err);
-		if (r == 0 && f.n && !but_ended)
-			r = refuse(u, f.n, err);
-		if (r < 0)
-			crcore_fail_at(err, obj->pid, obj->fd, "io_uring");
+		if (peek_number(u->peek, ctx, "io_ring_ctx", "flags", &setup) == 0 &&
+		    is_of_one_thread((uint32_t)setup))
+			issuer_ask(u, obj, (uint64_t)count_deferred(u, ctx), p);
 	}
 	return r;
 }
@@ -175,10 +204,31 @@ static int wait_for_all(struct uring *u, bool but_ended, struct crcore_error *er
 int uring_ask(void *state, const struct crcore_task *task, struct crcore_program *p,
               struct crcore_error *err)
 {
-	return task->index ? 0 : wait_for_all(state, true, err);
+	const struct crcore_object *in;
+	struct uring *u = state;
+	struct flight f = { 0 };
+	int r = 0;
+
+	if (task->index == 0)
+		r = wait_for_all(u, true, &f, &in, err);
+	free(f.users);
+	return r < 0 ? r : ask_for_deferred(u, task, p, err);
 }
 
 int uring_hold(void *state, struct crcore_error *err)
 {
-	return wait_for_all(state, false, err);
+	const struct crcore_object *in = NULL;
+	struct uring *u = state;
+	struct flight f = { 0 };
+	int r = wait_for_all(u, false, &f, &in, err);
+
+	free(f.users);
+	if (r < 0 || !f.n)
+		return r;
+	if (in)
+		crcore_fail_at(err, in->pid, in->fd, "io_uring");
+	crcore_advise(err, "dump again; let the program cancel what may take for ever (polls, timeouts, "
+	              "reads of sockets); or raise io-uring.wait");
+	return crcore_fail(err, -EBUSY, "requests of the threads that use it are in flight: %" PRIi64
+	                   " did not end in %" PRIu64 " ms", f.n, u->wait_ns / 1000000u);
 }

@@ -27,6 +27,8 @@ static void uring_close(void *state)
 		uring__ring__free_unpacked(u->made[i].rec, NULL);
 		if (u->made[i].memory >= 0)
 			close(u->made[i].memory);
+		if (u->made[i].large >= 0)
+			close(u->made[i].large);
 	}
 	for (unsigned i = 0; i < u->nmappings; i++)
 		uring__mapping__free_unpacked(u->mappings[i], NULL);
@@ -40,6 +42,7 @@ static void uring_close(void *state)
 static int look_at_ring(struct uring *u, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct look l;
+	pid_t issuer;
 	int r = u->peek ? 0 : peek_open(&u->peek, err);
 
 	if (r == 0)
@@ -50,6 +53,8 @@ static int look_at_ring(struct uring *u, const struct crcore_object *obj, struct
 		r = ring_check(u, &l, err);
 	if (r == 0)
 		r = ring_check_waiting(u, &l, obj->fdinfo, err);
+	if (r == 0)
+		r = issuer_find(u, obj, &l, &issuer, err);
 	return r;
 }
 
@@ -129,4 +134,6 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.plan = uring_plan,
 	.create = uring_create,
 	.map = uring_map,
+	.emit = uring_emit,
+	.settle = uring_settle,
 };

@@ -9,6 +9,7 @@
  *   save.c      dump: records
  *   restore.c   restore: records, rings
  *   count.c     restore: counting up to where the kernel was
+ *   issuer.c    rings that only one thread may use
  *
  * A request in flight belongs to the kernel, and cannot be saved. Most take milliseconds,
  * so they are waited for; those that may take for ever are refused. What is left of a
@@ -17,7 +18,7 @@
  * were because the program goes on by them.
  *
  * A ring knows its maker only where it was told so (IORING_SETUP_SINGLE_ISSUER, SQPOLL),
- * so others are made by crcore. But the kernel chooses where the memory of a ring is mapped,
+ * so crcore makes it. But the kernel chooses where the memory of a ring is mapped,
  * and nobody can have it moved. So that of a restored ring is a memfd, which the ring is
  * given (IORING_SETUP_NO_MMAP) and the program maps as it mapped the ring.
  */
@@ -45,12 +46,13 @@
 #define SETUP_NO_SQARRAY (1u << 16)
 #define SETUP_HYBRID_IOPOLL (1u << 17)
 #define SETUP_CQE_MIXED (1u << 18)
+#define SETUP_ONE_THREAD (SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN)
 /* What is set up in one of these ways is saved. */
 #define SETUP_KNOWN (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED | \
                      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | \
                      IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | \
-                     SETUP_NO_SQARRAY)
-#define MEMORY_NAME "crcore-io_uring" /* of the memfd */
+                     SETUP_NO_SQARRAY | SETUP_ONE_THREAD)
+#define MEMORY_NAME "restored-io_uring" /* of the memfd */
 #define SQ_ENTRIES_MAX 32768u
 #define CQ_ENTRIES_MAX (2 * SQ_ENTRIES_MAX)
 
@@ -84,6 +86,11 @@ struct uring {
 struct made {
 	Uring__Ring *rec;
 	int memory; /* the memfd, -1: none yet */
+	/* Of one that a thread of the tree is to count: */
+	int large;           /* the memfd of the large ring, -1: none yet */
+	uint32_t large_head; /* where in it the program's part of the completions begins */
+	uint32_t unread;     /* completions that the program had not taken */
+	struct io_uring_params p;
 };
 
 /* A ring that we have mapped. */
@@ -134,6 +141,10 @@ int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io
 /* Maps the memory of a ring that was set up so, from a descriptor of it. */
 int ring_map(int fd, const struct io_uring_params *, struct ring_memory *ret, struct crcore_error *);
 void ring_unmap(struct ring_memory *);
+/* Sets its lengths alone, and p. */
+void ring_lengths(const struct io_uring_params *, struct ring_memory *);
+/* A memfd for a ring that was set up so. */
+int ring_new_memory(const struct io_uring_params *, struct crcore_error *);
 /* Sets up a ring in a memfd, as another was, and maps it. */
 int ring_in_memfd(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct ring_memory *ret,
                   struct crcore_error *);
@@ -149,9 +160,23 @@ int uring_load_record(void *state, const char *section, uint32_t version, const 
 int uring_check(void *state, struct crcore_error *);
 int uring_plan(void *state, uint32_t id, uint32_t *ret_needs, uint32_t max, struct crcore_error *);
 int uring_create(void *state, uint32_t id, struct crcore_error *);
+int uring_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,
+               struct crcore_error *);
+int uring_settle(void *state, struct crcore_error *);
 int uring_map(void *state, uint32_t id, const struct crcore_mapping *const *v, uint32_t n,
               uint64_t scratch, uint64_t scratch_len, struct crcore_program *,
               struct crcore_error *);
+
+/* issuer.c */
+bool is_of_one_thread(uint32_t setup);
+/* The process whose first thread alone may use it, which must be the one that obj is found in;
+ * 0: any may. */
+int issuer_find(struct uring *, const struct crcore_object *, const struct look *, pid_t *ret,
+                struct crcore_error *);
+/* Has that thread take note of requests that have ended. */
+void issuer_ask(struct uring *, const struct crcore_object *, uint64_t ended, struct crcore_program *);
+int issuer_create(struct made *, struct crcore_error *);
+int issuer_emit(struct uring *, struct made *, struct crcore_program *, struct crcore_error *);
 
 /* count.c */
 /* Brings a new ring to where the kernel was with the old one. unread: completions that the
@@ -160,4 +185,14 @@ int ring_count(struct uring *, const struct ring_memory *, const Uring__Ring *, 
                struct crcore_error *);
 /* Of how many requests and completions that consists. */
 uint64_t ring_steps(uint32_t submitted, uint32_t completed);
+
+/* Where in the parameters the addresses of memory are: the last number of either struct, which
+ * has no name in older headers. */
+#define RINGS_ADDRESS (offsetof(struct io_uring_params, cq_off) + sizeof(struct io_cqring_offsets) - 8)
+#define SQES_ADDRESS (offsetof(struct io_uring_params, sq_off) + sizeof(struct io_sqring_offsets) - 8)
+
+#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
+#define IMM(v) { .value = (uint64_t)(v) }
+#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
+#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 #endif

@@ -42,7 +42,7 @@ static const struct {
 /* By bit of the IORING_SETUP_*. */
 static const char *const setups[] = {
 	"IOPOLL", "SQPOLL", "SQ_AFF", NULL, NULL, "ATTACH_WQ", NULL, NULL, NULL, NULL, NULL, NULL,
-	"SINGLE_ISSUER", "DEFER_TASKRUN", NULL, "REGISTERED_FD_ONLY", NULL, "HYBRID_IOPOLL",
+	NULL, NULL, NULL, "REGISTERED_FD_ONLY", NULL, "HYBRID_IOPOLL",
 	"CQE_MIXED",
 };
 
@@ -118,6 +118,17 @@ static int check_setup(const struct look *l, struct crcore_error *err)
 	return crcore_fail(err, -ENOTSUP, "it was set up with the unknown flag %#x", 1u << bit);
 }
 
+/* Only its thread can count, and only rings with DEFER_TASKRUN can be made to count quickly. */
+static int check_issuer(const struct look *l, struct crcore_error *err)
+{
+	if ((l->setup & SETUP_ONE_THREAD) != SETUP_SINGLE_ISSUER)
+		return 0;
+	crcore_advise(err, "start the program without io_uring, or let it set the ring up without that, or "
+	              "with IORING_SETUP_DEFER_TASKRUN too");
+	return crcore_fail(err, -ENOTSUP, "it was set up with IORING_SETUP_SINGLE_ISSUER alone, which cannot be "
+	                   "brought back");
+}
+
 static int check_registered(struct uring *u, const struct look *l, struct crcore_error *err)
 {
 	uint64_t value;
@@ -187,6 +198,8 @@ int ring_check(struct uring *u, const struct look *l, struct crcore_error *err)
 {
 	int r = check_setup(l, err);
 
+	if (r == 0)
+		r = check_issuer(l, err);
 	if (r == 0)
 		r = check_registered(u, l, err);
 	return r < 0 ? r : check_use(u, l, err);

@@ -106,7 +106,7 @@ int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io
 
 /* ---- mapping ---------------------------------------------------------------------------- */
 
-static void set_lengths(const struct io_uring_params *p, struct ring_memory *m)
+void ring_lengths(const struct io_uring_params *p, struct ring_memory *m)
 {
 	size_t cqes = p->cq_off.cqes + (size_t)p->cq_entries * (p->flags & IORING_SETUP_CQE32 ? 32 : 16);
 	size_t array = p->flags & SETUP_NO_SQARRAY ? 0 : p->sq_off.array + 4ul * p->sq_entries;
@@ -120,7 +120,7 @@ int ring_map(int fd, const struct io_uring_params *p, struct ring_memory *m,
              struct crcore_error *err)
 {
 	*m = (struct ring_memory){ .fd = -1, .memory = -1 };
-	set_lengths(p, m);
+	ring_lengths(p, m);
 	void *rings = mmap(NULL, m->rings_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
 	if (rings != MAP_FAILED)
 		m->rings = rings;
@@ -150,12 +150,12 @@ uint32_t *ring_word(const struct ring_memory *m, uint32_t offset)
 
 /* ---- restore: a ring in a memfd --------------------------------------------------------- */
 
-static int make_memfd(const struct io_uring_params *p, struct crcore_error *err)
+int ring_new_memory(const struct io_uring_params *p, struct crcore_error *err)
 {
 	struct ring_memory m;
 	int fd = memfd_create(MEMORY_NAME, MFD_CLOEXEC);
 
-	set_lengths(p, &m);
+	ring_lengths(p, &m);
 	off_t end = (off_t)((IORING_OFF_SQES + m.sqes_len + PAGE - 1) & ~(PAGE - 1));
 	if (fd >= 0 && ftruncate(fd, end) == 0)
 		return fd;
@@ -165,15 +165,13 @@ static int make_memfd(const struct io_uring_params *p, struct crcore_error *err)
 	return crcore_fail(err, -e, "its memory cannot be made: %s", strerror(e));
 }
 
-/* Where the rings and the requests are is the last number of either struct, whatever name
- * it has in the header. */
 static void give_memory(struct io_uring_params *p, const struct ring_memory *m)
 {
 	const uint64_t rings = (uintptr_t)m->rings, sqes = (uintptr_t)m->sqes;
 
 	p->flags |= SETUP_NO_MMAP;
-	memcpy((char *)(&p->cq_off + 1) - sizeof(rings), &rings, sizeof(rings));
-	memcpy((char *)(&p->sq_off + 1) - sizeof(sqes), &sqes, sizeof(sqes));
+	memcpy((char *)p + RINGS_ADDRESS, &rings, sizeof(rings));
+	memcpy((char *)p + SQES_ADDRESS, &sqes, sizeof(sqes));
 }
 
 int ring_in_memfd(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct ring_memory *m,
@@ -182,7 +180,7 @@ int ring_in_memfd(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, stru
 	struct io_uring_params p;
 	int r = ring_try(setup, sq_entries, cq_entries, &p, err), memory;
 
-	if (r < 0 || (memory = r = make_memfd(&p, err)) < 0)
+	if (r < 0 || (memory = r = ring_new_memory(&p, err)) < 0)
 		return r;
 	r = ring_map(memory, &p, m, err);
 	if (r == 0) {

@@ -6,9 +6,6 @@
 #include <sys/syscall.h>
 
 #define OFFSETS 0xf8000000u /* the part of an offset that says what is mapped */
-#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
-#define IMM(v) { .value = (uint64_t)(v) }
-#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 
 /* ---- records ---------------------------------------------------------------------------- */
 
@@ -21,7 +18,8 @@ static bool sane(const Uring__Ring *rec)
 {
 	return rec->id && !(rec->setup & ~SETUP_KNOWN) && is_power(rec->sq_entries) &&
 	       is_power(rec->cq_entries) && rec->sq_entries <= SQ_ENTRIES_MAX &&
-	       rec->cq_entries <= CQ_ENTRIES_MAX && rec->sq_entries <= rec->cq_entries;
+	       rec->cq_entries <= CQ_ENTRIES_MAX && rec->sq_entries <= rec->cq_entries &&
+	       is_of_one_thread(rec->setup) == (rec->issuer != 0);
 }
 
 int uring_load_record(void *state, const char *section, uint32_t version, const void *msg,
@@ -43,7 +41,7 @@ int uring_load_record(void *state, const char *section, uint32_t version, const 
 	Uring__Ring *rec = uring__ring__unpack(NULL, len, msg);
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "the record of a ring is damaged");
-	u->made[u->nmade++] = (struct made){ rec, -1 };
+	u->made[u->nmade++] = (struct made){ .rec = rec, .memory = -1, .large = -1 };
 	return sane(rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of ring %u makes no sense", rec->id);
 }
 
@@ -148,17 +146,21 @@ static void fill(uint8_t *to, size_t len, const ProtobufCBinaryData *from)
 	memset(to + from->len, 0, len - from->len);
 }
 
+/* Completions that the program had not taken; what it makes of its own part is its business. */
+static uint32_t unread(const Uring__Ring *rec, const struct io_uring_params *p)
+{
+	uint32_t n = rec->completed - saved_word(rec, p->cq_off.head);
+
+	return n > rec->cq_entries ? 0 : n;
+}
+
 static int bring_back(struct uring *u, const Uring__Ring *rec, const struct ring_memory *m,
                       struct crcore_error *err)
 {
-	uint32_t unread = rec->completed - saved_word(rec, m->p.cq_off.head);
 	int r = check_memory(rec, m, err);
 
-	/* What a program makes of its own part is its business. */
-	if (unread > rec->cq_entries)
-		unread = 0;
 	if (r == 0)
-		r = ring_count(u, m, rec, unread, err);
+		r = ring_count(u, m, rec, unread(rec, &m->p), err);
 	if (r < 0)
 		return r;
 	fill(m->rings, m->rings_len, &rec->rings);
@@ -166,23 +168,81 @@ static int bring_back(struct uring *u, const Uring__Ring *rec, const struct ring
 	return 0;
 }
 
-static int make(struct uring *u, struct made *made, struct crcore_error *err)
+static int make_counted(struct uring *u, struct made *made, struct crcore_error *err)
 {
 	const Uring__Ring *rec = made->rec;
 	struct ring_memory m;
 	int r = ring_in_memfd(rec->setup, rec->sq_entries, rec->cq_entries, &m, err);
 
-	if (r == 0) {
-		made->memory = m.memory;
-		r = bring_back(u, rec, &m, err);
-		ring_unmap(&m);
-		if (r == 0 && rec->flags & O_NONBLOCK && fcntl(m.fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-			r = crcore_fail(err, -errno, "cannot set O_NONBLOCK: %s", strerror(errno));
-		if (r == 0)
-			return m.fd;
-		close(m.fd);
+	if (r < 0)
+		return r;
+	made->memory = m.memory;
+	r = bring_back(u, rec, &m, err);
+	ring_unmap(&m);
+	if (r == 0)
+		return m.fd;
+	close(m.fd);
+	return r;
+}
+
+static int make(struct uring *u, struct made *made, struct crcore_error *err)
+{
+	const Uring__Ring *rec = made->rec;
+	int fd = rec->issuer ? issuer_create(made, err) : make_counted(u, made, err);
+
+	made->unread = fd < 0 || !rec->issuer ? 0 : unread(rec, &made->p);
+	if (fd >= 0 && rec->flags & O_NONBLOCK && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+		int e = errno;
+		close(fd);
+		fd = crcore_fail(err, -e, "cannot set O_NONBLOCK: %s", strerror(e));
 	}
-	crcore_fail_at(err, -1, -1, "io_uring %u", rec->id);
+	if (fd < 0)
+		crcore_fail_at(err, -1, -1, "io_uring %u", rec->id);
+	return fd;
+}
+
+int uring_emit(void *state, const struct crcore_task *task, uint32_t phase, struct crcore_program *p,
+               struct crcore_error *err)
+{
+	struct uring *u = state;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && phase == CRCORE_PHASE_FILES && i < u->nmade; i++)
+		if (u->made[i].rec->issuer == (uint32_t)task->pid)
+			r = issuer_emit(u, &u->made[i], p, err);
+	return r;
+}
+
+/* What a thread has counted is there; now what it did not matter for is put into it. */
+static int finish(const struct made *made, struct crcore_error *err)
+{
+	const Uring__Ring *rec = made->rec;
+	struct ring_memory m;
+	int r = ring_map(made->memory, &made->p, &m, err);
+
+	if (r < 0)
+		return r;
+	if (*ring_word(&m, m.p.sq_off.head) != rec->submitted ||
+	    *ring_word(&m, m.p.cq_off.tail) != rec->completed)
+		r = crcore_fail(err, -EIO, "the new ring counts %u requests and %u completions, not %u and %u",
+		                *ring_word(&m, m.p.sq_off.head), *ring_word(&m, m.p.cq_off.tail),
+		                rec->submitted, rec->completed);
+	if (r == 0) {
+		fill(m.rings, m.rings_len, &rec->rings);
+		fill(m.sqes, m.sqes_len, &rec->sqes);
+	}
+	ring_unmap(&m);
+	return r;
+}
+
+int uring_settle(void *state, struct crcore_error *err)
+{
+	struct uring *u = state;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < u->nmade; i++)
+		if (u->made[i].rec->issuer && (r = finish(&u->made[i], err)) < 0)
+			crcore_fail_at(err, -1, -1, "io_uring %u", u->made[i].rec->id);
 	return r;
 }
 

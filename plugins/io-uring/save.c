@@ -47,8 +47,15 @@ static int save_ring(struct uring *u, const struct crcore_object *obj, struct cr
 	Uring__Ring rec = URING__RING__INIT;
 	struct ring_memory m;
 	struct look l;
+	pid_t issuer;
 	int r = ring_look(u, obj->local_fd, &l, err);
 
+	if (r == 0)
+		r = issuer_find(u, obj, &l, &issuer, err);
+	if (r == 0 && issuer && l.submitted != l.completed)
+		r = crcore_fail(err, -ENOTSUP, "it is for one thread (IORING_SETUP_SINGLE_ISSUER) and has had %u "
+		                "requests and %u completions, which cannot be brought back", l.submitted,
+		                l.completed);
 	if (r == 0)
 		r = map_memory(u, obj, &l, &m, err);
 	if (r < 0)
@@ -61,6 +68,7 @@ static int save_ring(struct uring *u, const struct crcore_object *obj, struct cr
 	rec.submitted = l.submitted;
 	rec.completed = l.completed;
 	rec.drain_disabled = l.drain_disabled;
+	rec.issuer = (uint32_t)issuer;
 	rec.rings = (ProtobufCBinaryData){ without_zeroes(m.rings, m.rings_len), m.rings };
 	rec.sqes = (ProtobufCBinaryData){ without_zeroes(m.sqes, m.sqes_len), m.sqes };
 	r = record_put(u->host, u->ctx, "ring", &rec.base, err);

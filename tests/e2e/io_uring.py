@@ -33,7 +33,7 @@ def submit(*sqe):
         if libc.syscall(426, fd, 1, 0, 0, None, 0) != 1:
             sys.exit("not submitted")
 
-setup({"SQPOLL": 2, "IOPOLL": 1, "wait only once": 0x3000}.get(kind, 0))
+setup({"SQPOLL": 2, "IOPOLL": 1, "one thread": 0x1000}.get(kind, 0))
 if kind == "files":
     register(2, 0)
 elif kind == "buffers":
@@ -77,6 +77,7 @@ elif kind == "by a worker":
 """
 REFUSALS = {
     "SQPOLL": "IORING_SETUP_SQPOLL", "IOPOLL": "IORING_SETUP_IOPOLL", "files": "IORING_REGISTER_FILES",
+    "one thread": "IORING_SETUP_SINGLE_ISSUER alone",
     "buffers": "IORING_REGISTER_BUFFERS", "eventfd": "IORING_REGISTER_EVENTFD",
     "personality": "IORING_REGISTER_PERSONALITY", "its descriptor": "IORING_REGISTER_RING_FDS",
     "poll": "what it polls", "read": "what it polls", "by a worker": "in flight",

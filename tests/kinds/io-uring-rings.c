@@ -7,13 +7,14 @@
 #define OP_MSG_RING 40
 #define TOLD 16384
 
-static struct uring plain, wide, silent, large, twice, dropped, shared, array, disabled, sender;
+static struct uring plain, wide, silent, large, twice, dropped, shared, array, disabled, sender, mine;
 static struct {
 	struct uring *u;
 	char before[TOLD];
 } all[] = {
 	{ &plain, "" }, { &wide, "" }, { &silent, "" }, { &large, "" }, { &twice, "" },
 	{ &dropped, "" }, { &shared, "" }, { &array, "" }, { &disabled, "" }, { &sender, "" },
+	{ &mine, "" },
 };
 
 /* Five completions that are not taken, three requests that are not submitted. */
@@ -112,12 +113,18 @@ static void set_up(void)
 	uring_spend(&shared, 9, 0);
 	CHECK(uring_open(&array, 16, 0, NO_SQARRAY));
 	uring_spend(&array, 23, 0);
+	CHECK(uring_open(&mine, 8, 0, URING_ONE_THREAD));
+	for (unsigned i = 0; i < 5000; i++)
+		uring_spend(&mine, 8, 0);
+	leave_some(&mine);
 	CHECK(uring_open(&disabled, 16, 0, IORING_SETUP_R_DISABLED));
 }
 
 static void go_on(void)
 {
 	take_them(&plain);
+	take_them(&mine);
+	uring_spend(&mine, 40, 0);
 	take_them(&wide);
 	CHECK_EQ(*(const uint32_t *)(const void *)(again + wide.p.cq_off.tail), wide.cq_head);
 	uring_spend(&silent, 40, IOSQE_CQE_SKIP_SUCCESS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io_uring at work: two threads write to a file and read it back, each by a ring of its own
+/* io_uring at work: three threads write to a file and read it back, each by a ring of its own
  * and one that they share, some of it by workers of the kernel; another waits for a
- * completion all the while. None sees EINTR. */
+ * completion all the while. None sees EINTR. The first thread's ring is for it alone. */
 #include "uring.h"
 #include <pthread.h>
 
@@ -67,7 +67,7 @@ static void *work(void *arg)
 	unsigned before, round;
 	struct uring own;
 
-	CHECK(blocks && uring_open(&own, DEPTH, 0, 0));
+	CHECK(blocks && uring_open(&own, DEPTH, 0, arg ? 0 : URING_ONE_THREAD));
 	for (round = 0; !kind_over(); round++) {
 		round_trip(&own, blocks, at, round);
 		pthread_mutex_lock(&lock);
@@ -104,9 +104,10 @@ int main(int argc, char **argv)
 	CHECK(file >= 0);
 	CHECK(!pthread_create(&waiter, NULL, wait_idle, NULL));
 	for (uintptr_t i = 0; i < WORKERS; i++)
-		CHECK(!pthread_create(&worker[i], NULL, work, (void *)i));
+		CHECK(!pthread_create(&worker[i], NULL, work, (void *)(i + 1)));
 	kind_busy();
-	kind_ready();
+	kind_announce();
+	work(NULL);
 	for (int i = 0; i < WORKERS; i++)
 		CHECK(!pthread_join(worker[i], NULL));
 	uring_next(&idle, IORING_OP_NOP, 99);

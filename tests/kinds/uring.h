@@ -7,6 +7,8 @@
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 
+#define URING_ONE_THREAD (3u << 12) /* IORING_SETUP_SINGLE_ISSUER, DEFER_TASKRUN */
+
 struct uring {
 	int fd;
 	struct io_uring_params p;

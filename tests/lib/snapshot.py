@@ -76,7 +76,7 @@ def merged(lines):
 def ring_memory(line):
     """That of a restored io_uring is a memfd, which may grow and be dumped in a core file, and
     in which what the ring has at a second offset too is at the first."""
-    name = r"\S+ \d+ +(anon_inode:\[io_uring\]|/memfd:crcore-io_uring \(deleted\))"
+    name = r"\S+ \d+ +(anon_inode:\[io_uring\]|/memfd:restored-io_uring \(deleted\))"
     line, found = re.subn(name, "* io_uring", line)
     return re.sub(r" (de|me|mm)\b", "", line).replace(" 08000000 ", " 00000000 ") if found else line
 
