@@ -132,13 +132,13 @@ class Case:
         self.images += 1
         return os.path.join(self.top, f"image-{self.images}")
 
-    def move(self, mine):
+    def move(self, mine, env=None):
         image = self.image()
-        self.crcore.dump(self.t.pid, image, "--set", "tcp.in-flight=keep")
+        self.crcore.dump(self.t.pid, image, "--set", "tcp.in-flight=keep", env=env)
         self.t.killed() if mine else crtest.wait_gone(self.t.pid)
         for p in self.peers:
             p.quiet()
-        self.crcore.restore_detached(image)
+        self.crcore.restore_detached(image, env=env)
         self.quiet()
 
     def quiet(self):

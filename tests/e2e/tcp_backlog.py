@@ -15,15 +15,25 @@ from backlogs import Case, SHAPES, connect
 from crtest import Failure
 
 
-def moved(crcore_path, rules, name, listen, hosts):
+def moved(crcore_path, rules, name, listen, hosts, env=None):
     before = rules.ruleset()
     c = Case(crcore_path, name, listen, hosts)
     for i in range(2):
-        c.move(i == 0)
+        c.move(i == 0, env)
     c.finish()
     if rules.ruleset() != before:
         raise Failure(f"rules were left:\n{rules.ruleset()}")
     print(f"{name}: {len(c.peers)} connections were accepted after two restores", flush=True)
+
+
+def without_nftables(crcore_path, rules):
+    """The network lock is made of programs then, at the same device as the one for this."""
+    none = os.path.join(crtest.scratch(), "none")
+    os.mkdir(none)
+    open(os.path.join(none, "libnftables.so.1"), "w").close()
+    env = {**crtest.NO_LEAK_SEARCH,
+           "LD_LIBRARY_PATH": f"{none}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
+    moved(crcore_path, rules, "without nftables", "::", ("::1", "127.0.0.1"), env)
 
 
 def far(crcore_path):
@@ -112,6 +122,7 @@ def test(crcore_path):
     rules = nft.Nft()
     moved(crcore_path, rules, "v4", "127.0.0.1", ("127.0.0.1",))
     moved(crcore_path, rules, "v6", "::", ("::1", "127.0.0.1"))
+    without_nftables(crcore_path, rules)
     if os.path.exists("/dev/net/tun"):
         far(crcore_path)
     refused(crcore_path)
