@@ -112,7 +112,8 @@ static int claim(struct survey *s, struct object *o, struct host *host, struct c
 
 	if (r < 0)
 		return r;
-	r = object_owner(o, &s->tree, &why);
+	if (!s->quick || o->async) /* nothing is told anyone, so whom can wait for the frozen tree */
+		r = object_owner(o, &s->tree, &why);
 	o->abi.note = &note;
 	if (r == 0)
 		r = host_claim(host, &o->abi, &o->owner, &why);
