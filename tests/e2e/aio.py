@@ -3,19 +3,14 @@
 its own, past the page cache, verifies what it wrote over several checkpoints, dumps that leave
 it running and dumps that are killed; requests of a slow disk are waited for; what never ends,
 or cannot be seen, is refused by name."""
-import json
 import os
 import shutil
 import time
 import jobs
 import crtest
+import fio
 import groups
 from crtest import Failure
-
-FIO = ("fio --ioengine=libaio --direct=1 --verify=crc32c --verify_state_save=0 --verify_fatal=1 "
-       "--size=6m --loops={loops} --output=out --output-format=json "
-       "--name=a --rw=randwrite --bs=4k --iodepth=32 "
-       "--name=b --rw=randrw --bs=8k --iodepth=16 --userspace_reap; echo $? > status")
 
 # Reads a file past the cache with requests that are in flight when it is ready, or polls.
 HOLDER = """
@@ -171,16 +166,6 @@ class Test:
             os.fsync(f.fileno())
 
 
-def results(work):
-    with open(os.path.join(work, "out")) as f:
-        text = f.read()
-    out = json.loads(text[text.index("{"):])
-    found = {x["jobname"]: (x["error"], x["write"]["total_ios"] > 0) for x in out["jobs"]}
-    with open(os.path.join(work, "status")) as f:
-        found["status"] = f.read()
-    return found
-
-
 def killed(job, times):
     target = job.fresh()
     for i in range(times):
@@ -200,7 +185,7 @@ def main(path):
     t = Test(path)
     t.refuse()
     t.slow_disk()
-    job = jobs.Job(path, ["sh", "-c", FIO.format(loops=5 if jobs.SHORT else 8)], results)
+    job = jobs.Job(path, fio.command("libaio", 5 if jobs.SHORT else 8, "--userspace_reap"), fio.results)
     job.undisturbed()
     job.disturbed(3)
     job.left_running(3)

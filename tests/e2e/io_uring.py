@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rings of io_uring that cannot be brought back are refused by name, before and at the dump,
-and go on working."""
+and go on working. Others are brought back while they work: fio, whose rings are for one thread each,
+verifies what it wrote over several checkpoints."""
 import os
 import jobs
 import crtest
+import fio
 from crtest import Failure
 
 HOLDER = """
@@ -105,11 +107,16 @@ def refuse(crcore, top, kind, words):
         raise Failure(f"{kind}: the target was harmed: {t.read('stderr')}")
 
 
-def main(crcore):
+def main(path):
     top = os.path.join(crtest.scratch(), "io-uring")
-    crcore = crtest.Crcore(crcore, top)
+    crcore = crtest.Crcore(path, top)
     for kind, words in REFUSALS.items():
         refuse(crcore, top, kind, words)
+    crtest.need("fio")
+    job = jobs.Job(path, fio.command("io_uring", 5 if jobs.SHORT else 8), fio.results)
+    job.undisturbed()
+    job.disturbed(3)
+    job.left_running(3)
 
 
 jobs.run(main)
