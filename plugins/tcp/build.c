@@ -185,15 +185,22 @@ int tcp_create(void *state, uint32_t id, struct crcore_error *err)
 	return fd;
 }
 
-/* Out of repair mode, which clears SO_REUSEADDR; what waits to be sent goes its way. */
+/* Out of repair mode, which clears SO_REUSEADDR; the kernel tells the peer our window. Also
+ * where somebody has done that before and was killed. */
+static int leave_repair(const struct made *m)
+{
+	int r = set_queue(m->fd, QUEUE_NONE);
+
+	if (!r || r == -EPERM)
+		r = set_repair(m->fd, REPAIR_OFF);
+	return r ? r : net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET, SO_REUSEADDR);
+}
+
+/* What waits to be sent goes its way. */
 static int let_go(struct tcp *t, struct made *m, struct crcore_error *err)
 {
-	int r = m->repair ? set_queue(m->fd, QUEUE_NONE) : 0, cork;
+	int r = m->repair ? leave_repair(m) : 0, cork;
 
-	if (m->repair && !r)
-		r = set_repair(m->fd, REPAIR_OFF);
-	if (m->repair && !r)
-		r = net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET, SO_REUSEADDR);
 	if (r < 0)
 		return fail(m, r, "cannot leave repair mode", err);
 	if (m->rec->state == TCP__STATE__CONNECTING)
@@ -218,7 +225,8 @@ static void unlock(struct tcp *t)
 	lock_drop(t);
 }
 
-static void let_all_go(struct tcp *t)
+/* told: gets all of them, in their order. */
+static void let_all_go(struct tcp *t, struct bank *told)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	int fd;
@@ -229,26 +237,48 @@ static void let_all_go(struct tcp *t)
 		if (let_go(t, m, &err) < 0)
 			t->host->log(t->ctx, 0, "%s: %s", err.object, err.message);
 		m->fd = -1;
+		if (told && bank_put(told, fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+			told = NULL;
 		bank_drop(t->bank);
 	}
+}
+
+/* What the kernel said of them to their peers has not arrived. */
+static void tell_again(struct tcp *t, struct bank *told, unsigned first)
+{
+	int fd;
+
+	while (told && (fd = bank_first(told)) >= 0) {
+		struct made *m = t->banked[first + bank_dropped(told)];
+		m->fd = fd;
+		if (m->repair)
+			leave_repair(m);
+		m->fd = -1;
+		bank_drop(told);
+	}
+	bank_free(told);
 }
 
 /*
  * Undo entry, also of a restore that succeeds: from here on the tree lives, whatever
  * becomes of us, and the kernel has the connections. What the kernel says to a peer when
  * it gets one should arrive, so the lock goes first. But where our heir does this, the
- * tasks run already.
+ * tasks may run already: they get their connections first, and the peers are told later.
  */
 static void finish_connections(void *state)
 {
 	struct tcp *t = state;
+	const unsigned first = t->bank ? bank_dropped(t->bank) : 0;
+	struct bank *told;
 
 	if (t->failed)
 		return;
-	if (getpid() != t->worker)
-		let_all_go(t);
+	told = getpid() != t->worker && t->bank ? bank_new() : NULL;
+	if (told)
+		let_all_go(t, told);
 	unlock(t);
-	let_all_go(t);
+	tell_again(t, told, first);
+	let_all_go(t, NULL);
 }
 
 int tcp_restore_release(struct tcp *t, struct crcore_error *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * For LD_PRELOAD: kills the process of crcore that works (SIGKILL) at the CRCORE_KILL_AT-th setsockopt() since
- * the first one that turns repair mode on. So a test can stop crcore at every single
+ * the first one that turns repair mode on, or when it has just received descriptors for the
+ * CRCORE_KILL_TAKEN-th time. So a test can stop crcore at every single
  * place in between, which no random moment would find.
  */
 #include <netinet/in.h>
@@ -16,17 +17,36 @@
 
 #define REPAIR 19
 
+static bool works(void)
+{
+	char name[16] = "";
+
+	prctl(PR_GET_NAME, name);
+	return strcmp(name, "cr-worker") == 0;
+}
+
 __attribute__((visibility("default")))
 int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
 {
 	static unsigned n;
 	static bool counting;
 	const char *at = getenv("CRCORE_KILL_AT");
-	char name[16] = "";
 
-	prctl(PR_GET_NAME, name);
 	counting |= level == IPPROTO_TCP && option == REPAIR;
-	if (counting && at && strcmp(name, "cr-worker") == 0 && ++n == (unsigned)atoi(at))
+	if (counting && at && works() && ++n == (unsigned)atoi(at))
 		kill(getpid(), SIGKILL);
 	return (int)syscall(SYS_setsockopt, fd, level, option, value, len);
+}
+
+__attribute__((visibility("default")))
+ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	static unsigned n;
+	const char *at = getenv("CRCORE_KILL_TAKEN");
+	ssize_t r = syscall(SYS_recvmsg, fd, m, flags);
+	struct cmsghdr *c = r > 0 ? CMSG_FIRSTHDR(m) : NULL;
+
+	if (c && c->cmsg_type == SCM_RIGHTS && at && works() && ++n == (unsigned)atoi(at))
+		kill(getpid(), SIGKILL);
+	return r;
 }
