@@ -87,7 +87,7 @@ static int uring_review(void *state, const struct crcore_object *obj, struct crc
 }
 
 static const struct crcore_option options[] = {
-	{ .name = "wait", .type = CRCORE_SECONDS, .default_value = "1s",
+	{ .name = "wait", .type = CRCORE_SECONDS, .default_value = "2s",
 	  .help = "how long requests that are in flight when the tree is frozen may take to end" },
 	{ .name = "count-limit", .type = CRCORE_INT, .default_value = "1000000000",
 	  .help = "requests that a ring may have taken since it was made; the restore counts up to "

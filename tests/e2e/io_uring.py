@@ -114,6 +114,7 @@ def main(path):
         refuse(crcore, top, kind, words)
     crtest.need("fio")
     job = jobs.Job(path, fio.command("io_uring", 5 if jobs.SHORT else 8), fio.results)
+    job.crcore = crtest.Patient(path, job.top, "dump again") # a disk may be slow
     job.undisturbed()
     job.disturbed(3)
     job.left_running(3)
