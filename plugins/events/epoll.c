@@ -33,11 +33,8 @@ struct entries {
 	struct entry *v;
 	unsigned n;
 	bool tried;        /* to know their files */
-	/* Who of the tasks up to that one has files of that inode, as far as anybody asked. */
-	struct holder { uint64_t file; pid_t pid; int fd; } *holders;
-	unsigned nholders;
-	uint32_t tasks;
-	uint64_t ino;
+	struct events_fds fds; /* listed when the first is not at its number */
+	bool listed;
 };
 
 /* -- fdinfo ------------------------------------------------------------------------ */
@@ -82,10 +79,17 @@ static int read_entries(const char *fdinfo, struct entries *ret)
 	return 0;
 }
 
+static void forget_fds(struct entries *list)
+{
+	free(list->fds.v);
+	list->fds = (struct events_fds){ 0 };
+	list->listed = false;
+}
+
 static void entries_free(struct entries *list)
 {
 	free(list->v);
-	free(list->holders);
+	forget_fds(list);
 }
 
 /* -- who has it ----------------------------------------------------------------------- */
@@ -151,45 +155,31 @@ static int is_target(struct search *s, pid_t pid, int fd)
 	return 1;
 }
 
-static int try_fd(void *arg, pid_t pid, int fd)
-{
-	return is_target(arg, pid, fd);
-}
-
-static int add_holder(void *arg, pid_t pid, int fd)
-{
-	struct search *s = arg;
-	uint64_t file = registered_file(s->events, pid, fd);
-
-	if (!GROW(s->list->holders, s->list->nholders))
-		s->error = ENOMEM;
-	else
-		s->list->holders[s->list->nholders++] = (struct holder){ file, pid, fd };
-	return s->error;
-}
-
-/* The same as find() where the file is known: nothing is looked at twice. */
-static const struct crcore_task *find_file(struct events *e, struct search *s)
+/* Looks through the descriptors of that inode: all of the tree's are listed once, since to list
+ * them takes long, and every registration may have to be looked for. */
+static const struct crcore_task *find_elsewhere(struct events *e, struct search *s)
 {
 	struct entries *list = s->list;
-	const struct crcore_task *task;
 
-	if (list->ino != s->entry->ino) {
-		list->ino = s->entry->ino;
-		list->nholders = 0;
-		list->tasks = 0;
+	if (!list->listed && events_list_fds(e, &list->fds) < 0) {
+		s->error = ENOMEM;
+		return NULL;
 	}
-	for (unsigned i = 0; !s->error; ) {
-		for (; i < list->nholders; i++)
-			if (list->holders[i].file == s->entry->file) {
-				s->fd = list->holders[i].fd;
-				return events_task(e, list->holders[i].pid);
-			}
-		if (!(task = e->host->task(e->ctx, list->tasks)))
-			break;
-		list->tasks++;
-		if (events_table(e, task) == task->pid)
-			events_each_fd(task->pid, list->ino, add_holder, s);
+	list->listed = true;
+	for (unsigned i = events_first_fd(&list->fds, s->entry->ino);
+	     i < list->fds.n && list->fds.v[i].ino == s->entry->ino; i++) {
+		struct events_fd *d = &list->fds.v[i];
+		if (!s->entry->file || s->doubt) {
+			if (is_target(s, d->pid, d->fd))
+				return events_task(e, d->pid);
+			continue;
+		}
+		if (!d->file)
+			d->file = registered_file(e, d->pid, d->fd);
+		if (d->file != s->entry->file)
+			continue;
+		s->fd = d->fd;
+		return events_task(e, d->pid);
 	}
 	return NULL;
 }
@@ -202,15 +192,10 @@ static const struct crcore_task *find(struct events *e, struct search *s)
 
 	if (task && is_target(s, task->pid, number))
 		return task;
-	if (s->entry->file && !s->doubt)
-		return find_file(e, s);
-	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
+	for (uint32_t i = 0; (!s->entry->file || s->doubt) && (task = e->host->task(e->ctx, i)); i++)
 		if (is_target(s, task->pid, number))
 			return task;
-	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
-		if (events_each_fd(task->pid, s->entry->ino, try_fd, s))
-			return task;
-	return NULL;
+	return find_elsewhere(e, s);
 }
 
 static int locate(struct events *e, const struct crcore_object *obj, struct entries *list,
@@ -220,8 +205,10 @@ static int locate(struct events *e, const struct crcore_object *obj, struct entr
 	const struct crcore_task *task = find(e, &s);
 
 	s.doubt = !task && entry->file;
-	if (s.doubt)
+	if (s.doubt) {
+		forget_fds(list);
 		task = find(e, &s);
+	}
 	if (!task && !s.error)
 		compare(&s, obj->pid, obj->fd); /* whether it is still registered at all */
 	if (s.error == EAGAIN)

@@ -106,6 +106,21 @@ int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struc
 const struct crcore_task *events_task(const struct events *, pid_t pid);
 /* The first task that has the same descriptor table as t. */
 pid_t events_table(struct events *, const struct crcore_task *t);
+/* Descriptors of the tree, by inode number, those of the first tasks first. */
+struct events_fds {
+	struct events_fd {
+		ino_t ino;
+		uint32_t task; /* index */
+		pid_t pid;
+		int fd;
+		uint64_t file; /* of registered_file(), 0: not asked for yet */
+	} *v;
+	unsigned n;
+};
+/* All of them, of each table once. -ENOMEM, or 0; free v. */
+int events_list_fds(struct events *, struct events_fds *ret);
+/* Which is the first of that inode, if there is one. */
+unsigned events_first_fd(const struct events_fds *, ino_t ino);
 /* Calls fn for every descriptor of a task that leads to an inode of that number, until one
  * returns nonzero, which is returned. */
 int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd),

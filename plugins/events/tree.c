@@ -119,3 +119,66 @@ int events_each_fd(pid_t pid, ino_t ino, int (*fn)(void *arg, pid_t pid, int fd)
 		closedir(dir);
 	return r;
 }
+
+/* -- all descriptors -------------------------------------------------------------------- */
+
+static int by_inode(const void *a, const void *b)
+{
+	const struct events_fd *x = a, *y = b;
+
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	if (x->task != y->task)
+		return x->task < y->task ? -1 : 1;
+	return (x->fd > y->fd) - (x->fd < y->fd);
+}
+
+static int list_table(const struct crcore_task *t, struct events_fds *l)
+{
+	char path[40];
+	struct dirent *d;
+	struct stat st;
+	int r = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)t->pid);
+	dir = opendir(path);
+	while (dir && !r && (d = readdir(dir))) {
+		if (!isdigit((unsigned char)d->d_name[0]) || fstatat(dirfd(dir), d->d_name, &st, 0) < 0)
+			continue;
+		if (!GROW(l->v, l->n))
+			r = -ENOMEM;
+		else
+			l->v[l->n++] = (struct events_fd){ st.st_ino, t->index, t->pid, atoi(d->d_name), 0 };
+	}
+	if (dir)
+		closedir(dir);
+	return r;
+}
+
+int events_list_fds(struct events *e, struct events_fds *ret)
+{
+	const struct crcore_task *t;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && (t = e->host->task(e->ctx, i)); i++)
+		if (events_table(e, t) == t->pid)
+			r = list_table(t, ret);
+	if (ret->n)
+		qsort(ret->v, ret->n, sizeof(*ret->v), by_inode);
+	return r;
+}
+
+unsigned events_first_fd(const struct events_fds *l, ino_t ino)
+{
+	unsigned a = 0, b = l->n;
+
+	while (a < b) {
+		unsigned m = a + (b - a) / 2;
+		if (l->v[m].ino < ino)
+			a = m + 1;
+		else
+			b = m;
+	}
+	return a;
+}
