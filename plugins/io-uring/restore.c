@@ -109,6 +109,16 @@ static int check_ring(struct uring *u, const Uring__Ring *rec, struct crcore_err
 	                   rec->submitted);
 }
 
+static bool is_task(const struct uring *u, uint32_t pid)
+{
+	const struct crcore_task *t;
+
+	for (uint32_t i = 0; (t = u->host->task(u->ctx, i)); i++)
+		if (t->pid == (pid_t)pid)
+			return true;
+	return false;
+}
+
 static int by_id(const void *a, const void *b)
 {
 	const struct made *x = a, *y = b;
@@ -126,6 +136,9 @@ int uring_check(void *state, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < u->nmade; i++) {
 		if (i && u->made[i - 1].rec->id == u->made[i].rec->id)
 			r = crcore_fail(err, -EBADMSG, "two records are of it");
+		if (r == 0 && u->made[i].rec->issuer && !is_task(u, u->made[i].rec->issuer))
+			r = crcore_fail(err, -EBADMSG, "it is for process %u, which is not in the image",
+			                u->made[i].rec->issuer);
 		if (r == 0)
 			r = check_ring(u, u->made[i].rec, err);
 		if (r < 0)
