@@ -15,9 +15,12 @@
 #include "core/task/task.h"
 #include "core/util/util.h"
 
-/* Two calls in a row, a third alone; at the beginning of a page that nothing is before. */
-static const uint8_t code[] = { 0x0f, 0x05, 0x0f, 0x05, 0x90, 0x90, 0x0f, 0x05 };
-enum { SECOND = 2, BEHIND = 4, ALONE = 6 };
+/* Two calls in a row, a third alone; at the beginning of a page that nothing is before.
+ * Then two whose number is loaded by the instruction before. */
+static const uint8_t code[] = { 0x0f, 0x05, 0x0f, 0x05, 0x90, 0x90, 0x0f, 0x05,
+	                        0xb8, SYS_nanosleep, 0, 0, 0, 0x0f, 0x05,
+	                        0xb8, SYS_read, 0, 0, 0, 0x0f, 0x05 };
+enum { SECOND = 2, BEHIND = 4, ALONE = 6, NAP = 15, OTHER = 22 };
 static uint8_t *place;
 
 struct sleeper { pid_t pid; struct thread thread; arch_regs asleep; };
@@ -129,12 +132,46 @@ static void between_two_calls(void **state)
 	}
 }
 
+/* Nobody has seen the call begin that a restart_syscall continues. */
+static void call_by_its_code(void **state)
+{
+	static const struct { unsigned behind; int64_t seen, saved; } cases[] = {
+		{ NAP, -1, SYS_nanosleep }, { NAP, SYS_poll, SYS_poll }, { OTHER, -1, -1 }, { BEHIND, -1, -1 },
+	};
+	struct sleeper *s = *state;
+	struct task task = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct crcore_error err = CRCORE_ERROR_INIT;
+		Crcore__Thread rec = CRCORE__THREAD__INIT;
+		arch_regs regs = s->asleep;
+		regs.orig_rax = SYS_restart_syscall;
+		arch_set_ip(&regs, (uint64_t)(uintptr_t)place + cases[i].behind);
+		s->thread.task = &task;
+		s->thread.rec = &rec;
+		s->thread.regs = regs;
+		s->thread.restarted_nr = cases[i].seen;
+		int r = thread_save_state(&s->thread, &err);
+		assert_int_equal(r, cases[i].saved < 0 ? -EAGAIN : 0);
+		if (r == 0) {
+			assert_int_equal(rec.resume->nr, cases[i].saved);
+			assert_int_equal(arch_syscall((const arch_regs *)rec.regs.data), cases[i].saved);
+		}
+		free(rec.regs.data);
+		free(rec.xstate.data);
+		if (rec.resume)
+			free(rec.resume->args);
+		free(rec.resume);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(goes_on_with_its_sleep), T(that_number_as_a_result), T(between_two_calls),
+		T(call_by_its_code),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,16 @@ static inline uint64_t arch_way_back(const arch_regs *r) { return r->rbx; }
 #define ARCH_SYSCALL_INSN "\x0f\x05"
 #define ARCH_SYSCALL_INSN_SIZE 2
 
+/* Code that ends with a system call: its number, if that is loaded right before
+ * (mov $nr, %eax), else -1. */
+#define ARCH_CALL_SIZE 7
+static inline int64_t arch_call_number(const uint8_t code[ARCH_CALL_SIZE])
+{
+	if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+		return -1;
+	return (int64_t)(code[1] | code[2] << 8 | code[3] << 16 | (uint32_t)code[4] << 24);
+}
+
 /* A program for another instruction set (32 bits) is not handled. */
 static inline bool arch_is_native(const arch_regs *r) { return r->cs == 0x33; }
 
