@@ -41,10 +41,20 @@ static void number_pidfds(const struct root_request *q, int *memfd, const int *p
 			_exit(1);
 }
 
+/* CLONE_CLEAR_SIGHAND leaves what whoever began crcore has ignored. */
+static void default_actions(void)
+{
+	const uint64_t action[4] = { 0 }; /* struct sigaction as the kernel has it */
+
+	for (int sig = 1; sig < _NSIG; sig++)
+		syscall(SYS_rt_sigaction, sig, action, NULL, 8);
+}
+
 static _Noreturn void become_stub(const struct root_request *q, int memfd, const int *pidfds)
 {
 	struct rlimit l;
 
+	default_actions();
 	getrlimit(RLIMIT_NOFILE, &l);
 	l.rlim_cur = l.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &l);
