@@ -166,8 +166,9 @@ void help_man(FILE *f)
 	man_options(f);
 	fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as\n"
 	      "the restored root task did; SIGINT, SIGTERM, SIGHUP and SIGQUIT it hands on to that, and\n"
-	      "keys of the terminal to its process group. An error is one line on standard error that begins with\n"
-	      "Error; with \\-\\-json it is an object on standard output.\n"
+	      "keys of the terminal to its process group, unless it was told to ignore them. An error is\n"
+	      "one line on standard error that begins with Error; with \\-\\-json it is an object on\n"
+	      "standard output.\n"
 	      ".SH ENVIRONMENT\n.TP\n.B CRCORE_CONFDIR\nA folder of policies, before " , f);
 	man_text(f, CRCORE_CONFDIR);
 	fputs(".\n.TP\n.B CRCORE_PLUGIN_PATH\nFolders of plugins, before the installed one.\n"

@@ -186,15 +186,17 @@ static void forward(pid_t root, const siginfo_t *info)
 
 static int wait_for_root(pid_t pid, struct crcore_error *err)
 {
-	static const int heard[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD };
+	static const int heard[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	siginfo_t info;
 	sigset_t set;
 	pid_t got;
 	int status;
 
 	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
 	for (size_t i = 0; i < ARRAY_SIZE(heard); i++)
-		sigaddset(&set, heard[i]);
+		if (!worker_ignores(heard[i])) /* if it is, its being blocked would make it heard */
+			sigaddset(&set, heard[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	while ((got = waitpid(-1, &status, __WALL | WNOHANG)) != pid) /* others that end are gone: a pager */
 		if (got < 0 && errno != EINTR)

@@ -103,13 +103,23 @@ int worker_request(struct worker *w, const void *msg, size_t len, const int *fds
 
 /* ---- the two processes -------------------------------------------------------- */
 
+bool worker_ignores(int signo)
+{
+	struct sigaction now;
+
+	return sigaction(signo, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+/* SIGTERM in any case: the worker is told by it that main is gone. */
 static void catch_signals(void)
 {
 	struct sigaction sa = { .sa_handler = on_cancel };
 
-	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	if (!worker_ignores(SIGINT))
+		sigaction(SIGINT, &sa, NULL);
+	if (!worker_ignores(SIGHUP))
+		sigaction(SIGHUP, &sa, NULL);
 }
 
 static _Noreturn void worker_main(int channel, pid_t main_pid,

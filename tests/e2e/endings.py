@@ -99,6 +99,32 @@ class Test:
             raise Failure("a signal for the root went to another task, too")
         os.killpg(t.pid, signal.SIGKILL)
 
+    def ignored(self):
+        """As nohup does it: the restore is not to hear of it, and so neither is the root, who
+        ignores what it has ignored before, no less and no more."""
+        def ignore():
+            for x in (signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGUSR1):
+                signal.signal(x, signal.SIG_IGN)
+
+        t = self.dumped(body=NOTES)
+        t.killed()
+        p = self.crcore.start("restore", "-D", self.image, preexec_fn=ignore, restore_signals=False)
+        p.send_signal(signal.SIGHUP)  # while it works, which goes on
+        self.waits(p.pid)
+        with open(f"/proc/{t.pid}/status") as f:
+            mask = next(int(x.split()[1], 16) for x in f if x.startswith("SigIgn"))
+        # Python ignores SIGPIPE and SIGXFSZ.
+        if mask & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1):
+            raise Failure(f"the root ignores what the restore ignored: {mask:#x}")
+        p.send_signal(signal.SIGHUP)
+        p.send_signal(signal.SIGTERM)
+        rc, _, err = self.crcore.finish(p)
+        if rc != 5:
+            raise Failure(f"the root ended with 5; restore ended with {rc}\n{err}")
+        if os.path.exists(t.path("root-1")):
+            raise Failure("a signal that the restore ignores went to the root")
+        os.killpg(t.pid, signal.SIGKILL)
+
     def keys(self):
         """The interrupt key is for its group, which has a session of its own."""
         t = self.dumped(body=NOTES)
@@ -173,8 +199,8 @@ class Test:
             crtest.wait_gone(t.pid)
 
     def run(self):
-        for step in (self.foreground, self.signals, self.keys, self.sibling, self.left_stopped, self.restored_stopped,
-                     self.killed_restore):
+        for step in (self.foreground, self.signals, self.ignored, self.keys, self.sibling,
+                     self.left_stopped, self.restored_stopped, self.killed_restore):
             step()
             print(f"{step.__name__}: passed", flush=True)
 

@@ -160,6 +160,7 @@ static int reap_until(pid_t child)
 /* Process 1 of the namespace. */
 static int init_main(char **argv)
 {
+	static const int keys[] = { SIGINT, SIGQUIT, SIGHUP };
 	sigset_t none;
 	pid_t child;
 	int status;
@@ -183,6 +184,8 @@ static int init_main(char **argv)
 		return perror("isolate: fork"), STATUS_LEFT;
 	if (!child) {
 		setsid();
+		for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+			signal(keys[i], SIG_DFL); /* a shell ignores them in the background */
 		execvp(argv[0], argv);
 		fprintf(stderr, "isolate: %s: %s\n", argv[0], strerror(errno));
 		_exit(127);
