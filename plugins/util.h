@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small things that every plugin of this folder wants: variables that clean up after
- * themselves, lists that grow, writing to the end. A plugin elsewhere writes its own or copies them.
+ * themselves, lists that grow, files that are read and written whole. A plugin elsewhere writes its own or copies them.
  */
 #ifndef PLUGINS_UTIL_H
 #define PLUGINS_UTIL_H
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,6 +40,40 @@ static inline int write_all(int fd, const void *buf, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+/* All of a file, with a 0 behind it; free it. In so many reads: what /proc gives in one is as it
+ * was at one moment. Negative errno. */
+static inline int read_counted(int dir, const char *name, char **ret, unsigned *ret_reads)
+{
+	cleanup_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	size_t room = 64 << 10, len = 0;
+	char *text = fd < 0 ? NULL : malloc(room), *more = text;
+	ssize_t n = 0;
+
+	*ret = NULL;
+	*ret_reads = 0;
+	while (more && (n = read(fd, text + len, room - 1 - len)) > 0) {
+		len += (size_t)n;
+		++*ret_reads;
+		if (len == room - 1 && (more = realloc(text, 2 * room)))
+			text = more, room *= 2;
+	}
+	if (fd < 0 || !more || n < 0) {
+		int r = fd >= 0 && !more ? -ENOMEM : -errno;
+		free(text);
+		return r;
+	}
+	text[len] = '\0';
+	*ret = text;
+	return 0;
+}
+
+static inline int read_whole(int dir, const char *name, char **ret)
+{
+	unsigned reads;
+
+	return read_counted(dir, name, ret, &reads);
 }
 
 #endif

@@ -15,14 +15,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include "plugins/args.h"
 
 #define BATCH 256      /* requests in one call */
 #define CPUS_SIZE 1024 /* bytes: 8192 processors, as many as the kernel may have */
-
-#define IMM(v) { .value = (uint64_t)(v) }
-#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
-#define RESULT(op) { .kind = CRCORE_RESULT, .ref = (op) }
-#define ARGS(...) (const struct crcore_arg[6]){ __VA_ARGS__ }
 
 struct build {
 	const struct crcore_host *host;

@@ -121,7 +121,6 @@ int groups_below(const struct hierarchy *, const char *path,
 /* Calls fn for each process in the group itself. */
 int group_processes(const struct hierarchy *, const char *path, int (*fn)(void *arg, pid_t),
                     void *arg);
-int read_whole(int dir, const char *name, char **ret);
 
 /* -- members.c -- */
 int members_read(struct cg *, struct crcore_error *);

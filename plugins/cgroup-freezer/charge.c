@@ -11,6 +11,7 @@
 #include "cgroup-freezer.h"
 
 #include <sys/syscall.h>
+#include "plugins/args.h"
 
 static bool has_word(const char *text, const char *word)
 {
@@ -48,12 +49,8 @@ static int enter(struct rgroup *g, struct crcore_program *p, struct crcore_error
 	if (r < 0)
 		return r;
 	host->call(p, "cgroup-freezer: enter group", SYS_write,
-	           (const struct crcore_arg[6]){ { .kind = CRCORE_RESULT, .ref = fd },
-	                                         { .kind = CRCORE_DATA, .ref = host->data(p, "0", 1) },
-	                                         { .value = 1 } },
-	           CRCORE_ANY, 0);
-	host->call(p, "cgroup-freezer: close", SYS_close,
-	           (const struct crcore_arg[6]){ { .kind = CRCORE_RESULT, .ref = fd } }, CRCORE_EQUAL, 0);
+	           ARGS(RESULT(fd), DATA(host->data(p, "0", 1)), IMM(1)), CRCORE_ANY, 0);
+	host->call(p, "cgroup-freezer: close", SYS_close, ARGS(RESULT(fd)), CRCORE_EQUAL, 0);
 	return 0;
 }
 

@@ -9,38 +9,6 @@
 
 #define DEPTH 64 /* of groups in groups */
 
-/* -- files ----------------------------------------------------------------------- */
-
-int read_whole(int dir, const char *name, char **ret)
-{
-	cleanup_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	size_t cap = 4096, len = 0;
-	char *buf = fd < 0 ? NULL : malloc(cap);
-	ssize_t n = 0;
-
-	if (fd < 0)
-		return -errno;
-	while (buf && (n = read(fd, buf + len, cap - len - 1)) > 0) {
-		len += (size_t)n;
-		if (cap - len > 1024)
-			continue;
-		char *more = realloc(buf, cap *= 2);
-		if (!more)
-			free(buf);
-		buf = more;
-	}
-	if (!buf)
-		return -ENOMEM;
-	if (n < 0) {
-		n = -errno;
-		free(buf);
-		return (int)n;
-	}
-	buf[len] = '\0';
-	*ret = buf;
-	return 0;
-}
-
 int group_open(const struct hierarchy *h, const char *path, const char *file, int flags)
 {
 	char name[PATH_MAX];

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include "plugins/tasks.h"
 
 #define KEPT_WHEN_DISABLED (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
 #define READY (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDNORM | EPOLLRDBAND | EPOLLWRNORM | EPOLLRDHUP)
@@ -171,7 +172,7 @@ static const struct crcore_task *find_elsewhere(struct events *e, struct search 
 		struct events_fd *d = &list->fds.v[i];
 		if (!s->entry->file || s->doubt) {
 			if (is_target(s, d->pid, d->fd))
-				return events_task(e, d->pid);
+				return task_find(e->host, e->ctx, d->pid);
 			continue;
 		}
 		if (!d->file)
@@ -179,7 +180,7 @@ static const struct crcore_task *find_elsewhere(struct events *e, struct search 
 		if (d->file != s->entry->file)
 			continue;
 		s->fd = d->fd;
-		return events_task(e, d->pid);
+		return task_find(e->host, e->ctx, d->pid);
 	}
 	return NULL;
 }
@@ -187,7 +188,7 @@ static const struct crcore_task *find_elsewhere(struct events *e, struct search 
 /* The task, preferably one that has it at the number under which it was registered. */
 static const struct crcore_task *find(struct events *e, struct search *s)
 {
-	const struct crcore_task *task = events_task(e, s->obj->pid);
+	const struct crcore_task *task = task_find(e->host, e->ctx, s->obj->pid);
 	int number = (int)s->entry->number;
 
 	if (task && is_target(s, task->pid, number))
@@ -272,13 +273,9 @@ static int look_at_number(Events__Target *t, struct crcore_error *err)
 
 static uint32_t ready(struct events *e, const Events__Target *t)
 {
-	const struct crcore_task *task = events_task(e, (pid_t)t->pid);
-	struct pollfd p = { .events = (short)READY };
-	cleanup_close int fd = -1;
+	cleanup_close int fd = task_fetch(e->host, e->ctx, (pid_t)t->pid, (int)t->fd);
+	struct pollfd p = { .fd = fd, .events = (short)READY };
 
-	if (task)
-		fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, t->fd, 0);
-	p.fd = fd;
 	return fd >= 0 && poll(&p, 1, 0) > 0 ? (uint32_t)p.revents & READY : 0;
 }
 
@@ -322,7 +319,7 @@ static int save_targets(struct events *e, const struct crcore_object *obj, Event
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
                 struct crcore_error *err)
 {
-	const struct crcore_task *task = events_task(e, obj->pid);
+	const struct crcore_task *task = task_find(e->host, e->ctx, obj->pid);
 	struct entries list = { 0 };
 	struct epoll_params params = { 0 };
 	int r = read_entries(obj->fdinfo, &list);

@@ -35,6 +35,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "events.pb-c.h"
+#include "plugins/args.h"
 #include "plugins/record.h"
 
 struct made;
@@ -102,8 +103,6 @@ char *fdinfo_read(pid_t pid, int fd);
 /* Calls fn for every line, until one returns nonzero, which is returned. */
 int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struct crcore_error *),
                 void *arg, struct crcore_error *);
-/* The task with this pid, NULL: none of the tree. */
-const struct crcore_task *events_task(const struct events *, pid_t pid);
 /* The first task that has the same descriptor table as t. */
 pid_t events_table(struct events *, const struct crcore_task *t);
 /* Descriptors of the tree, by inode number, those of the first tasks first. */
@@ -187,8 +186,4 @@ struct epoll_params {
 #define EPIOCGPARAMS _IOR(0x8A, 0x02, struct epoll_params)
 #endif
 
-#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
-#define IMM(v) { .value = (uint64_t)(v) }
-#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
-#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 #endif

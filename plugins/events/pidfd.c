@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include "plugins/tasks.h"
 
 #define THREAD O_EXCL /* PIDFD_THREAD */
 
@@ -21,17 +22,9 @@
 /* The process of the tree that a pid, or the number of a thread, belongs to. */
 static const struct crcore_task *owner(const struct events *e, pid_t pid)
 {
-	const struct crcore_task *task = events_task(e, pid);
+	const struct crcore_task *task = task_find(e->host, e->ctx, pid);
 
-	for (uint32_t i = 0; !task && (task = e->host->task(e->ctx, i)); i++) {
-		uint32_t k;
-		for (k = 0; k < task->nthreads && task->tids[k] != pid; k++)
-			;
-		if (k < task->nthreads)
-			return task;
-		task = NULL;
-	}
-	return task;
+	return task ? task : task_of_thread(e->host, e->ctx, pid);
 }
 
 /* Processes are there before any pidfd is opened, threads only those of who opens it. */

@@ -6,8 +6,8 @@
  */
 #include "events.h"
 
-#include <sys/syscall.h>
 #include "plugins/bpf/peek.h"
+#include "plugins/tasks.h"
 
 #define DEEP 64 /* of a balanced tree */
 
@@ -78,18 +78,11 @@ static struct peek *get_peek(struct events *e)
 	return e->peek;
 }
 
-static int fetch(const struct events *e, pid_t pid, int fd)
-{
-	const struct crcore_task *task = events_task(e, pid);
-
-	return task ? (int)syscall(SYS_pidfd_getfd, task->pidfd, fd, 0) : -1;
-}
-
 bool registered_read(struct events *e, const struct crcore_object *obj, struct registered *ret,
                      unsigned n)
 {
 	struct peek *p = get_peek(e);
-	cleanup_close int fd = p ? fetch(e, obj->pid, obj->fd) : -1;
+	cleanup_close int fd = p ? task_fetch(e->host, e->ctx, obj->pid, obj->fd) : -1;
 	uint64_t file, poll, root;
 	struct places at;
 
@@ -100,7 +93,7 @@ bool registered_read(struct events *e, const struct crcore_object *obj, struct r
 
 uint64_t registered_file(struct events *e, pid_t pid, int fd)
 {
-	cleanup_close int own = fetch(e, pid, fd);
+	cleanup_close int own = task_fetch(e->host, e->ctx, pid, fd);
 	uint64_t file;
 
 	return own >= 0 && peek_file(e->peek, own, &file) == 0 ? file : 0;

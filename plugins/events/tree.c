@@ -40,43 +40,13 @@ uint64_t fdinfo_number(const char *fdinfo, const char *key, int base)
 
 char *fdinfo_read(pid_t pid, int fd)
 {
-	size_t size = 4096, len = 0;
-	char path[64], *text = malloc(size), *more;
-	cleanup_close int in = -1;
+	char path[64], *text = NULL;
 
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
 	else
 		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	in = open(path, O_RDONLY | O_CLOEXEC);
-	while (text && in >= 0) {
-		ssize_t n = read(in, text + len, size - 1 - len);
-		if (n <= 0) {
-			text[len] = '\0';
-			if (n == 0)
-				return text;
-			break;
-		}
-		len += (size_t)n;
-		if (len < size - 1)
-			continue;
-		more = realloc(text, size *= 2);
-		if (!more)
-			break;
-		text = more;
-	}
-	free(text);
-	return NULL;
-}
-
-const struct crcore_task *events_task(const struct events *e, pid_t pid)
-{
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = e->host->task(e->ctx, i)); i++)
-		if (task->pid == pid)
-			return task;
-	return NULL;
+	return read_whole(AT_FDCWD, path, &text) < 0 ? NULL : text;
 }
 
 pid_t events_table(struct events *e, const struct crcore_task *t)

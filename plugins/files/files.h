@@ -205,7 +205,6 @@ struct ghost *ghost_find(const struct files *, uint32_t id);
 void ghost_free(struct ghost *);
 
 /* util.c */
-char *files_read_all(const char *path, unsigned *ret_reads); /* in so many reads; errno */
 int files_reopen(int fd, int flags);  /* another description of the same file, or -errno */
 void files_parent(char *path);       /* cuts the last component off, "/" stays */
 unsigned files_mount_id(int dirfd, const char *path, int flags); /* 0: unknown */

@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <linux/magic.h>
 #include <sys/sysmacros.h>
+#include "plugins/tasks.h"
 
 #define DELETED " (deleted)"
 
@@ -117,13 +118,7 @@ static pid_t proc_owner(const char *path)
 
 bool files_in_tree(const struct files *f, pid_t pid)
 {
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = f->host->task(f->ctx, i)); i++)
-		for (uint32_t t = 0; t < task->nthreads; t++)
-			if (task->tids[t] == pid)
-				return true;
-	return false;
+	return task_of_thread(f->host, f->ctx, pid) != NULL;
 }
 
 static int locate_proc(struct files *f, const struct crcore_object *obj, struct location *ret,

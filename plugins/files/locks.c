@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include "plugins/args.h"
 
 bool files_parse_lock(const char *text, struct lock_line *ret)
 {
@@ -164,8 +165,6 @@ void files_emit_locks(const struct files *f, const Files__File *rec, struct crco
 {
 	for (size_t i = 0; i < rec->n_locks; i++)
 		if (rec->locks[i]->flock)
-			f->host->call(p, "files: flock", SYS_flock, (const struct crcore_arg[6]){
-				{ .value = rec->fd },
-				{ .value = (rec->locks[i]->write ? LOCK_EX : LOCK_SH) | LOCK_NB } },
-				CRCORE_EQUAL, 0);
+			f->host->call(p, "files: flock", SYS_flock, ARGS(IMM(rec->fd),
+			             IMM((rec->locks[i]->write ? LOCK_EX : LOCK_SH) | LOCK_NB)), CRCORE_EQUAL, 0);
 }

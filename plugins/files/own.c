@@ -13,6 +13,7 @@
 #include <linux/kcmp.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include "plugins/args.h"
 
 /* -- dump --------------------------------------------------------------------------------- */
 
@@ -120,29 +121,18 @@ int own_create(struct crcore_error *err)
 	return fd < 0 ? crcore_fail(err, -errno, "cannot make what stands in for it: %s", strerror(errno)) : fd;
 }
 
-static struct crcore_arg imm(uint64_t v)
-{
-	return (struct crcore_arg){ .value = v };
-}
-
-static struct crcore_arg result(uint32_t op)
-{
-	return (struct crcore_arg){ .kind = CRCORE_RESULT, .ref = op };
-}
-
 #define CALL(label, nr, ...) \
-	host->call(p, label, nr, (const struct crcore_arg[6]){ __VA_ARGS__ }, CRCORE_OK, 0)
+	host->call(p, label, nr, ARGS(__VA_ARGS__), CRCORE_OK, 0)
 
 static uint32_t open_it(const struct crcore_host *host, const Files__File *rec, struct crcore_program *p)
 {
 	uint32_t path = host->data(p, rec->path, strlen(rec->path) + 1);
-	uint32_t fd = CALL("files: open own file", SYS_openat, imm((uint64_t)AT_FDCWD),
-	                   { .kind = CRCORE_DATA, .ref = path },
-	                   imm((rec->flags & ~(uint32_t)TMPFILE_BIT) | O_CLOEXEC | O_NOCTTY));
+	uint32_t fd = CALL("files: open own file", SYS_openat, IMM(AT_FDCWD), DATA(path),
+	                   IMM((rec->flags & ~(uint32_t)TMPFILE_BIT) | O_CLOEXEC | O_NOCTTY));
 
 	if (rec->pos && !(rec->flags & O_PATH))
-		host->call(p, "files: seek own file", SYS_lseek, (const struct crcore_arg[6]){ result(fd),
-		           imm(rec->pos), imm(SEEK_SET) }, CRCORE_ANY, 0);
+		host->call(p, "files: seek own file", SYS_lseek, ARGS(RESULT(fd), IMM(rec->pos),
+		           IMM(SEEK_SET)), CRCORE_ANY, 0);
 	return fd;
 }
 
@@ -151,12 +141,12 @@ static void place(const struct crcore_host *host, const Files__File *rec, uint32
 {
 	for (size_t i = 0; i < rec->n_places; i++)
 		if (rec->places[i]->pid == (uint32_t)pid)
-			CALL("files: place own file", SYS_dup3, result(fd), imm(rec->places[i]->fd),
-			     imm(rec->places[i]->cloexec ? O_CLOEXEC : 0));
+			CALL("files: place own file", SYS_dup3, RESULT(fd), IMM(rec->places[i]->fd),
+			     IMM(rec->places[i]->cloexec ? O_CLOEXEC : 0));
 	if (!rec->n_places)
-		CALL("files: place own file", SYS_dup3, result(fd), imm(rec->fd),
-		     imm(rec->cloexec ? O_CLOEXEC : 0));
-	CALL("files: close own file", SYS_close, result(fd));
+		CALL("files: place own file", SYS_dup3, RESULT(fd), IMM(rec->fd),
+		     IMM(rec->cloexec ? O_CLOEXEC : 0));
+	CALL("files: close own file", SYS_close, RESULT(fd));
 }
 
 /* The one that opens it: places it, then lets the n others take it. */
@@ -167,13 +157,13 @@ static void emit_first(const struct crcore_host *host, const Files__File *rec, u
 	uint32_t fd = open_it(host, rec, p), gate = 0;
 
 	if (n)
-		gate = CALL("files: keep semaphore", SYS_fcntl, imm(first->fd), imm(F_DUPFD_CLOEXEC), imm(0));
+		gate = CALL("files: keep semaphore", SYS_fcntl, IMM(first->fd), IMM(F_DUPFD_CLOEXEC), IMM(0));
 	place(host, rec, fd, (pid_t)rec->pid, p);
 	if (!n)
 		return;
-	CALL("files: let others take own file", SYS_write, result(gate),
-	     { .kind = CRCORE_DATA, .ref = host->data(p, &n, sizeof(n)) }, imm(sizeof(n)));
-	CALL("files: close semaphore", SYS_close, result(gate));
+	CALL("files: let others take own file", SYS_write, RESULT(gate),
+	     DATA(host->data(p, &n, sizeof(n))), IMM(sizeof(n)));
+	CALL("files: close semaphore", SYS_close, RESULT(gate));
 }
 
 static void emit_other(const struct crcore_host *host, const Files__File *rec, const Files__Place *mine,
@@ -182,11 +172,11 @@ static void emit_other(const struct crcore_host *host, const Files__File *rec, c
 	const Files__Place *first = rec->places[0];
 	uint32_t pidfd, fd;
 
-	CALL("files: wait for own file", SYS_read, imm(mine->fd),
-	     { .kind = CRCORE_DATA, .ref = host->data(p, NULL, 8) }, imm(8));
-	pidfd = CALL("files: reach who has own file", SYS_pidfd_open, imm(first->pid), imm(0));
-	fd = CALL("files: take own file", SYS_pidfd_getfd, result(pidfd), imm(first->fd), imm(0));
-	CALL("files: close pidfd", SYS_close, result(pidfd));
+	CALL("files: wait for own file", SYS_read, IMM(mine->fd),
+	     DATA(host->data(p, NULL, 8)), IMM(8));
+	pidfd = CALL("files: reach who has own file", SYS_pidfd_open, IMM(first->pid), IMM(0));
+	fd = CALL("files: take own file", SYS_pidfd_getfd, RESULT(pidfd), IMM(first->fd), IMM(0));
+	CALL("files: close pidfd", SYS_close, RESULT(pidfd));
 	place(host, rec, fd, (pid_t)mine->pid, p);
 }
 

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
+#include "plugins/args.h"
 
 /* -- dump --------------------------------------------------------------------------- */
 
@@ -172,9 +173,10 @@ int files_save(void *state, struct crcore_error *err)
 	/* To read it makes the kernel wait for all processors, 10 ms and more. */
 	for (int i = 0; r == 0 && f->locked && i < PASSES; i++) {
 		unsigned before = saved.n, reads;
-		cleanup_free char *text = files_read_all("/proc/locks", &reads);
-		r = text ? read_locks(f, text, &saved, err) :
-		    crcore_fail(err, -errno, "cannot read /proc/locks: %s", strerror(errno));
+		cleanup_free char *text = NULL;
+		r = read_counted(AT_FDCWD, "/proc/locks", &text, &reads);
+		r = r < 0 ? crcore_fail(err, r, "cannot read /proc/locks: %s", strerror(-r)) :
+		    read_locks(f, text, &saved, err);
 		if (reads <= 1 || (i && saved.n == before))
 			break;
 	}
@@ -233,13 +235,10 @@ void posix_emit(const struct files *f, pid_t pid, struct crcore_program *p)
 		if (rec->pid != (uint32_t)pid)
 			continue;
 		if (rec->lease)
-			f->host->call(p, "files: lease", SYS_fcntl, (const struct crcore_arg[6]){
-				{ .value = rec->fd }, { .value = F_SETLEASE },
-				{ .value = rec->write ? F_WRLCK : F_RDLCK } }, CRCORE_EQUAL, 0);
+			f->host->call(p, "files: lease", SYS_fcntl, ARGS(IMM(rec->fd), IMM(F_SETLEASE),
+			             IMM(rec->write ? F_WRLCK : F_RDLCK)), CRCORE_EQUAL, 0);
 		else
-			f->host->call(p, "files: record lock", SYS_fcntl, (const struct crcore_arg[6]){
-				{ .value = rec->fd }, { .value = F_SETLK },
-				{ .kind = CRCORE_DATA, .ref = f->host->data(p, &lock, sizeof(lock)) } },
-				CRCORE_EQUAL, 0);
+			f->host->call(p, "files: record lock", SYS_fcntl, ARGS(IMM(rec->fd), IMM(F_SETLK),
+			             DATA(f->host->data(p, &lock, sizeof(lock)))), CRCORE_EQUAL, 0);
 	}
 }

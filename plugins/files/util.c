@@ -28,31 +28,3 @@ unsigned files_mount_id(int dirfd, const char *path, int flags)
 		return 0;
 	return stx.stx_mask & STATX_MNT_ID ? (unsigned)stx.stx_mnt_id : 0;
 }
-
-char *files_read_all(const char *path, unsigned *ret_reads)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t room = 65536, len = 0;
-	char *text = fd < 0 ? NULL : malloc(room);
-
-	*ret_reads = 0;
-	while (text) {
-		ssize_t n = read(fd, text + len, room - 1 - len);
-		if (n <= 0) {
-			text[len] = '\0';
-			if (n == 0)
-				return text;
-			break;
-		}
-		len += (size_t)n;
-		++*ret_reads;
-		if (len + 1 < room)
-			continue;
-		void *more = realloc(text, room *= 2);
-		if (!more)
-			break;
-		text = more;
-	}
-	free(text);
-	return NULL;
-}

@@ -9,8 +9,8 @@
  */
 #include "io-uring.h"
 
-#include <sys/syscall.h>
 #include <time.h>
+#include "plugins/tasks.h"
 
 #define USERS_MAX (1u << 20)
 #define USER "io_uring_task"
@@ -98,22 +98,10 @@ static int64_t count_deferred(struct uring *u, uint64_t ctx)
 	       count_list(u, ctx, "io_ring_ctx", "retry_llist.first");
 }
 
-static int descriptor_of(const struct uring *u, const struct crcore_object *obj)
-{
-	const struct crcore_task *t;
-
-	for (uint32_t i = 0; (t = u->host->task(u->ctx, i)); i++)
-		if (t->pid == obj->pid) {
-			int fd = (int)syscall(SYS_pidfd_getfd, t->pidfd, obj->fd, 0);
-			return fd < 0 ? -errno : fd;
-		}
-	return -ESRCH;
-}
-
 static int ring_of(struct uring *u, const struct crcore_object *obj, uint64_t *ret,
                    struct crcore_error *err)
 {
-	cleanup_close int fd = descriptor_of(u, obj);
+	cleanup_close int fd = task_fetch(u->host, u->ctx, obj->pid, obj->fd);
 
 	return fd < 0 ? crcore_fail(err, fd, "its descriptor cannot be had: %s", strerror(-fd))
 	              : ring_find(u, fd, ret, err);

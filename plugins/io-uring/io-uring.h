@@ -35,6 +35,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "io-uring.pb-c.h"
+#include "plugins/args.h"
 #include "plugins/bpf/peek.h"
 #include "plugins/util.h"
 
@@ -190,9 +191,4 @@ uint64_t ring_steps(uint32_t submitted, uint32_t completed);
  * has no name in older headers. */
 #define RINGS_ADDRESS (offsetof(struct io_uring_params, cq_off) + sizeof(struct io_cqring_offsets) - 8)
 #define SQES_ADDRESS (offsetof(struct io_uring_params, sq_off) + sizeof(struct io_sqring_offsets) - 8)
-
-#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
-#define IMM(v) { .value = (uint64_t)(v) }
-#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
-#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 #endif

@@ -34,6 +34,7 @@
 #include <sys/shm.h>
 #include <unistd.h>
 #include "ipc.pb-c.h"
+#include "plugins/args.h"
 #include "plugins/record.h"
 
 #ifndef MSG_COPY
@@ -272,11 +273,6 @@ int will_item(struct ipc *, const struct item *, struct crcore_error *);
 int will_queue(struct ipc *, const char *name_with_slash, struct crcore_error *);
 /* A limit that is changed: its value now. */
 int will_limit(struct ipc *, const char *name, const char *value, struct crcore_error *);
-
-#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
-#define IMM(x) { .value = (uint64_t)(x) }
-#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
-#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
 
 static inline int no_memory(struct crcore_error *err) { return crcore_fail(err, -ENOMEM, "out of memory"); }
 #endif

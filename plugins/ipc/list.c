@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What there is in the IPC namespace of this process, and its limits. */
 #include "ipc.h"
+#include "plugins/tasks.h"
 
 const char *const sort_names[NSORTS] = { "shm", "sem", "msg" };
 
@@ -135,11 +136,5 @@ int ipc_sysctl_write(const char *name, const char *value)
 
 const struct crcore_task *ipc_task(const struct ipc *s, pid_t pid)
 {
-	const struct crcore_task *t;
-
-	for (uint32_t i = 0; (t = s->host->task(s->ctx, i)); i++)
-		for (uint32_t k = 0; k < t->nthreads; k++)
-			if (t->tids[k] == pid)
-				return t;
-	return NULL;
+	return task_of_thread(s->host, s->ctx, pid);
 }

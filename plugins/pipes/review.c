@@ -9,7 +9,7 @@
 
 #include <dirent.h>
 #include <poll.h>
-#include <sys/syscall.h>
+#include "plugins/tasks.h"
 
 #define MAX_SCANS 8
 
@@ -125,16 +125,6 @@ static bool has_reader(int fd)
 	return !(poll(&poll_fd, 1, 0) >= 0 && poll_fd.revents & POLLERR);
 }
 
-static bool in_tree(const struct pipes *p, pid_t pid)
-{
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = p->host->task(p->ctx, i)); i++)
-		if (task->pid == pid)
-			return true;
-	return false;
-}
-
 /* Whether one of the descriptors of pid is the wanted end. */
 static bool holds(pid_t pid, const struct known *k, bool writer)
 {
@@ -175,7 +165,7 @@ static pid_t find_holder(struct pipes *p, const struct known *k, bool writer, ch
 
 	while (d && (e = readdir(d))) {
 		pid = (pid_t)atoi(e->d_name);
-		if (pid > 0 && pid != getpid() && !in_tree(p, pid) && holds(pid, k, writer))
+		if (pid > 0 && pid != getpid() && !task_find(p->host, p->ctx, pid) && holds(pid, k, writer))
 			break;
 		pid = 0;
 	}
@@ -210,19 +200,16 @@ static int refuse(struct pipes *p, const struct known *k, bool writer, struct cr
 /* A duplicate of the end in its task; it keeps the pipe open no longer than this call. */
 static int borrow(const struct pipes *p, const struct crcore_object *obj, struct crcore_error *err)
 {
-	const struct crcore_task *task;
-	int fd = -1;
+	int fd = task_fetch(p->host, p->ctx, obj->pid, obj->fd);
 
-	errno = ESRCH;
-	for (uint32_t i = 0; (task = p->host->task(p->ctx, i)); i++)
-		if (task->pid == obj->pid)
-			fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, obj->fd, 0);
-	if (fd < 0 && obj->pid == getpid()) /* found in another object */
+	if (fd < 0 && obj->pid == getpid()) { /* found in another object */
 		fd = fcntl(obj->fd, F_DUPFD_CLOEXEC, 0);
+		fd = fd < 0 ? -errno : fd;
+	}
 	if (fd >= 0)
 		return fd;
-	return crcore_fail(err, errno == EBADF || errno == ESRCH ? -EAGAIN : -errno,
-	                   "cannot reach it from here: %s", strerror(errno));
+	return crcore_fail(err, fd == -EBADF || fd == -ESRCH ? -EAGAIN : fd,
+	                   "cannot reach it from here: %s", strerror(-fd));
 }
 
 static int look_outside(struct pipes *p, struct known *k, const struct crcore_object *obj,

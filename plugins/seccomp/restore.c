@@ -9,6 +9,7 @@
 
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include "plugins/args.h"
 
 #define CHAIN_MAX 32768 /* instructions of all filters of a thread; the kernel counts 4 more for each */
 
@@ -102,11 +103,6 @@ int seccomp_check(void *state, struct crcore_error *err)
 
 /* -- emit --------------------------------------------------------------------------------------- */
 
-static struct crcore_arg imm(uint64_t v)
-{
-	return (struct crcore_arg){ .value = v };
-}
-
 /* How many filters all threads of the task have in common, from the first on. */
 static size_t in_common(const struct seccomp *s, const struct crcore_task *task)
 {
@@ -136,8 +132,8 @@ static void install(struct seccomp *s, const Seccomp__Thread *t, size_t index, b
 	s->host->pointer(p, head, offsetof(struct sock_fprog, filter),
 	                 s->host->data(p, f->program.data, f->program.len), 0);
 	s->host->call(p, for_all ? "seccomp: install filter for all threads" : "seccomp: install filter",
-	              SYS_seccomp, (const struct crcore_arg[6]){ imm(SECCOMP_SET_MODE_FILTER), imm(flags),
-	              { .kind = CRCORE_DATA, .ref = head } }, CRCORE_EQUAL, 0);
+	              SYS_seccomp, ARGS(IMM(SECCOMP_SET_MODE_FILTER), IMM(flags), DATA(head)),
+	              CRCORE_EQUAL, 0);
 }
 
 int seccomp_emit_thread(void *state, const struct crcore_task *task, uint32_t thread,
@@ -150,8 +146,8 @@ int seccomp_emit_thread(void *state, const struct crcore_task *task, uint32_t th
 	if (!t)
 		return 0;
 	if (t->strict) {
-		s->host->call(p, "seccomp: strict mode", SYS_prctl, (const struct crcore_arg[6]){
-		              imm(PR_SET_SECCOMP), imm(SECCOMP_MODE_STRICT) }, CRCORE_EQUAL, 0);
+		s->host->call(p, "seccomp: strict mode", SYS_prctl,
+		              ARGS(IMM(PR_SET_SECCOMP), IMM(SECCOMP_MODE_STRICT)), CRCORE_EQUAL, 0);
 		return 0;
 	}
 	common = in_common(s, task);

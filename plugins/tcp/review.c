@@ -6,6 +6,7 @@
 #include "plugins/tcp/backlog.h"
 
 #include <sys/syscall.h>
+#include "plugins/tasks.h"
 
 static int by_inode(const void *a, const void *b)
 {
@@ -44,12 +45,9 @@ bool listens_at(const struct tcp *t, const struct end *local)
 
 static int pidfd_of(const struct tcp *t, pid_t pid)
 {
-	const struct crcore_task *task;
+	const struct crcore_task *task = task_find(t->host, t->ctx, pid);
 
-	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == pid)
-			return task->pidfd;
-	return -1;
+	return task ? task->pidfd : -1;
 }
 
 static int list_sockets(struct tcp *t, struct crcore_error *err)

@@ -10,11 +10,7 @@
 
 #include <signal.h>
 #include <sys/syscall.h>
-
-#define ARGS(...) ((const struct crcore_arg[6]){ __VA_ARGS__ })
-#define IMM(v) { .value = (uint64_t)(v) }
-#define DATA(r) { .kind = CRCORE_DATA, .ref = (r) }
-#define RESULT(o) { .kind = CRCORE_RESULT, .ref = (o) }
+#include "plugins/args.h"
 
 /* Operations after which the result of *ret_op is a descriptor of a terminal. */
 static int get_terminal(struct ttys *t, struct crcore_program *p, const struct made *m, uint32_t *ret_op,

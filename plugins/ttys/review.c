@@ -7,21 +7,11 @@
  */
 #include "ttys.h"
 
-#include <sys/syscall.h>
+#include "plugins/tasks.h"
 
 #define DELETED " (deleted)"
 
 /* -- /proc ---------------------------------------------------------------------- */
-
-static bool ttys_in_tree(const struct ttys *t, pid_t pid)
-{
-	const struct crcore_task *task;
-
-	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == pid)
-			return true;
-	return false;
-}
 
 static dev_t decode(unsigned v)
 {
@@ -90,17 +80,10 @@ struct known *ttys_known(const struct ttys *t, const struct crcore_object *obj)
  * own state, so a duplicate of the task's may be held for a moment. */
 static dev_t controlling_dev(const struct ttys *t, const struct crcore_object *obj)
 {
-	const struct crcore_task *task;
+	cleanup_close int fd = task_fetch(t->host, t->ctx, obj->pid, obj->fd);
 	unsigned v = 0;
-	int fd = -1, r;
 
-	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == obj->pid)
-			fd = (int)syscall(SYS_pidfd_getfd, task->pidfd, obj->fd, 0);
-	r = fd < 0 ? -1 : ioctl(fd, TIOCGDEV, &v);
-	if (fd >= 0)
-		close(fd);
-	return r < 0 ? 0 : decode(v);
+	return fd < 0 || ioctl(fd, TIOCGDEV, &v) < 0 ? 0 : decode(v);
 }
 
 static struct known *add(struct ttys *t, dev_t dev, bool hung_up)
@@ -157,7 +140,7 @@ static pid_t leader_of(const struct ttys *t, dev_t dev)
 static int review_outside(const struct ttys *t, dev_t dev, struct crcore_error *err)
 {
 	const struct crcore_task *root = t->host->task(t->ctx, 0);
-	bool job = root && !ttys_in_tree(t, root->sid);
+	bool job = root && !task_find(t->host, t->ctx, root->sid);
 	pid_t leader = leader_of(t, dev);
 
 	if (t->external == EXTERNAL_INHERIT)
