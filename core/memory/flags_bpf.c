@@ -11,7 +11,7 @@
  * refuses a program that reads where no member is, and flags_calibrate() one that reads
  * another.
  *
- * The function that it calls is for programs under the GPL, so this file is, too.
+ * The kernel lends the function that it calls only to programs under the GPL; hence the first line.
  */
 #include <linux/bpf.h>
 #include <linux/btf.h>

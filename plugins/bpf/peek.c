@@ -19,7 +19,6 @@
 #include "plugins/util.h"
 
 #define SLOT (-8) /* on the stack of a program */
-#define TRIES 10  /* the kernel's check gives up when a signal is pending, whatever becomes of that */
 
 /* What the second program is given, and gives. */
 struct question {
@@ -46,30 +45,6 @@ struct peek {
 	unsigned nplaces;
 };
 
-static void load(struct code *c, int dst, int src, size_t off)
-{
-	op(c, BPF_LDX | BPF_MEM | BPF_DW, dst, src, (int)off, 0);
-}
-
-static void store(struct code *c, int dst, size_t off, int src)
-{
-	op(c, BPF_STX | BPF_MEM | BPF_DW, dst, src, (int)off, 0);
-}
-
-static int load_program(struct code *c, union bpf_attr *a, const char *name)
-{
-	code_end(c);
-	a->insns = (uintptr_t)c->v;
-	a->insn_cnt = (uint32_t)c->n;
-	a->license = (uintptr_t)"GPL";
-	snprintf(a->prog_name, sizeof(a->prog_name), "%s", name);
-	for (int i = 0;; i++) {
-		int r = bpf(BPF_PROG_LOAD, a);
-		if (r != -EAGAIN || i == TRIES)
-			return r;
-	}
-}
-
 /* Writes the address of the task of an iterator to whoever reads that. */
 static int new_task_program(const struct peek *k)
 {
@@ -79,17 +54,17 @@ static int new_task_program(const struct peek *k)
 	struct code c = { .n = 0 };
 	enum { END = 1 };
 
-	load(&c, 2, 1, 8);
+	load(&c, BPF_DW, 2, 1, 8);
 	jump(&c, BPF_JEQ, 2, 0, END); /* none: the end of the list */
-	op(&c, BPF_STX | BPF_MEM | BPF_DW, 10, 2, SLOT, 0);
-	load(&c, 1, 1, 0);
-	load(&c, 1, 1, 0); /* where to write to */
+	store(&c, BPF_DW, 10, SLOT, 2);
+	load(&c, BPF_DW, 1, 1, 0);
+	load(&c, BPF_DW, 1, 1, 0); /* where to write to */
 	point(&c, 2, SLOT);
 	set(&c, 3, 8);
 	call(&c, BPF_FUNC_seq_write);
 	label_here(&c, END);
 	leave(&c, 0);
-	return load_program(&c, &a, "crcore_task");
+	return code_load(&c, &a, "GPL", "crcore_task");
 }
 
 static int new_word_program(const struct peek *k)
@@ -100,22 +75,22 @@ static int new_word_program(const struct peek *k)
 	move(&c, 6, 1);
 	point(&c, 1, SLOT);
 	set(&c, 2, 8);
-	load(&c, 3, 6, offsetof(struct question, address));
+	load(&c, BPF_DW, 3, 6, offsetof(struct question, address));
 	call(&c, BPF_FUNC_probe_read_kernel);
-	store(&c, 6, offsetof(struct question, error), 0);
-	op(&c, BPF_LDX | BPF_MEM | BPF_DW, 1, 10, SLOT, 0);
-	store(&c, 6, offsetof(struct question, value), 1);
+	store(&c, BPF_DW, 6, offsetof(struct question, error), 0);
+	load(&c, BPF_DW, 1, 10, SLOT);
+	store(&c, BPF_DW, 6, offsetof(struct question, value), 1);
 	op(&c, BPF_ST | BPF_MEM | BPF_DW, 10, 0, SLOT, 0);
 	point_to_map(&c, 1, k->array);
-	store(&c, 6, offsetof(struct question, array), 1);
+	store(&c, BPF_DW, 6, offsetof(struct question, array), 1);
 	point(&c, 2, SLOT);
-	load(&c, 3, 6, offsetof(struct question, cpu));
+	load(&c, BPF_DW, 3, 6, offsetof(struct question, cpu));
 	call(&c, BPF_FUNC_map_lookup_percpu_elem);
-	store(&c, 6, offsetof(struct question, part), 0);
+	store(&c, BPF_DW, 6, offsetof(struct question, part), 0);
 	call(&c, BPF_FUNC_get_current_task);
-	store(&c, 6, offsetof(struct question, self), 0);
+	store(&c, BPF_DW, 6, offsetof(struct question, self), 0);
 	leave(&c, 0);
-	return load_program(&c, &a, "crcore_word");
+	return code_load(&c, &a, "GPL", "crcore_word");
 }
 
 static int ask(struct peek *k, struct question *q)
@@ -170,7 +145,7 @@ int peek_offset(struct peek *k, const char *type, const char *member, uint32_t s
 
 	if (btf_member(k->btf, type, member, ret, &has) && has == size)
 		return 0;
-	return crcore_fail(err, -ENOTSUP, "how this kernel keeps them is not known: struct %s has no %s of %u "
+	return crcore_fail(err, -ENOTSUP, "how this kernel keeps it is not known: struct %s has no %s of %u "
 	                   "bytes", type, member, size);
 }
 
@@ -291,8 +266,8 @@ int peek_open(struct peek **ret, struct crcore_error *err)
 		peek_close(k);
 		crcore_advise(err, "let the program close it before the dump, or give crcore CAP_SYS_ADMIN, on a "
 		              "kernel with type information (CONFIG_DEBUG_INFO_BTF)");
-		return crcore_fail(err, r, "whether requests are in flight cannot be told: no BPF program can "
-		                   "read it: %s", strerror(-r));
+		return crcore_fail(err, r, "what only the kernel knows of it cannot be read by a BPF program: %s",
+		                   strerror(-r));
 	}
 	*ret = k;
 	return 0;

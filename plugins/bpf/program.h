@@ -1,12 +1,15 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* BPF programs, written instruction by instruction: they are short, and neither a compiler nor
- * a library is needed. */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * BPF programs, written instruction by instruction: they are short, and neither a compiler nor
+ * a library is needed. Some of them must be under the GPL; hence the first line.
+ */
 #ifndef PLUGINS_BPF_PROGRAM_H
 #define PLUGINS_BPF_PROGRAM_H
 
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +40,17 @@ static inline void set(struct code *c, int reg, int value)
 static inline void move(struct code *c, int reg, int from)
 {
 	op(c, BPF_ALU64 | BPF_MOV | BPF_X, reg, from, 0, 0);
+}
+
+/* size: BPF_W and the like. Memory at an offset from where a register points to. */
+static inline void load(struct code *c, int size, int reg, int from, int off)
+{
+	op(c, BPF_LDX | BPF_MEM | size, reg, from, off, 0);
+}
+
+static inline void store(struct code *c, int size, int to, int off, int reg)
+{
+	op(c, BPF_STX | BPF_MEM | size, to, reg, off, 0);
 }
 
 /* Its register becomes the address of a place on the stack. */
@@ -76,6 +90,21 @@ static inline void code_end(struct code *c)
 	for (int i = 0; i < c->n; i++)
 		if (BPF_CLASS(c->v[i].code) == BPF_JMP && c->v[i].off)
 			c->v[i].off = (int16_t)(c->at[c->v[i].off] - i - 1);
+}
+
+/* A descriptor of the program; a says what sort it is of. */
+static inline int code_load(struct code *c, union bpf_attr *a, const char *license, const char *name)
+{
+	code_end(c);
+	a->insns = (uintptr_t)c->v;
+	a->insn_cnt = (uint32_t)c->n;
+	a->license = (uintptr_t)license;
+	snprintf(a->prog_name, sizeof(a->prog_name), "%s", name);
+	for (int i = 0;; i++) {
+		int r = bpf(BPF_PROG_LOAD, a);
+		if (r != -EAGAIN || i == 10) /* a signal is pending, whatever becomes of that */
+			return r;
+	}
 }
 
 #endif

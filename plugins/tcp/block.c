@@ -42,15 +42,15 @@ enum { V4 = 1, V6, PORTS, PASS };
 
 static void copy(struct code *c, int size, int to, int from)
 {
-	op(c, BPF_LDX | BPF_MEM | size, 0, 10, from, 0);
-	op(c, BPF_STX | BPF_MEM | size, 10, 0, to, 0);
+	load(c, size, 0, 10, from);
+	store(c, size, 10, to, 0);
 }
 
 static void load_header(struct code *c, int len, int protocol_at)
 {
 	set(c, 2, 0);
 	load_bytes(c, HEADER, len, PASS);
-	op(c, BPF_LDX | BPF_MEM | BPF_B, 0, 10, HEADER + protocol_at, 0);
+	load(c, BPF_B, 0, 10, HEADER + protocol_at);
 	jump(c, BPF_JNE, 0, IPPROTO_TCP, PASS);
 }
 
@@ -59,11 +59,11 @@ static void write_v4(struct code *c, bool in)
 	label_here(c, V4);
 	load_header(c, 20, 9);
 	set(c, 0, 0xffff);
-	op(c, BPF_STX | BPF_MEM | BPF_H, 10, 0, KEY + 10, 0);
-	op(c, BPF_STX | BPF_MEM | BPF_H, 10, 0, KEY + 26, 0);
+	store(c, BPF_H, 10, KEY + 10, 0);
+	store(c, BPF_H, 10, KEY + 26, 0);
 	copy(c, BPF_W, KEY + 12, HEADER + (in ? 16 : 12));
 	copy(c, BPF_W, KEY + 28, HEADER + (in ? 12 : 16));
-	op(c, BPF_LDX | BPF_MEM | BPF_B, 7, 10, HEADER, 0); /* how long the header is */
+	load(c, BPF_B, 7, 10, HEADER); /* how long the header is */
 	op(c, BPF_ALU64 | BPF_AND | BPF_K, 7, 0, 0, 15);
 	op(c, BPF_ALU64 | BPF_LSH | BPF_K, 7, 0, 0, 2);
 	jump(c, BPF_JA, 0, 0, PORTS);
@@ -100,33 +100,26 @@ static void write_program(struct code *c, int map, bool in)
 {
 	*c = (struct code){ .n = 0 };
 	move(c, 6, 1);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, mark), 0);
+	load(c, BPF_W, 0, 6, offsetof(struct __sk_buff, mark));
 	jump(c, BPF_JEQ, 0, LOCK_MARK, PASS);
 	set(c, 0, 0);
 	for (int i = 0; i < 40; i += 8)
-		op(c, BPF_STX | BPF_MEM | BPF_DW, 10, 0, KEY + i, 0);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, protocol), 0);
+		store(c, BPF_DW, 10, KEY + i, 0);
+	load(c, BPF_W, 0, 6, offsetof(struct __sk_buff, protocol));
 	jump(c, BPF_JEQ, 0, htons(0x0800), V4);
 	jump(c, BPF_JEQ, 0, htons(0x86dd), V6);
 	jump(c, BPF_JA, 0, 0, PASS);
 	write_v4(c, in);
 	write_v6(c, in);
 	write_lookup(c, map, in);
-	code_end(c);
 }
 
 static int load_program(int map, bool in, const char *name)
 {
-	union bpf_attr a = { .prog_type = BPF_PROG_TYPE_SCHED_CLS };
 	struct code c;
 
 	write_program(&c, map, in);
-	a.insns = (uintptr_t)c.v;
-	a.insn_cnt = (uint32_t)c.n;
-	a.license = (uintptr_t)"Apache-2.0";
-	a.expected_attach_type = attach[!in];
-	snprintf(a.prog_name, sizeof(a.prog_name), "%s", name);
-	return bpf(BPF_PROG_LOAD, &a);
+	return load_at_device(&c, attach[!in], "Apache-2.0", name);
 }
 
 /* -- the list ------------------------------------------------------------------------------ */

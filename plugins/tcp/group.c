@@ -4,8 +4,8 @@
  * for each connection, by its addresses and by who listens, so it might choose another than it did
  * before. For the time in which one gets back those that waited there, a program chooses it.
  */
+#include "plugins/bpf/program.h"
 #include "plugins/tcp/backlog.h"
-#include "plugins/tcp/bpf.h"
 
 #define ATTACH 52 /* SO_ATTACH_REUSEPORT_EBPF, SO_DETACH_REUSEPORT_BPF */
 #define DETACH 68
@@ -39,10 +39,7 @@ static int load_program(int map)
 	set(&c, 4, 0);
 	call(&c, BPF_FUNC_sk_select_reuseport);
 	leave(&c, SK_PASS);
-	a.insns = (uintptr_t)c.v;
-	a.insn_cnt = (uint32_t)c.n;
-	a.license = (uintptr_t)"Apache-2.0";
-	return bpf(BPF_PROG_LOAD, &a);
+	return code_load(&c, &a, "Apache-2.0", "crcore");
 }
 
 int group_choose(int listener)

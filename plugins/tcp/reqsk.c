@@ -77,22 +77,22 @@ static void find_socket(struct code *c, int len)
 static void act(struct code *c, int kfunc)
 {
 	label_here(c, LOOK);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 1, 8, offsetof(struct bpf_sock, state), 0);
-	op(c, BPF_STX | BPF_MEM | BPF_W, 7, 1, offsetof(struct value, state), 0);
+	load(c, BPF_W, 1, 8, offsetof(struct bpf_sock, state));
+	store(c, BPF_W, 7, offsetof(struct value, state), 1);
 	jump(c, BPF_JNE, 1, LISTEN, CONNECTED);
 	move(c, 1, 6);
 	move(c, 2, 8);
 	move(c, 3, 7);
 	set(c, 4, sizeof(struct agreed));
 	op(c, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, kfunc);
-	op(c, BPF_STX | BPF_MEM | BPF_W, 7, 0, offsetof(struct value, result), 0);
+	store(c, BPF_W, 7, offsetof(struct value, result), 0);
 	jump(c, BPF_JA, 0, 0, RELEASE);
 	label_here(c, CONNECTED);
 	move(c, 1, 8);
 	call(c, BPF_FUNC_tcp_sock);
 	jump(c, BPF_JEQ, 0, 0, RELEASE);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 1, 0, offsetof(struct bpf_tcp_sock, rcv_nxt), 0);
-	op(c, BPF_STX | BPF_MEM | BPF_W, 7, 1, offsetof(struct value, next), 0);
+	load(c, BPF_W, 1, 0, offsetof(struct bpf_tcp_sock, rcv_nxt));
+	store(c, BPF_W, 7, offsetof(struct value, next), 1);
 	label_here(c, RELEASE);
 	move(c, 1, 8);
 	call(c, BPF_FUNC_sk_release);
@@ -102,11 +102,11 @@ static void write_program(struct code *c, int map, int kfunc)
 {
 	*c = (struct code){ .n = 0 };
 	move(c, 6, 1);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, mark), 0);
+	load(c, BPF_W, 0, 6, offsetof(struct __sk_buff, mark));
 	jump(c, BPF_JNE, 0, LOCK_MARK, PASS);
 	for (int i = 0; i < 40; i += 8)
 		op(c, BPF_ST | BPF_MEM | BPF_DW, 10, 0, KEY + i, 0);
-	op(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, offsetof(struct __sk_buff, protocol), 0);
+	load(c, BPF_W, 0, 6, offsetof(struct __sk_buff, protocol));
 	jump(c, BPF_JEQ, 0, htons(0x86dd), V6);
 	jump(c, BPF_JNE, 0, htons(0x0800), PASS);
 	find(c, true, 12);
@@ -120,21 +120,14 @@ static void write_program(struct code *c, int map, int kfunc)
 	act(c, kfunc);
 	label_here(c, PASS);
 	leave(c, TCX_GO_ON);
-	code_end(c);
 }
 
 static int load_program(int map, int kfunc)
 {
-	union bpf_attr a = { .prog_type = BPF_PROG_TYPE_SCHED_CLS };
 	struct code c;
 
 	write_program(&c, map, kfunc);
-	a.insns = (uintptr_t)c.v;
-	a.insn_cnt = (uint32_t)c.n;
-	a.license = (uintptr_t)"GPL";
-	a.expected_attach_type = TCX_INGRESS;
-	memcpy(a.prog_name, "crcore", 7);
-	return bpf(BPF_PROG_LOAD, &a);
+	return load_at_device(&c, TCX_INGRESS, "GPL", "crcore");
 }
 
 /* 0: it has no such function. */

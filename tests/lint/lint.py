@@ -74,8 +74,15 @@ def licenses(root):
         body = text(root, name)
         if body is None or name == "LICENSE" or name.endswith((".md", ".gitignore")) or not body:
             continue
-        if not any("SPDX-License-Identifier: Apache-2.0" in x for x in body.splitlines()[:4]):
+        found = [x for x in body.splitlines()[:4] if "SPDX-License-Identifier: Apache-2.0" in x]
+        if not found:
             yield f"{name}: no SPDX line at the top"
+            continue
+        both = "Apache-2.0 OR GPL-2.0-only" in found[0]
+        if not both and name.endswith((".c", ".h")) and '"GPL"' in body:
+            yield f"{name}: holds a program under the GPL, which its SPDX line does not offer"
+        if both and "GPL;" not in body:
+            yield f"{name}: does not say why it may be used under the GPL, too"
 
 
 def interpreter_size(root):
