@@ -82,6 +82,14 @@ static int read_oom_score_adj(void)
 	return f && fscanf(f, "%d", &v) == 1 ? v : 0;
 }
 
+static uint32_t read_coredump_filter(void)
+{
+	cleanup_file FILE *f = fopen("/proc/self/coredump_filter", "re");
+	uint32_t v = 0;
+
+	return f && fscanf(f, "%x", &v) == 1 ? v : 0;
+}
+
 int own_read(struct own **ret, struct crcore_error *err)
 {
 	struct own *o = calloc(1, sizeof(*o));
@@ -100,6 +108,8 @@ int own_read(struct own **ret, struct crcore_error *err)
 	o->personality = (uint32_t)syscall(SYS_personality, 0xffffffff);
 	o->slack = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	o->oom_score_adj = read_oom_score_adj();
+	o->coredump_filter = read_coredump_filter();
+	o->thp_disable = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
 	o->restore_timer_ids = prctl(PR_TIMER_CREATE_RESTORE_IDS, 2 /* GET */, 0, 0, 0) >= 0;
 	o->anon_names = try_anon_names();
 	return 0;

@@ -272,9 +272,9 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	if (s->share[SHARE_MM].n)
 		OP(s->p, "wait for those who share it", OP_WAIT, EXPECT_ANY, 0,
 		   IMM(s->share[SHARE_MM].word), IMM(l->nsteps));
-	if (s->mm->thp_disable)
-		CALL(s->p, "disable huge pages", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_THP_DISABLE),
-		     IMM(1), IMM(0), IMM(0), IMM(0));
+	if (!s->mm->thp_disable != !s->r->own->thp_disable)
+		CALL(s->p, "set huge page setting", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_THP_DISABLE),
+		     IMM(s->mm->thp_disable), IMM(0), IMM(0), IMM(0));
 	arrange(s, l);
 	static const struct layout_fill none;
 	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);

@@ -278,6 +278,8 @@ struct own {
 	uint32_t ioprio, personality;
 	uint64_t slack;
 	int oom_score_adj;
+	uint32_t coredump_filter;
+	bool thp_disable;
 	bool restore_timer_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	bool anon_names;        /* PR_SET_VMA_ANON_NAME */
 };

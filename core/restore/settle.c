@@ -283,18 +283,29 @@ static int load_state(struct stub *s, unsigned thread, struct crcore_error *err)
 
 /* ---- from outside ------------------------------------------------------------------------------ */
 
-static int set_oom_score(struct stub *s, unsigned thread, struct crcore_error *err)
+static int set_number(struct stub *s, const char *name, int value, struct crcore_error *err)
 {
-	char path[64], text[16];
+	char path[64], text[16], what[64];
 
-	if (thread || s->rec->oom_score_adj == s->r->own->oom_score_adj)
-		return 0;
-	snprintf(path, sizeof(path), "/proc/%u/oom_score_adj", s->rec->pid);
-	int len = snprintf(text, sizeof(text), "%d", s->rec->oom_score_adj);
+	snprintf(path, sizeof(path), "/proc/%u/%s", s->rec->pid, name);
+	snprintf(what, sizeof(what), "cannot set %s", name);
+	const int len = snprintf(text, sizeof(text), "%d", value);
 	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, (size_t)len) != len)
-		return lost(s, (pid_t)s->rec->pid, -errno, "cannot set oom_score_adj", err);
-	return 0;
+	return fd < 0 || write(fd, text, (size_t)len) != len ?
+	       lost(s, (pid_t)s->rec->pid, -errno, what, err) : 0;
+}
+
+static int set_numbers(struct stub *s, unsigned thread, struct crcore_error *err)
+{
+	const struct own *own = s->r->own;
+	const uint32_t filter = s->mm ? s->mm->coredump_filter : 0;
+	int r = 0;
+
+	if (!thread && s->rec->oom_score_adj != own->oom_score_adj)
+		r = set_number(s, "oom_score_adj", s->rec->oom_score_adj, err);
+	if (r == 0 && !thread && filter && filter - 1 != own->coredump_filter)
+		r = set_number(s, "coredump_filter", (int)(filter - 1), err);
+	return r;
 }
 
 /* ---- the stages -------------------------------------------------------------------------------- */
@@ -309,7 +320,7 @@ int restore_settle(struct restore *r, struct crcore_error *err)
 	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, interrupt, err)) < 0 ||
 	    (ret = each_thread(r, stop, err)) < 0 || (ret = leave_region(r, err)) < 0 ||
 	    (ret = each_thread(r, load_state, err)) < 0 ||
-	    (ret = each_thread(r, set_oom_score, err)) < 0 ||
+	    (ret = each_thread(r, set_numbers, err)) < 0 ||
 	    (ret = host_run(r->host, STAGE_SETTLE, err)) < 0)
 		return ret;
 	return worker_check(err);

@@ -199,6 +199,16 @@ static int collect_timers(struct task *t, struct crcore_error *err)
 
 /* ---- the address space -------------------------------------------------------- */
 
+/* A kernel that writes no core files has none. */
+static void collect_filter(struct mm *mm)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_free char *text = NULL;
+
+	if (proc_read_whole(mm->task->proc, "coredump_filter", &text, NULL, &ignored) == 0 && *text)
+		mm->rec->coredump_filter = 1 + (uint32_t)strtoul(text, NULL, 16);
+}
+
 static int collect_mm(struct mm *mm, const struct proc_stat *st, struct crcore_error *err)
 {
 	Crcore__Mm *rec = mm->rec;
@@ -218,6 +228,7 @@ static int collect_mm(struct mm *mm, const struct proc_stat *st, struct crcore_e
 	rec->arg_end = st->arg_end;
 	rec->env_start = st->env_start;
 	rec->env_end = st->env_end;
+	collect_filter(mm);
 	return 0;
 }
 

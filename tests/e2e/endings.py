@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to leave and to come back: the foreground ends as the root ends, and hands on signals, -d, -S, -s,
 --pidfile, who is the parent, and what becomes of the tree when crcore is killed."""
+import ctypes
 import os
 import pty
 import signal
@@ -22,6 +23,7 @@ if how.startswith("signal"):
 sys.exit(int(how or 0))
 """
 SYS_RT_SIGTIMEDWAIT = 128
+PR_SET_THP_DISABLE = 41
 # Each of two processes notes the signals that it gets; SIGINT and SIGTERM end it.
 NOTES = """
 import os, signal, time
@@ -125,6 +127,28 @@ class Test:
             raise Failure("a signal that the restore ignores went to the root")
         os.killpg(t.pid, signal.SIGKILL)
 
+    def attributes(self):
+        """What the restore has of whoever began it is not handed down to the tree."""
+        def differ():
+            with open("/proc/self/coredump_filter", "w") as f:
+                f.write("0x11")
+            ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+        def look(pid):
+            with open(f"/proc/{pid}/coredump_filter") as f:
+                dumped = f.read()
+            with open(f"/proc/{pid}/status") as f:
+                return dumped, [x for x in f if x.startswith(("THP_enabled", "SigBlk"))]
+
+        t = self.dumped()
+        was = look(os.getpid())
+        t.killed()
+        self.crcore.restore_detached(self.image, preexec_fn=differ)
+        if look(t.pid) != was:
+            raise Failure(f"the root has the attributes {look(t.pid)}, not {was}")
+        self.go(t)
+        crtest.wait_gone(t.pid)
+
     def keys(self):
         """The interrupt key is for its group, which has a session of its own."""
         t = self.dumped(body=NOTES)
@@ -199,8 +223,8 @@ class Test:
             crtest.wait_gone(t.pid)
 
     def run(self):
-        for step in (self.foreground, self.signals, self.ignored, self.keys, self.sibling,
-                     self.left_stopped, self.restored_stopped, self.killed_restore):
+        for step in (self.foreground, self.signals, self.ignored, self.attributes, self.keys,
+                     self.sibling, self.left_stopped, self.restored_stopped, self.killed_restore):
             step()
             print(f"{step.__name__}: passed", flush=True)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attributes of a process: personality, oom_score_adj, umask, and a parent-death signal
- * that still works. */
+/* Attributes of a process: personality, oom_score_adj, coredump_filter, umask, and a
+ * parent-death signal that still works. */
 #include "kind.h"
 #include <sys/personality.h>
 
@@ -46,17 +46,24 @@ static void check_file(const char *path, const char *want)
 	CHECK_STR(buf, want);
 }
 
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) > 0 && !close(fd));
+}
+
 static int attributes(void *arg)
 {
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, "321", 3) == 3 && !close(fd));
+	write_file("/proc/self/oom_score_adj", "321");
+	write_file("/proc/self/coredump_filter", "0x7f");
 	CHECK(personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0);
 	umask(0137);
 	__atomic_add_fetch(step, 1, __ATOMIC_SEQ_CST);
 	kind_wait();
 	CHECK_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE | UNAME26);
 	check_file("/proc/self/oom_score_adj", "321");
+	check_file("/proc/self/coredump_filter", "0000007f");
 	CHECK_EQ(umask(0), 0137);
 	return 0;
 }
