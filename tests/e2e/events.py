@@ -83,13 +83,13 @@ def refuse(crcore, top):
 def main(crcore):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "events_job.py")
     job = jobs.Job(crcore, [jobs.python(), "-W", "ignore", script, "result",
-                            "60" if jobs.SHORT else "200"],
+                            "60" if jobs.SHORT else "100"],
                    lambda work: {"result": jobs.sha256(os.path.join(work, "result"))})
     job.crcore = crtest.Patient(crcore, job.top, "not read yet")
     refuse(job.crcore, job.top)
     job.undisturbed()
-    job.disturbed(2 if jobs.SHORT else 5)
-    job.left_running(2 if jobs.SHORT else 5)
+    job.disturbed(2 if jobs.SHORT else 3)
+    job.left_running(2 if jobs.SHORT else 3)
 
 
 jobs.run(main)
