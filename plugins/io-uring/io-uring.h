@@ -130,12 +130,8 @@ bool needs_other(const struct uring *, const struct crcore_object *);
 /* Takes note of the memory of a ring. */
 int note_memory(struct uring *, const struct crcore_object *ring, const struct look *,
                 struct crcore_error *);
-/* Has a ring with this memory been seen, though it may have been refused? */
-bool is_known_memory(const struct uring *, const struct crcore_object *);
 /* The other one of a ring and its memory, both objects of ours; NULL: none of the tree. */
 const struct crcore_object *other_of(const struct uring *, const struct crcore_object *);
-/* Sets up a ring; p.flags is what is wanted. Returns a descriptor. */
-int ring_setup(struct io_uring_params *p, uint32_t sq_entries, struct crcore_error *);
 /* Sets up one as another was, to see how that is done, which *ret_p says. */
 int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io_uring_params *ret_p,
              struct crcore_error *);

@@ -44,7 +44,8 @@ int note_memory(struct uring *u, const struct crcore_object *ring, const struct 
 	return 0;
 }
 
-bool is_known_memory(const struct uring *u, const struct crcore_object *obj)
+/* Has a ring with this memory been seen, though it may have been refused? */
+static bool is_known_memory(const struct uring *u, const struct crcore_object *obj)
 {
 	for (unsigned i = 0; i < u->npairs; i++)
 		if (u->pairs[i].memory == obj->st.st_ino)
@@ -74,7 +75,8 @@ const struct crcore_object *other_of(const struct uring *u, const struct crcore_
 
 /* ---- setting up ------------------------------------------------------------------------- */
 
-int ring_setup(struct io_uring_params *p, uint32_t sq_entries, struct crcore_error *err)
+/* p->flags is what is wanted. Returns a descriptor. */
+static int ring_setup(struct io_uring_params *p, uint32_t sq_entries, struct crcore_error *err)
 {
 	uint32_t flags = p->flags, cq_entries = p->cq_entries;
 	int fd = (int)syscall(SYS_io_uring_setup, sq_entries, p);

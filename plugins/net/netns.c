@@ -10,7 +10,8 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-uint64_t netns_of(int fd)
+/* A number that no other namespace has, as long as the machine runs. 0: cannot be told. */
+static uint64_t netns_of(int fd)
 {
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);

@@ -5,9 +5,6 @@
 
 #include <crcore/plugin.h>
 
-/* A number that no other namespace has, as long as the machine runs. 0: cannot be told. */
-uint64_t netns_of(int fd);
-
 /* 0, or a refusal: the socket is in another one than the hooks, which is that of the tree; not
  * to be called in open. own: 0 at first. */
 int netns_check(int fd, uint64_t *own, struct crcore_error *);

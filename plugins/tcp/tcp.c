@@ -10,7 +10,7 @@
 #include <linux/tcp.h>
 #include <poll.h>
 
-void known_forget(struct tcp *t)
+static void known_forget(struct tcp *t)
 {
 	ahead_stop(t);
 	for (unsigned i = 0; i < t->nknown; i++) {

@@ -261,9 +261,6 @@ static inline bool state_connected(uint8_t s)
 int review_backlogs(struct tcp *, struct crcore_error *); /* once more, with the lock up */
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
 
-/* tcp.c */
-void known_forget(struct tcp *);
-
 /* diag.c */
 int graph_take(struct graph *, struct crcore_error *); /* once */
 void graph_free(struct graph *);

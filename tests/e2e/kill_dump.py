@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of crcore at random moments of a dump of a busy tree that verifies itself:
 the tree runs on as if nothing had been, and what is left of the image is no image.
-CRCORE_TEST_KILLS is how often (200); the first program gets a fifth of them."""
+CRCORE_TEST_KILLS is how often (200); all programs but the last get a fifth of them."""
 import os
 import random
 import shutil
