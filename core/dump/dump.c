@@ -152,6 +152,8 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 		d->observations = observe_waits(&live.tree);
 	host_forget(d->host);
 	d->live = NULL;
+	d->survey.orders = live.orders;
+	live.orders = (struct orders){ 0 };
 	survey_free(&live);
 	blockers_free(&blockers);
 	return r < 0 ? r : 0;

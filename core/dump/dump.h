@@ -42,6 +42,10 @@ struct objects {
 	unsigned keep;                 /* how many may be kept open; 0 while the tree runs */
 };
 
+/* Tasks in the order of what they share (share.c), by pid. */
+struct orders { struct order { pid_t *v; unsigned n; } of[4]; };
+void orders_free(struct orders *);
+
 struct survey {
 	struct tree tree;
 	struct objects objects;
@@ -54,6 +58,7 @@ struct survey {
 	Crcore__Segment **segments; unsigned nsegments;
 	struct watch *watch;           /* borrowed; of the frozen tree, if it was watched */
 	const struct flags *flags;     /* borrowed; NULL: flags of mappings are read from smaps */
+	struct orders orders;          /* found here, or by an earlier survey of the tree */
 };
 
 /* share.c: who shares address space, descriptor table, directories, signal

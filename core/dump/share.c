@@ -2,7 +2,8 @@
 /*
  * Which tasks share what: address space, descriptor table, directories and
  * umask, signal actions (clone(2) CLONE_VM, FILES, FS, SIGHAND). kcmp(2) gives
- * an order, so that 10,000 tasks are sorted, not compared pair by pair.
+ * an order, so that 10,000 tasks are sorted, not compared pair by pair. It stays the
+ * same while resources live, so an order found when the tree ran is only checked.
  */
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
@@ -35,28 +36,66 @@ static int by_resource(const void *a, const void *b, void *arg)
 	return r == 0 ? 0 : r == 1 ? -1 : 1;
 }
 
+/* Gives tasks with one resource one rank, if they are in its order. */
+static bool rank_tasks(struct task *const *v, unsigned n, struct sharing *s, uint32_t *rank)
+{
+	bool sorted = true;
+
+	for (unsigned i = 0, r = 0; i < n; i++) {
+		long how = i == 0 ? 1 : compare(v[i - 1], v[i], s);
+		r += how != 0;
+		sorted = sorted && how >= 0 && how <= 1;
+		rank[v[i]->abi.index] = r;
+	}
+	return sorted;
+}
+
+/* All tasks that have resources, those of the order first. */
+static unsigned list_tasks(const struct tree *tree, const struct order *order, uint32_t *listed,
+                           struct task **v)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < order->n + tree->ntasks; i++) {
+		struct task *t = i < order->n ? tree_find(tree, order->v[i])
+		                              : tree->tasks[i - order->n];
+		if (!t || t->abi.state == CRCORE_TASK_ZOMBIE || listed[t->abi.index])
+			continue;
+		listed[t->abi.index] = 1;
+		v[n++] = t;
+	}
+	return n;
+}
+
+static bool keep_order(struct order *order, struct task *const *v, unsigned n)
+{
+	free(order->v);
+	order->v = malloc((n + 1) * sizeof(*order->v));
+	order->n = order->v ? n : 0;
+	for (unsigned i = 0; i < order->n; i++)
+		order->v[i] = v[i]->abi.pid;
+	return order->v;
+}
+
 /* ids[i] is the group of tree->tasks[i], from 1 in order of first appearance;
  * 0 for zombies, which have nothing. */
-static int group(const struct tree *tree, int type, const uint32_t *mms, uint32_t *ids,
-                 uint32_t *ret_n, struct crcore_error *err)
+static int group(const struct tree *tree, int type, const uint32_t *mms, struct order *order,
+                 uint32_t *ids, uint32_t *ret_n, struct crcore_error *err)
 {
 	struct sharing s = { type, mms, 0 };
 	cleanup_free struct task **v = calloc(tree->ntasks + 1, sizeof(*v));
 	cleanup_free uint32_t *rank = calloc(tree->ntasks + 1, sizeof(*rank));
 	cleanup_free uint32_t *seen = calloc(tree->ntasks + 1, sizeof(*seen));
-	unsigned n = 0;
 
 	if (!v || !rank || !seen)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < tree->ntasks; i++)
-		if (tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE)
-			v[n++] = tree->tasks[i];
-	qsort_r(v, n, sizeof(*v), by_resource, &s);
-	for (unsigned i = 0, r = 0; i < n; i++) {
-		if (i == 0 || compare(v[i - 1], v[i], &s) != 0)
-			r++;
-		rank[v[i]->abi.index] = r;
+	unsigned n = list_tasks(tree, order, rank, v);
+	if (!order->n || !rank_tasks(v, n, &s, rank)) {
+		qsort_r(v, n, sizeof(*v), by_resource, &s);
+		rank_tasks(v, n, &s, rank);
 	}
+	if (!keep_order(order, v, n))
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	if (s.error)
 		return crcore_fail(err, s.error, "cannot compare tasks (kcmp): %s", strerror(-s.error));
 	*ret_n = 0;
@@ -104,6 +143,13 @@ static int add_mm(struct tree *tree, struct task *t, uint32_t id, struct crcore_
 	} \
 	ok_; })
 
+void orders_free(struct orders *o)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(o->of); i++)
+		free(o->of[i].v);
+	*o = (struct orders){ 0 };
+}
+
 int survey_sharing(struct survey *s, struct crcore_error *err)
 {
 	struct tree *tree = &s->tree;
@@ -114,7 +160,7 @@ int survey_sharing(struct survey *s, struct crcore_error *err)
 
 	for (unsigned i = 0; r == 0 && i < 4; i++)
 		r = group(tree, type[i], type[i] == KCMP_SIGHAND ? ids : NULL /* see clone(2) */,
-		          ids + i * tree->ntasks, &n[i], err);
+		          &s->orders.of[i], ids + i * tree->ntasks, &n[i], err);
 	if (r < 0)
 		return r;
 	if (!NEW_RECORDS(s->files, s->nfiles, n[1], Crcore__Files, crcore__files__init) ||

@@ -133,6 +133,7 @@ void survey_free(struct survey *s)
 	free(s->fs);
 	free(s->sighands);
 	free(s->segments);
+	orders_free(&s->orders);
 	tree_free(&s->tree);
 	*s = (struct survey){ 0 };
 }
