@@ -168,6 +168,20 @@ static int by_description(const void *a, const void *b, void *arg)
 	return r == 0 ? 0 : r == 1 ? -1 : 1;
 }
 
+/* In a row those that are likely to be one: what is inherited keeps its number. */
+static int by_looks_and_number(const void *a, const void *b)
+{
+	const struct descriptor *x = *(struct descriptor *const *)a;
+	const struct descriptor *y = *(struct descriptor *const *)b;
+	int r = by_looks(a, b);
+
+	if (r)
+		return r;
+	COMPARE(x->fd, y->fd);
+	COMPARE(x, y);
+	return 0;
+}
+
 /* Most that look alike are inherited, hence one and the same: those that stand side by side
  * are told by one look each, and only one of each such row is sorted. */
 static void group_alike(struct table *table, struct descriptor **v, unsigned n)
@@ -210,7 +224,7 @@ static int group_descriptors(struct table *table, struct crcore_error *err)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < table->n; i++)
 		v[i] = &table->v[i];
-	qsort(v, table->n, sizeof(*v), by_looks);
+	qsort(v, table->n, sizeof(*v), by_looks_and_number);
 	for (unsigned i = 0, k; i < table->n; i = k) {
 		for (k = i + 1; k < table->n && by_looks(&v[i], &v[k]) == 0; k++)
 			;
