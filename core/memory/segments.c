@@ -1,48 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shared anonymous memory: mappings of one segment, in whatever task and at
- * whatever address, are known by device and inode number in /proc/PID/maps. A
+ * whatever address, are known by device and inode number (struct segment_use). A
  * segment is read through the map_files link of one of them: holes stay holes.
  */
 #include <fcntl.h>
 #include "core/memory/save_priv.h"
-#include "core/memory/vmas.h"
 
 struct use { uint64_t dev, ino; struct mm *mm; Crcore__Vma *vma; };
 struct uses { struct use *v; size_t n; };
 
-static bool has_segments(const Crcore__Mm *rec)
-{
-	for (size_t i = 0; i < rec->n_vmas; i++)
-		if (rec->vmas[i]->backing == CRCORE__BACKING__SEGMENT)
-			return true;
-	return false;
-}
-
-/* Pairs the mappings of an mm's record with the lines of its maps; a line that
- * the record does not have (a region of ours) is passed over. */
 static int find_uses(struct mm *mm, struct uses *uses, struct crcore_error *err)
 {
-	const Crcore__Mm *rec = mm->rec;
-	cleanup_free char *text = NULL;
-	struct vma_text v;
-	size_t len, i = 0;
-	int r;
-
-	if ((r = proc_read(mm->task->proc, "maps", &text, &len, err)) < 0)
-		return r;
-	const char *at = text;
-	while ((r = vma_parse(&at, text + len, &v)) > 0) {
-		while (i < rec->n_vmas && rec->vmas[i]->start < v.start)
-			i++;
-		if (i == rec->n_vmas || rec->vmas[i]->start != v.start ||
-		    rec->vmas[i]->backing != CRCORE__BACKING__SEGMENT)
-			continue;
+	for (unsigned i = 0; i < mm->nuses; i++) {
+		const struct segment_use *u = &mm->uses[i];
 		if (!GROW(uses->v, uses->n))
 			return memory_enomem(err);
-		uses->v[uses->n++] = (struct use){ v.dev, v.ino, mm, rec->vmas[i] };
+		uses->v[uses->n++] = (struct use){ u->dev, u->ino, mm, mm->rec->vmas[u->vma] };
 	}
-	return r;
+	return 0;
 }
 
 static int by_inode(const void *a, const void *b)
@@ -169,8 +145,7 @@ int segments_find(struct tree *t, const struct contents *contents, unsigned ncon
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < t->nmms; i++)
-		if (has_segments(t->mms[i]->rec))
-			r = find_uses(t->mms[i], &uses, err);
+		r = find_uses(t->mms[i], &uses, err);
 	if (r == 0 && uses.n + ncontents)
 		r = make_room(s, &uses, ncontents) ? make_segments(s, &uses, store, err) :
 		                                     memory_enomem(err);

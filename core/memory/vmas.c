@@ -115,6 +115,15 @@ static bool only_looks(struct reader *rd, const struct vma_text *v)
 	return false;
 }
 
+/* Of the last mapping of its record. */
+static int add_use(struct mm *mm, const struct vma_text *v, struct crcore_error *err)
+{
+	if (!GROW(mm->uses, mm->nuses))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	mm->uses[mm->nuses++] = (struct segment_use){ v->dev, v->ino, mm->rec->n_vmas - 1 };
+	return 0;
+}
+
 static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_error *err)
 {
 	Crcore__Mm *rec = rd->mm->rec;
@@ -130,11 +139,16 @@ static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_er
 	int sort = vma_classify(v, rd->how->shmem_dev, vma, err);
 	if (sort == VMA_FILE)
 		return offer_file(rd, v, vma, err);
-	return sort;
+	return sort < 0 || vma->backing != CRCORE__BACKING__SEGMENT ? sort
+	                                                            : add_use(rd->mm, v, err);
 }
 
-static void drop_vmas(Crcore__Mm *rec)
+static void drop_vmas(struct mm *mm)
 {
+	Crcore__Mm *rec = mm->rec;
+
+	mm->nuses = 0;
+	free(STEAL(mm->uses));
 	for (size_t i = 0; i < rec->n_vmas; i++)
 		crcore__vma__free_unpacked(rec->vmas[i], NULL);
 	free(rec->vmas);
@@ -183,7 +197,7 @@ int vmas_read(struct mm *mm, const struct vmas_how *how, const struct vma_list *
 	struct vma_list own = { 0 };
 	int r = fetched ? 0 : vma_list_read(&own, mm->task, how->flags, how->known, err);
 
-	drop_vmas(mm->rec);
+	drop_vmas(mm);
 	if (r == 0)
 		r = add_all(&rd, fetched ? fetched : &own, err);
 	vma_list_free(&own);

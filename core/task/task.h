@@ -57,7 +57,10 @@ struct mm {
 	struct task *task;             /* the first that has it: through it we look */
 	struct inject *inject;         /* region in it, NULL: none */
 	Crcore__Mm *rec;
+	struct segment_use *uses;      /* of shared anonymous memory, of which rec->vmas tells ... */
+	unsigned nuses;                /* ... no more than that it is */
 };
+struct segment_use { uint64_t dev, ino; size_t vma; /* index in rec->vmas */ };
 
 struct tree {
 	struct task **tasks;           /* parents before children; [0] is the root */

@@ -46,6 +46,7 @@ void tree_free(struct tree *tree)
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		task_free(tree->tasks[i]);
 	for (unsigned i = 0; i < tree->nmms; i++) {
+		free(tree->mms[i]->uses);
 		crcore__mm__free_unpacked(tree->mms[i]->rec, NULL);
 		free(tree->mms[i]);
 	}
