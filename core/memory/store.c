@@ -19,7 +19,7 @@
 #include "core/util/trace.h"
 #include "core/util/worker.h"
 
-enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, LATE_MAX = 128 /* blocks */,
+enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, JOBS_PER_WORKER = 256, LATE_MAX = 128 /* blocks */,
        LATE_PAGES = (LATE_MAX - 2 * MAX_WORKERS) * (IMAGE_BLOCK / 4096) };
 
 int store_add(struct store *s, struct source *src, uint64_t addr, uint64_t pages, bool gently,
@@ -336,7 +336,9 @@ int store_run(struct store *s, struct crcore_error *err)
 {
 	struct copier v[MAX_WORKERS];
 	struct queue q = { .store = s, .lock = PTHREAD_MUTEX_INITIALIZER };
-	unsigned n = parallel_threads(s->pages / PAGES_PER_WORKER + 1, MAX_WORKERS);
+	/* each job is a system call or more, however few its pages are */
+	unsigned n = parallel_threads(s->pages / PAGES_PER_WORKER + s->njobs / JOBS_PER_WORKER + 1,
+	                              MAX_WORKERS);
 	int r;
 
 	q.nfiles = image_page_files(s->image);
