@@ -72,13 +72,24 @@ static int check_places(struct survey *s, struct host *host, struct blockers *bl
 	return 0;
 }
 
+/* A session keeps its device even if all its tasks have closed it. */
+static int load_for_sessions(const struct tree *tree, struct host *host, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++)
+		if (tree->tasks[i]->session_dev)
+			r = host_load_for(host, S_IFCHR, tree->tasks[i]->session_dev, err);
+	return r;
+}
+
 static int survey_take(struct survey *s, struct host *host, struct blockers *blockers,
                        struct crcore_error *err)
 {
 	int r;
 
 	if ((r = worker_check(err)) < 0 || (r = check_places(s, host, blockers, err)) < 0 ||
-	    (r = survey_sharing(s, err)) < 0)
+	    (r = load_for_sessions(&s->tree, host, err)) < 0 || (r = survey_sharing(s, err)) < 0)
 		return r;
 	return survey_objects(s, host, blockers, err);
 }

@@ -33,6 +33,7 @@ struct later {                  /* a plugin that is loaded when something concer
 	unsigned place;         /* in the policy */
 	uint32_t types;         /* of objects that concern it: CRCORE_TYPE() */
 	char link[32];          /* what theirs begin with */
+	uint32_t not_majors[8]; /* devices of these types that do not concern it */
 };
 
 /* What the stages lend to the plugins: set by dump or restore, NULL otherwise.
@@ -101,6 +102,9 @@ int host_load_but(struct policy *, const char *const *spare, struct host **ret,
 /* The same, but those that say which objects they are for (CRCORE_ONLY_FOR) and for which
  * nothing is set wait until host_claim() is given such an object. */
 int host_load_lazily(struct policy *, struct host **ret, struct crcore_error *);
+/* Loads those of them that wait for such an object: a task has it, but it may have no
+ * descriptor, so that it will not be claimed. */
+int host_load_for(struct host *, mode_t, dev_t, struct crcore_error *);
 /* Loads those that still wait: before their files can no more be found by their names. */
 int host_load_rest(struct host *, struct crcore_error *);
 /* The same without open (for `crcore plugins`: nothing of a plugin runs but its constructors). */

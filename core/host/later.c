@@ -6,31 +6,47 @@
  */
 #include <elf.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include "core/host/internal.h"
 #include "core/util/util.h"
 
 #define HEAD 4096 /* bytes: the linker puts notes first */
 
-/* The plugin's note among those of a segment. */
-static bool find_note(const uint8_t *at, size_t len, struct later *ret)
+/* Both notes have one form. */
+#define IS_NOTE(note, kind, size_of) \
+	((note).type == (kind) && (note).name_size == sizeof((note).name) && (note).size == (size_of) && \
+	 !memcmp((note).name, "crcore", sizeof("crcore")))
+
+static bool take_note(const struct crcore_note *note, struct later *ret)
+{
+	struct crcore_device_note devices;
+
+	_Static_assert(sizeof(devices) == sizeof(*note), "notes of one size");
+	memcpy(&devices, note, sizeof(devices));
+	if (IS_NOTE(devices, CRCORE_NOTE_NOT_FOR_DEVICES, sizeof(devices.majors)))
+		memcpy(ret->not_majors, devices.majors, sizeof(ret->not_majors));
+	if (!IS_NOTE(*note, CRCORE_NOTE_ONLY_FOR, sizeof(note->types) + sizeof(note->link)))
+		return false;
+	ret->types = note->types;
+	snprintf(ret->link, sizeof(ret->link), "%.*s", (int)sizeof(note->link), note->link);
+	return true;
+}
+
+/* The plugin's notes among those of a segment. */
+static bool find_notes(const uint8_t *at, size_t len, struct later *ret)
 {
 	struct crcore_note note;
+	bool found = false;
 
 	for (size_t size; len >= sizeof(note); at += size, len -= size) {
 		memcpy(&note, at, sizeof(note));
 		size = sizeof(Elf64_Nhdr) + ALIGN_UP((size_t)note.name_size, 4) +
 		       ALIGN_UP((size_t)note.size, 4);
-		if (note.type == CRCORE_NOTE_ONLY_FOR && note.name_size == sizeof(note.name) &&
-		    note.size == sizeof(note.types) + sizeof(note.link) &&
-		    !memcmp(note.name, "crcore", sizeof("crcore"))) {
-			ret->types = note.types;
-			snprintf(ret->link, sizeof(ret->link), "%.*s", (int)sizeof(note.link), note.link);
-			return true;
-		}
+		found |= take_note(&note, ret);
 		if (size > len)
-			return false;
+			break;
 	}
-	return false;
+	return found;
 }
 
 /* False if the file does not say, or not where we look: then it is loaded at once. */
@@ -49,7 +65,7 @@ static bool read_note(const char *path, struct later *ret)
 		Elf64_Phdr p;
 		memcpy(&p, head + e->e_phoff + i * sizeof(p), sizeof(p));
 		if (p.p_type == PT_NOTE && p.p_offset < (size_t)n && p.p_filesz <= (size_t)n - p.p_offset &&
-		    find_note(head + p.p_offset, p.p_filesz, ret))
+		    find_notes(head + p.p_offset, p.p_filesz, ret))
 			return true;
 	}
 	return false;
@@ -104,9 +120,12 @@ static int load(struct host *h, const struct later *l, struct crcore_error *err)
 static bool concerns(const struct later *l, const struct crcore_object *obj)
 {
 	const size_t n = strlen(l->link);
+	bool type = l->types & CRCORE_TYPE(obj->st.st_mode & S_IFMT);
 
-	return (l->types & CRCORE_TYPE(obj->st.st_mode & S_IFMT)) ||
-	       (n && obj->link && !strncmp(obj->link, l->link, n));
+	if (S_ISCHR(obj->st.st_mode) || S_ISBLK(obj->st.st_mode))
+		for (size_t i = 0; type && i < ARRAY_SIZE(l->not_majors); i++)
+			type = !l->not_majors[i] || l->not_majors[i] != major(obj->st.st_rdev);
+	return type || (n && obj->link && !strncmp(obj->link, l->link, n));
 }
 
 int later_load(struct host *h, const struct crcore_object *obj, struct crcore_error *err)
@@ -124,6 +143,14 @@ int later_load(struct host *h, const struct crcore_object *obj, struct crcore_er
 		rc = load(h, &l, err);
 	}
 	return rc;
+}
+
+int host_load_for(struct host *h, mode_t mode, dev_t dev, struct crcore_error *err)
+{
+	const struct crcore_object obj = { .size = sizeof(obj), .st = { .st_mode = mode, .st_rdev = dev },
+		                           .link = "" };
+
+	return h->nlater ? later_load(h, &obj, err) : 0;
 }
 
 int host_load_rest(struct host *h, struct crcore_error *err)

@@ -42,6 +42,7 @@ struct task {
 	bool leaderless;               /* its first thread has ended, others have not */
 	bool alone;                    /* it had one thread only at the last task_refresh() */
 	bool fresh;                    /* that was when it was opened */
+	dev_t session_dev;             /* the device that drives its session, 0: none */
 	uint32_t umask;                /* these two as of the last look at its status */
 	uint64_t anon_kib;             /* anonymous memory that it has */
 	struct mm *mm;                 /* NULL: zombie */

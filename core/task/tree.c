@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include "core/task/task.h"
 #include "core/task/tree.h"
 #include "core/util/util.h"
@@ -155,6 +156,8 @@ int task_refresh(struct task *t, struct crcore_error *err)
 	t->abi.ppid = st.ppid;
 	t->abi.pgid = st.pgid;
 	t->abi.sid = st.sid;
+	unsigned dev = (unsigned)st.tty_nr;
+	t->session_dev = makedev(dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
 	t->state = st.state;
 	snprintf(t->comm, sizeof(t->comm), "%s", st.comm);
 	t->abi.comm = t->comm;

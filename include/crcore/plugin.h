@@ -534,10 +534,17 @@ enum crcore_wake {
  * these types, or whose link begins with that text ("": none does), which may be when the
  * tree is frozen already, or never. 0, "": no object is its business. Where the policy sets
  * something for it, it is loaded as ever. It may have none of the hooks observe, pause, wake
- * and rest, unless no object is its business. Its place in the order of open is its own.
+ * and rest, unless no object is its business. Its place in the order of open is its own. The
+ * terminal of a task's session counts as an object, be there a descriptor of it or none.
+ *
+ *   CRCORE_NOT_FOR_DEVICES(1);
+ *
+ * besides: devices of these types with one of these major numbers (st.st_rdev, at most 8) are
+ * not its business either. A crcore that does not know this loads it for them too.
  */
 #define CRCORE_TYPE(ifmt) (1u << ((ifmt) >> 12))
 #define CRCORE_NOTE_ONLY_FOR 1
+#define CRCORE_NOTE_NOT_FOR_DEVICES 2
 struct crcore_note {           /* as in elf(5), so that it is found without the loader */
 	uint32_t name_size, size, type; /* of name, of what is behind it, CRCORE_NOTE_ONLY_FOR */
 	char name[8];          /* "crcore" */
@@ -547,6 +554,15 @@ struct crcore_note {           /* as in elf(5), so that it is found without the 
 #define CRCORE_ONLY_FOR(types, link) \
 	__attribute__((used, aligned(4), section(".note.crcore"))) \
 	static const struct crcore_note crcore_only_for_ = { 8, 32, CRCORE_NOTE_ONLY_FOR, "crcore", types, link }
+struct crcore_device_note {
+	uint32_t name_size, size, type; /* CRCORE_NOTE_NOT_FOR_DEVICES */
+	char name[8];
+	uint32_t majors[8];    /* 0: none */
+};
+#define CRCORE_NOT_FOR_DEVICES(...) \
+	__attribute__((used, aligned(4), section(".note.crcore"))) \
+	static const struct crcore_device_note crcore_not_for_devices_ = \
+		{ 8, 32, CRCORE_NOTE_NOT_FOR_DEVICES, "crcore", { __VA_ARGS__ } }
 
 /* Use at the definition: CRCORE_EXPORT const struct crcore_plugin crcore_plugin = { ... }; */
 #ifdef __cplusplus

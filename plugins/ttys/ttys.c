@@ -124,6 +124,7 @@ static const struct crcore_need needs[] = {
 };
 
 CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFCHR), "");
+CRCORE_NOT_FOR_DEVICES(MEM_MAJOR); /* /dev/null, zero, random: all that the kernel numbers so */
 
 CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,

@@ -30,7 +30,8 @@ struct state {
 };
 
 #ifdef NAME
-CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK), "/waits/");
+CRCORE_ONLY_FOR(CRCORE_TYPE(S_IFSOCK) | CRCORE_TYPE(S_IFCHR), "/waits/");
+CRCORE_NOT_FOR_DEVICES(1, 7);
 #else
 #define NAME "misbehave"
 #define HASTY

@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import json
 import os
+import pty
 import resource
 import shutil
 import socket
@@ -48,6 +49,14 @@ while not os.path.exists("go"):
 CONSOLE = """
 import os, time
 fd = os.open("console", os.O_RDWR | os.O_NOCTTY)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
+LEADER = """
+import os, sys, time
+os.close(os.open(sys.argv[1], os.O_RDWR))
 open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
@@ -159,6 +168,20 @@ class Test:
             raise Failure("the console is another one")
         open(t.path("go"), "w").close()
         crtest.wait_gone(pid)
+
+    def session_terminal(self):
+        """The terminal of a session, of which the tree has no descriptor: it is not forgotten."""
+        ends = pty.openpty()
+        t = self.target([jobs.python(), "-c", LEADER, os.ttyname(ends[1])])
+        with open(f"/proc/{t.pid}/stat") as f:
+            if f.read().rsplit(")", 1)[1].split()[4] == "0":
+                raise Failure("the session of the target has no terminal")
+        self.error([t.pid, "controlling terminal", "outside the tree"], "dump", "-t", t.pid, "-D",
+                   self.image(), "-R")
+        self.crcore.dump(t.pid, self.image(), "-R", "--set", "ttys.external=inherit")
+        self.end(t)
+        for end in ends:
+            os.close(end)
 
     def taken_folder(self):
         t = self.target()
@@ -288,8 +311,8 @@ class Test:
         return lambda: os.rename(path + ".away", path)
 
     def run(self):
-        for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.taken_folder,
-                     self.traced, self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
+        for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
+                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
                      self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)

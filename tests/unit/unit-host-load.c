@@ -2,6 +2,7 @@
 /* The plugin host and real shared objects (tests/abi/misbehave.c, tests/abi/first-abi.so), for
  * what only they can get wrong. */
 #include "made-up.h"
+#include <sys/sysmacros.h>
 
 static int load(const char *plugin, const char *how, struct crcore_error *err)
 {
@@ -138,6 +139,47 @@ static int offer(struct host *h, mode_t type, const char *link, struct crcore_er
 	return host_claim(h, &obj, &winner, err);
 }
 
+/* The same of a device of this major number. */
+static int offer_device(struct host *h, mode_t type, unsigned number)
+{
+	struct crcore_object obj = { .size = sizeof(obj), .link = "/dev/x", .fd = 3,
+		                     .st = { .st_mode = type | 0600, .st_rdev = makedev(number, 3) } };
+	struct crcore_ctx *winner = NULL;
+
+	return host_claim(h, &obj, &winner, NULL);
+}
+
+static void load_for_devices(void **state)
+{
+	struct host *h;
+
+	plugins_of_tests();
+	policy_names[0] = "waiting";
+	policy_names[1] = "misbehave";
+	policy_sets_nothing = true;
+	h = loaded(true);
+	for (unsigned number = 0; number < 9; number++) { /* of a type that does not concern it */
+		assert_int_equal(offer_device(h, S_IFBLK, number), -ENOTSUP);
+		assert_int_equal(host_load_for(h, S_IFBLK, makedev(number, 0), NULL), 0);
+	}
+	assert_int_equal(offer_device(h, S_IFCHR, 1), -ENOTSUP);
+	assert_int_equal(offer_device(h, S_IFCHR, 7), -ENOTSUP);
+	assert_int_equal(host_load_for(h, S_IFCHR, makedev(1, 4), NULL), 0);
+	assert_null(host_find(h, "waiting"));
+	assert_int_equal(offer_device(h, S_IFCHR, 4), -ENOTSUP);
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	h = loaded(true);
+	assert_int_equal(host_load_for(h, S_IFCHR, makedev(136, 1), NULL), 0);
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	h = loaded(true);
+	assert_int_equal(offer_device(h, S_IFCHR, 0), -ENOTSUP); /* 0 ends the list, and is no entry */
+	assert_non_null(host_find(h, "waiting"));
+	host_free(h);
+	unsetenv("CRCORE_PLUGIN_PATH");
+}
+
 static void load_later(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
@@ -259,7 +301,7 @@ static void print_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(load_good), T(load_by_name), T(load_later), T(load_what_is_no_plugin), T(load_twice),
+		T(load_good), T(load_by_name), T(load_later), T(load_for_devices), T(load_what_is_no_plugin), T(load_twice),
 		T(load_untrusted), T(load_first_abi), T(print_all),
 		T(load_bad), T(hang_in_open_and_close), /* last: one that hung stays mapped */
 	};
