@@ -44,11 +44,10 @@ static inline int write_all(int fd, const void *buf, size_t len)
 
 /* All of a file, with a 0 behind it; free it. In so many reads: what /proc gives in one is as it
  * was at one moment. Negative errno. */
-static inline int read_counted(int dir, const char *name, char **ret, unsigned *ret_reads)
+static inline int read_opened(int fd, char **ret, unsigned *ret_reads)
 {
-	cleanup_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 	size_t room = 64 << 10, len = 0;
-	char *text = fd < 0 ? NULL : malloc(room), *more = text;
+	char *text = malloc(room), *more = text;
 	ssize_t n = 0;
 
 	*ret = NULL;
@@ -59,14 +58,24 @@ static inline int read_counted(int dir, const char *name, char **ret, unsigned *
 		if (len == room - 1 && (more = realloc(text, 2 * room)))
 			text = more, room *= 2;
 	}
-	if (fd < 0 || !more || n < 0) {
-		int r = fd >= 0 && !more ? -ENOMEM : -errno;
+	if (!more || n < 0) {
+		int r = !more ? -ENOMEM : -errno;
 		free(text);
 		return r;
 	}
 	text[len] = '\0';
 	*ret = text;
 	return 0;
+}
+
+/* The same by its name. */
+static inline int read_counted(int dir, const char *name, char **ret, unsigned *ret_reads)
+{
+	cleanup_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+
+	*ret = NULL;
+	*ret_reads = 0;
+	return fd < 0 ? -errno : read_opened(fd, ret, ret_reads);
 }
 
 static inline int read_whole(int dir, const char *name, char **ret)

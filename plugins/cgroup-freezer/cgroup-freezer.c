@@ -16,8 +16,8 @@ static int cg_open(const struct crcore_host *host, struct crcore_ctx *ctx, void 
 	cg->freeze = host->option(ctx, "freeze")->s;
 	cg->manage = (enum manage)host->option(ctx, "manage")->i;
 	cg->roots = host->option(ctx, "root")->list;
-	/* Before crcore enters another mount namespace. */
-	int r = mounts_find(cg, err);
+	cg->mountinfo = cg->slash = -1;
+	int r = mounts_open(cg, err);
 	if (r < 0) {
 		mounts_free(cg);
 		free(cg);

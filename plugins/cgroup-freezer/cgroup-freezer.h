@@ -79,6 +79,7 @@ struct cg {
 	enum manage manage;
 	const char *freeze; /* option: the group to stop the tree with; "": find one */
 	char *own;          /* text of /proc/self/cgroup */
+	int mountinfo, slash; /* of the mount namespace that crcore was started in */
 	struct hierarchy *hier;
 	unsigned nhier;
 	struct set **sets;
@@ -104,6 +105,8 @@ void *cg_keep(struct cg *, size_t size);
 void *cg_keep_text(struct cg *, void *); /* what was allocated already; NULL: out of memory */
 
 /* -- mounts.c -- */
+/* Before crcore enters another mount namespace. */
+int mounts_open(struct cg *, struct crcore_error *);
 /* Reads /proc/self/cgroup and where each hierarchy is mounted; once. */
 int mounts_find(struct cg *, struct crcore_error *);
 void mounts_free(struct cg *);

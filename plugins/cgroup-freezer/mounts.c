@@ -3,7 +3,8 @@
  * Hierarchies: what /proc/self/cgroup lists, and where each is mounted here. A
  * hierarchy that is mounted in part only (a bind mount of a group) is of no use to
  * us. Groups are reached below a descriptor of the mount, so it does not matter
- * in which mount namespace we are later.
+ * in which mount namespace we are later. Most trees live in crcore's groups, for which
+ * nothing is looked at: until then two descriptors keep the way to it.
  */
 #include "cgroup-freezer.h"
 
@@ -165,7 +166,7 @@ static void take_mount(struct cg *cg, char *line)
 		            !strcmp(type, "cgroup") && key_fits(h->key, options);
 		if (!fits || h->mount)
 			continue;
-		h->dir = open(mount, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		h->dir = openat(cg->slash, mount[1] ? mount + 1 : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		h->mount = h->dir < 0 ? NULL : strdup(mount);
 	}
 }
@@ -189,10 +190,20 @@ static int add_hierarchy(struct cg *cg, char *line)
 	return 0;
 }
 
+int mounts_open(struct cg *cg, struct crcore_error *err)
+{
+	cg->mountinfo = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	cg->slash = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cg->mountinfo < 0 || cg->slash < 0)
+		return crcore_fail(err, -errno, "cannot see what is mounted: %s", strerror(errno));
+	return 0;
+}
+
 int mounts_find(struct cg *cg, struct crcore_error *err)
 {
 	cleanup_free char *text = NULL, *mounts = NULL;
 	char *save = NULL;
+	unsigned reads;
 	int r = read_whole(AT_FDCWD, "/proc/self/cgroup", &text);
 
 	if (cg->nhier || r == -ENOENT) /* known already; a kernel without */
@@ -201,7 +212,7 @@ int mounts_find(struct cg *cg, struct crcore_error *err)
 	     l = strtok_r(NULL, "\n", &save))
 		r = add_hierarchy(cg, l);
 	if (r == 0)
-		r = read_whole(AT_FDCWD, "/proc/self/mountinfo", &mounts);
+		r = read_opened(cg->mountinfo, &mounts, &reads);
 	if (r < 0)
 		return crcore_fail(err, r, "cannot find out about control groups: %s", strerror(-r));
 	for (char *l = mounts, *next; l && *l; l = next) {
@@ -222,6 +233,10 @@ void mounts_free(struct cg *cg)
 			close(cg->hier[i].dir);
 	}
 	free(cg->hier);
+	if (cg->mountinfo >= 0)
+		close(cg->mountinfo);
+	if (cg->slash >= 0)
+		close(cg->slash);
 }
 
 struct hierarchy *hierarchy_find(struct cg *cg, const char *key, size_t len)
