@@ -12,6 +12,7 @@
 #define SIGNALS 64u
 #define SCHED_ATTR_MIN 48u     /* SCHED_ATTR_SIZE_VER0 */
 #define SCHED_ATTR_MAX 256u
+#define NODES_LEN 128u         /* bytes: 1024 nodes of memory */
 #define AFFINITY_MAX 8192u     /* bytes: 65536 processors */
 #define XSTATE_MIN 576u        /* FXSAVE area and header */
 #define XSTATE_MAX 65536u
@@ -59,6 +60,8 @@ static int check_thread(const Crcore__Thread *t, struct crcore_error *err)
 	if (!absent_or(t->sched_attr, SCHED_ATTR_MIN, SCHED_ATTR_MAX) ||
 	    t->affinity.len > AFFINITY_MAX || t->affinity.len % 8)
 		return BAD(err, "thread %u has scheduling state of the wrong size", t->tid);
+	if (!absent_or(t->memory_nodes, NODES_LEN, NODES_LEN))
+		return BAD(err, "thread %u has a memory policy of the wrong size", t->tid);
 	if (t->resume && t->resume->n_args != 6)
 		return BAD(err, "thread %u resumes a call that has not six arguments", t->tid);
 	return check_creds(t->creds, t->tid, err);

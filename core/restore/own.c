@@ -105,6 +105,8 @@ int own_read(struct own **ret, struct crcore_error *err)
 	o->affinity_len = n < 0 ? 0 : (size_t)n;
 	long prio = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
 	o->ioprio = prio < 0 ? 0 : (uint32_t)prio;
+	syscall(SYS_get_mempolicy, &o->memory_policy, NULL, 0, NULL, 0);
+	o->memory_merge = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1;
 	o->personality = (uint32_t)syscall(SYS_personality, 0xffffffff);
 	o->slack = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	o->oom_score_adj = read_oom_score_adj();

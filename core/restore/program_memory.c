@@ -275,6 +275,9 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	if (!s->mm->thp_disable != !s->r->own->thp_disable)
 		CALL(s->p, "set huge page setting", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_THP_DISABLE),
 		     IMM(s->mm->thp_disable), IMM(0), IMM(0), IMM(0));
+	if (!s->mm->memory_merge != !s->r->own->memory_merge)
+		CALL(s->p, "set merge setting", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_MEMORY_MERGE),
+		     IMM(s->mm->memory_merge), IMM(0), IMM(0), IMM(0));
 	arrange(s, l);
 	static const struct layout_fill none;
 	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);

@@ -4,6 +4,7 @@
  * its own attributes by its own program. What is as crcore has it needs no
  * operation (own.c).
  */
+#include <linux/mempolicy.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -61,6 +62,17 @@ static void set_sched(prog *p, const struct own *own, const Crcore__Thread *t)
 		     IMM(0), IMM(t->ioprio));
 }
 
+static void set_memory_policy(prog *p, const struct own *own, const Crcore__Thread *t)
+{
+	if (t->memory_nodes.len) /* the kernel leaves the last of the bits out */
+		CALL(p, "set memory policy", SYS_set_mempolicy, EXPECT_EQUAL, 0, IMM(t->memory_policy),
+		     DATA(prog_data(p, t->memory_nodes.data, t->memory_nodes.len)),
+		     IMM(t->memory_nodes.len * 8 + 1));
+	else if (own->memory_policy)
+		CALL(p, "set memory policy", SYS_set_mempolicy, EXPECT_EQUAL, 0, IMM(MPOL_DEFAULT),
+		     IMM(0), IMM(0));
+}
+
 static void set_lists(prog *p, const Crcore__Thread *t)
 {
 	if (t->robust_list)
@@ -92,6 +104,7 @@ void thread_attributes(prog *p, const struct own *own, const Crcore__Thread *t)
 	     DATA(prog_data(p, comm, sizeof(comm))));
 	set_lists(p, t);
 	set_sched(p, own, t);
+	set_memory_policy(p, own, t);
 	if (t->timer_slack && t->timer_slack != own->slack)
 		CALL(p, "set timer slack", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_TIMERSLACK),
 		     IMM(t->timer_slack));

@@ -267,6 +267,10 @@ void timers_arm(struct stub *);
 uint32_t fetch_fd(struct restore *, prog *, const char *label, int fd);
 void close_fd(prog *, uint32_t op);
 
+#ifndef PR_SET_MEMORY_MERGE /* linux/prctl.h of 6.4 */
+#define PR_SET_MEMORY_MERGE 67
+#define PR_GET_MEMORY_MERGE 68
+#endif
 /* own.c: the attributes of this process, which stubs inherit: no operation
  * is needed where a thread had the same. */
 struct own {
@@ -279,7 +283,8 @@ struct own {
 	uint64_t slack;
 	int oom_score_adj;
 	uint32_t coredump_filter;
-	bool thp_disable;
+	int memory_policy;      /* MPOL_* */
+	bool thp_disable, memory_merge;
 	bool restore_timer_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	bool anon_names;        /* PR_SET_VMA_ANON_NAME */
 };

@@ -17,6 +17,10 @@
 #include "core/util/util.h"
 
 #define MEMBARRIER_GET_REGISTRATIONS (1 << 9)
+#ifndef PR_GET_MEMORY_MERGE
+#define PR_GET_MEMORY_MERGE 68
+#endif
+#define NODES 1024 /* the most that a kernel can have */
 #define NSIGNALS 64
 #define NLIMITS 16
 #define NITIMERS 3
@@ -27,14 +31,15 @@ struct kernel_sigaction { /* as rt_sigaction(2) has it without libc */
 
 struct asked {          /* of a thread */
 	uint32_t altstack, tid_address, pdeath, robust, robust_len; /* data references */
-	uint32_t securebits, personality, slack, thp;               /* operations */
+	uint32_t policy, nodes;
+	uint32_t securebits, personality, slack, thp, has_policy;   /* operations */
 	struct asked_process *process;                              /* of the leader */
 };
 
 struct asked_process {
 	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
 	uint32_t untold;       /* of a stopped task: reference in its parent's program */
-	uint32_t dumpable, brk, overruns, membarrier;         /* operations */
+	uint32_t dumpable, brk, overruns, membarrier, merge;  /* operations */
 };
 
 static int no_memory(struct crcore_error *err)
@@ -62,6 +67,10 @@ static void ask_thread(prog *p, struct asked *a)
 	a->personality = CALL(p, "ask personality", SYS_personality, EXPECT_OK, 0, IMM(0xffffffff));
 	a->slack = CALL(p, "ask timer slack", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TIMERSLACK));
 	a->thp = CALL(p, "ask huge page setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_THP_DISABLE));
+	a->policy = prog_data(p, NULL, 8);
+	a->nodes = prog_data(p, NULL, NODES / 8);
+	a->has_policy = CALL(p, "ask memory policy", SYS_get_mempolicy, EXPECT_ANY, 0,
+	                     DATA(a->policy), DATA(a->nodes), IMM(NODES), IMM(0), IMM(0));
 }
 
 static void ask_timers(prog *p, const Crcore__Task *rec, struct asked_process *a)
@@ -99,6 +108,7 @@ static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *
 	a->brk = CALL(p, "ask brk", SYS_brk, EXPECT_OK, 0, IMM(0));
 	a->membarrier = CALL(p, "ask membarrier registrations", SYS_membarrier, EXPECT_ANY, 0,
 	                     IMM(MEMBARRIER_GET_REGISTRATIONS), IMM(0), IMM(0));
+	a->merge = CALL(p, "ask merge setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_MEMORY_MERGE));
 	ask_timers(p, rec, a);
 }
 
@@ -151,6 +161,20 @@ static uint64_t answer_u64(const prog *p, uint32_t ref)
 	return v ? *v : 0;
 }
 
+/* A kernel for one node has none. */
+static int answer_policy(Crcore__Thread *rec, const prog *p, const struct asked *a,
+                         struct crcore_error *err)
+{
+	rec->memory_policy = (uint32_t)answer_u64(p, a->policy);
+	if (prog_result(p, a->has_policy) < 0 || !rec->memory_policy)
+		return 0;
+	rec->memory_nodes.data = malloc(NODES / 8);
+	if (!rec->memory_nodes.data)
+		return no_memory(err);
+	memcpy(rec->memory_nodes.data, prog_answer(p, a->nodes), rec->memory_nodes.len = NODES / 8);
+	return 0;
+}
+
 static int answer_thread(struct thread *t, struct crcore_error *err)
 {
 	const prog *p = t->ask;
@@ -170,7 +194,7 @@ static int answer_thread(struct thread *t, struct crcore_error *err)
 	rec->personality = (uint32_t)prog_result(p, a->personality);
 	rec->timer_slack = (uint64_t)prog_result(p, a->slack);
 	rec->thp_disable = prog_result(p, a->thp) == 1;
-	return 0;
+	return answer_policy(rec, p, a, err);
 }
 
 static int answer_limits(Crcore__Task *rec, const struct rlimit *v, struct crcore_error *err)
@@ -273,6 +297,7 @@ int task_answers(struct task *t, struct crcore_error *err)
 		t->mm->rec->brk = (uint64_t)prog_result(p, a->brk);
 		int64_t registered = prog_result(p, a->membarrier); /* a kernel may not tell */
 		t->mm->rec->membarrier = registered > 0 ? (uint32_t)registered : 0;
+		t->mm->rec->memory_merge = prog_result(p, a->merge) == 1;
 		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
 	}
 	answer_timers(t->rec, p, a);

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attributes of a process: personality, oom_score_adj, coredump_filter, umask, and a
- * parent-death signal that still works. */
+/* Attributes of a process: personality, oom_score_adj, coredump_filter, umask, memory policy,
+ * merging of equal pages, and a parent-death signal that still works. */
 #include "kind.h"
+#include <linux/mempolicy.h>
+#include <sys/prctl.h>
 #include <sys/personality.h>
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
+#define PR_GET_MEMORY_MERGE 68
+#endif
 
 static volatile int *step;
 static volatile int hit;
@@ -55,16 +62,29 @@ static void write_file(const char *path, const char *text)
 
 static int attributes(void *arg)
 {
+	unsigned long node = 1, nodes[16] = { 0 };
+	int mode = 0, merge;
+	long policy;
+
 	write_file("/proc/self/oom_score_adj", "321");
 	write_file("/proc/self/coredump_filter", "0x7f");
 	CHECK(personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0);
 	umask(0137);
+	policy = syscall(SYS_set_mempolicy, MPOL_BIND | MPOL_F_STATIC_NODES, &node, 64);
+	merge = prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
 	__atomic_add_fetch(step, 1, __ATOMIC_SEQ_CST);
 	kind_wait();
 	CHECK_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE | UNAME26);
 	check_file("/proc/self/oom_score_adj", "321");
 	check_file("/proc/self/coredump_filter", "0000007f");
 	CHECK_EQ(umask(0), 0137);
+	if (!policy) { /* else the kernel has none */
+		CHECK(!syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, 0, 0));
+		CHECK_EQ(mode, MPOL_BIND | MPOL_F_STATIC_NODES);
+		CHECK_EQ(nodes[0], node);
+	}
+	if (!merge)
+		CHECK_EQ(prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0), 1);
 	return 0;
 }
 
