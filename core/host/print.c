@@ -11,10 +11,10 @@
 struct named_hook { const char *name; size_t offset; };
 #define HOOK(h) { #h, offsetof(struct crcore_plugin, h) }
 static const struct named_hook hooks[] = {
-	HOOK(open), HOOK(close), HOOK(observe), HOOK(claim), HOOK(review), HOOK(ask), HOOK(hold),
-	HOOK(save_object), HOOK(save), HOOK(load_record), HOOK(check), HOOK(prepare), HOOK(plan),
-	HOOK(create), HOOK(emit), HOOK(emit_thread), HOOK(settle), HOOK(release),
-	HOOK(done),
+	HOOK(open), HOOK(close), HOOK(observe), HOOK(claim), HOOK(review), HOOK(pause), HOOK(wake),
+	HOOK(rest), HOOK(ask), HOOK(ask_again), HOOK(hold), HOOK(save_object), HOOK(save),
+	HOOK(load_record), HOOK(check), HOOK(prepare), HOOK(plan), HOOK(create), HOOK(map), HOOK(emit),
+	HOOK(emit_thread), HOOK(settle), HOOK(release), HOOK(done),
 };
 static const char *const types[] = {
 	"?", "bool", "int", "size", "seconds", "string", "choice", "list", "map",

@@ -169,9 +169,18 @@ def descriptors_are_tested(root):
                 yield f"{name}:{number}: there is no test {test}"
     for path in files(root, "tests/kinds"):
         stem, ext = os.path.splitext(os.path.basename(path))
-        if ext == ".c" and stem.split("-")[0] in ("files", "pipes", "events", "ttys", "seccomp", "aio") and \
+        if ext == ".c" and stem.split("-")[0] in ("files", "pipes", "events", "ttys", "seccomp", "aio", "io") and \
                 stem != "seccomp" and stem not in named:
             yield f"{name}: has no row for {stem}"
+
+
+def hooks_are_printed(root):
+    """`crcore plugins` knows every hook."""
+    abi = re.search(r"^struct crcore_plugin \{.*?^\};", text(root, "include/crcore/plugin.h"), re.M | re.S)
+    printed = text(root, "core/host/print.c")
+    for hook in re.findall(r"\(\*(\w+)\)", abi.group()):
+        if f"HOOK({hook})" not in printed:
+            yield f"core/host/print.c: does not print the hook {hook}"
 
 
 def plugin_symbols(_root, *plugins):
@@ -191,7 +200,7 @@ def plugin_symbols(_root, *plugins):
 
 CHECKS = {f.__name__.replace("_", "-"): f for f in (
     core_names_no_kind, licenses, interpreter_size, file_length, unfinished, white_space,
-    plugin_includes, kinds_are_run, descriptors_are_tested, plugin_symbols)}
+    plugin_includes, kinds_are_run, descriptors_are_tested, hooks_are_printed, plugin_symbols)}
 
 
 def main():
