@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small things that every plugin of this folder wants: variables that clean up after
- * themselves, lists that grow, files that are read and written whole. A plugin elsewhere writes its own or copies them.
+ * themselves, lists that grow, files that are read and written whole, a clock. A plugin elsewhere
+ * writes its own or copies them.
  */
 #ifndef PLUGINS_UTIL_H
 #define PLUGINS_UTIL_H
@@ -10,7 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static inline void cleanup_free_(void *p) { free(*(void **)p); }
@@ -28,6 +31,15 @@ static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
 		if (t_) (v) = t_; else ok_ = false; \
 	} \
 	ok_; })
+
+/* Of a clock that nobody sets. */
+static inline uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 /* To a file, to the end. Negative errno. */
 static inline int write_all(int fd, const void *buf, size_t len)

@@ -10,17 +10,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #define STEP_NS 1000000 /* between two looks at what is in flight */
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static int fail_at(const struct crcore_object *obj, int r, struct crcore_error *err)
 {
@@ -111,7 +102,7 @@ int aio_claim(void *state, const struct crcore_object *obj, struct crcore_error 
 }
 
 /* The tree stands still, so requests only become fewer. */
-static int wait_until_idle(struct aio *a, const struct crcore_object *obj, int64_t until,
+static int wait_until_idle(struct aio *a, const struct crcore_object *obj, uint64_t until,
                            struct crcore_error *err)
 {
 	const struct timespec step = { .tv_nsec = STEP_NS };
@@ -137,7 +128,7 @@ static int wait_until_idle(struct aio *a, const struct crcore_object *obj, int64
 int aio_hold(void *state, struct crcore_error *err)
 {
 	struct aio *a = state;
-	int64_t until = now_ns() + a->wait_ns;
+	uint64_t until = now_ns() + (uint64_t)a->wait_ns;
 	const struct crcore_object *obj;
 
 	for (uint32_t i = 0; (obj = a->host->object(a->ctx, i)); i++) {

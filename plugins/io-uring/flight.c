@@ -9,7 +9,6 @@
  */
 #include "io-uring.h"
 
-#include <time.h>
 #include "plugins/tasks.h"
 
 #define USERS_MAX (1u << 20)
@@ -140,14 +139,6 @@ static int count_all(struct uring *u, struct flight *f, const struct crcore_obje
 }
 
 /* -- waiting ------------------------------------------------------------------------------ */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Until nothing is in flight, or only what has ended. */
 static int wait_for_all(struct uring *u, bool but_ended, struct flight *f,

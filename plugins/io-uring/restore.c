@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include "plugins/tasks.h"
 
 #define OFFSETS 0xf8000000u /* the part of an offset that says what is mapped */
 
@@ -19,7 +20,8 @@ static bool sane(const Uring__Ring *rec)
 	return rec->id && !(rec->setup & ~SETUP_KNOWN) && is_power(rec->sq_entries) &&
 	       is_power(rec->cq_entries) && rec->sq_entries <= SQ_ENTRIES_MAX &&
 	       rec->cq_entries <= CQ_ENTRIES_MAX && rec->sq_entries <= rec->cq_entries &&
-	       is_of_one_thread(rec->setup) == (rec->issuer != 0);
+	       is_of_one_thread(rec->setup) == (rec->issuer != 0) &&
+	       (!rec->issuer || rec->submitted == rec->completed);
 }
 
 int uring_load_record(void *state, const char *section, uint32_t version, const void *msg,
@@ -109,16 +111,6 @@ static int check_ring(struct uring *u, const Uring__Ring *rec, struct crcore_err
 	                   rec->submitted);
 }
 
-static bool is_task(const struct uring *u, uint32_t pid)
-{
-	const struct crcore_task *t;
-
-	for (uint32_t i = 0; (t = u->host->task(u->ctx, i)); i++)
-		if (t->pid == (pid_t)pid)
-			return true;
-	return false;
-}
-
 static int by_id(const void *a, const void *b)
 {
 	const struct made *x = a, *y = b;
@@ -136,7 +128,8 @@ int uring_check(void *state, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < u->nmade; i++) {
 		if (i && u->made[i - 1].rec->id == u->made[i].rec->id)
 			r = crcore_fail(err, -EBADMSG, "two records are of it");
-		if (r == 0 && u->made[i].rec->issuer && !is_task(u, u->made[i].rec->issuer))
+		if (r == 0 && u->made[i].rec->issuer &&
+		    !task_find(u->host, u->ctx, (pid_t)u->made[i].rec->issuer))
 			r = crcore_fail(err, -EBADMSG, "it is for process %u, which is not in the image",
 			                u->made[i].rec->issuer);
 		if (r == 0)

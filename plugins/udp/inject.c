@@ -172,21 +172,13 @@ static uint32_t memory_of(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &len) < 0 ? 0 : words[0];
 }
 
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static bool await(int fd, uint32_t before)
 {
 	const struct timespec pause = { .tv_nsec = 50000 };
-	uint64_t until = now() + ARRIVES;
+	uint64_t until = now_ns() + ARRIVES;
 
 	while (memory_of(fd) <= before) {
-		if (now() > until)
+		if (now_ns() > until)
 			return false;
 		nanosleep(&pause, NULL);
 	}
