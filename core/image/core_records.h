@@ -12,7 +12,7 @@
  *    and every thread has creds; a zombie has no mm, files, fs, sighand, and its
  *    threads are none or just the leader;
  *  - byte fields have the size of the kernel's struct (regs, siginfo, stack_t,
- *    sigaction, sched_attr) or are absent where that is allowed (see records_check.c);
+ *    sigaction, sched_attr) or are absent where that is allowed (see check_task.c);
  *  - rlimits are none or 16, itimers none or 3, actions exactly 64, resume.args six;
  *  - descriptors of a table ascend, so none is there twice;
  *  - strings are shorter than 16 KiB; no record has a field of a newer format.
