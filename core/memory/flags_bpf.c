@@ -23,6 +23,7 @@
 
 #define NAME "bpf_iter_task_vma"
 #define BUFFER (64u << 10) /* for the first words; about what one read gives */
+#define TRIES 10
 
 /* ---- the number of the function ------------------------------------------------------- */
 
@@ -141,7 +142,9 @@ int flags_program(int types, struct crcore_error *err)
 	attr.attach_btf_id = number_of_function(types);
 	if (!attr.attach_btf_id)
 		return crcore_fail(err, -ENOTSUP, "the kernel does not describe " NAME);
-	int r = bpf(BPF_PROG_LOAD, &attr);
+	int r = -EAGAIN; /* that: a signal is pending, whatever becomes of it */
+	for (int i = 0; r == -EAGAIN && i < TRIES; i++)
+		r = bpf(BPF_PROG_LOAD, &attr);
 	return r < 0 ? crcore_fail(err, r, "the kernel takes no program: %s", strerror(-r)) : r;
 }
 

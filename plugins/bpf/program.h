@@ -102,7 +102,7 @@ static inline int code_load(struct code *c, union bpf_attr *a, const char *licen
 	snprintf(a->prog_name, sizeof(a->prog_name), "%s", name);
 	for (int i = 0;; i++) {
 		int r = bpf(BPF_PROG_LOAD, a);
-		if (r != -EAGAIN || i == 10) /* a signal is pending, whatever becomes of that */
+		if (r != -EAGAIN || i == 10) /* that: a signal is pending, whatever becomes of it */
 			return r;
 	}
 }
