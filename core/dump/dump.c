@@ -244,15 +244,9 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	if (r == 0)
 		r = refuse(&blockers, d->cmd->pid, err);
 	blockers_free(&blockers);
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		uint64_t start = trace_start();
-		t->abi.namespaces = d->namespaces.types;
-		r = task_collect(t, err);
-		trace_end(start, t->abi.pid, "task", "collect");
-		trace_task(t->abi.pid, t->comm);
-	}
-	return r;
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		tree->tasks[i]->abi.namespaces = d->namespaces.types;
+	return r == 0 ? survey_collect(&d->survey, err) : r;
 }
 
 static int stage_ask(struct dump *d, struct crcore_error *err)

@@ -7,7 +7,6 @@
  * anything, the first pass of a dump leaves it to the second (describe.c).
  */
 #include "core/dump/dump.h"
-#include "core/util/parallel.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -29,39 +28,30 @@ bool survey_changed(int r)
 	return r == -EAGAIN || r == -ESRCH;
 }
 
-#define CHUNK 8 /* tasks that a thread looks at before it takes more */
-
 struct checks {
-	struct survey *s;
 	struct places ours;
 	bool filters;
-	struct checked { int r; struct crcore_error err; } *v; /* of each task */
 };
 
-static void check_range(void *arg, size_t from, size_t to)
+static int check_place(void *arg, struct task *t, struct crcore_error *err)
 {
-	struct checks *c = arg;
+	const struct checks *c = arg;
 
-	for (size_t i = from; i < to; i++) {
-		c->v[i].err = (struct crcore_error)CRCORE_ERROR_INIT;
-		c->v[i].r = task_check_place(c->s->tree.tasks[i], &c->ours, c->filters,
-		                             &c->v[i].err);
-	}
+	return task_check_place(t, &c->ours, c->filters, err);
 }
 
 static int check_places(struct survey *s, struct host *host, struct blockers *blockers,
                         struct crcore_error *err)
 {
-	const unsigned n = s->tree.ntasks;
-	struct checks c = { .s = s, .filters = host_keeps(host, "seccomp") };
-	cleanup_free struct checked *v = c.v = malloc(n * sizeof(*v));
-	int r = v ? places_ours(s->tree.tasks[0], &c.ours, err) :
-	            crcore_fail(err, -ENOMEM, "out of memory");
+	struct checks c = { .filters = host_keeps(host, "seccomp") };
+	int r = places_ours(s->tree.tasks[0], &c.ours, err);
 
 	if (r < 0)
 		return r;
-	parallel(n, CHUNK, check_range, &c);
-	for (unsigned i = 0; i < n; i++) {
+	cleanup_free struct outcome *v = tasks_look(&s->tree, check_place, &c);
+	if (!v)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < s->tree.ntasks; i++) {
 		if (v[i].r < 0 && (!blockers || survey_changed(v[i].r))) {
 			*err = v[i].err;
 			return v[i].r;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The record of a task, as far as it can be read from outside: /proc/PID and
- * system calls that take a pid. What only the task can tell is in ask.c.
+ * system calls that take a pid, by any thread of ours; the state of its threads by the one
+ * that traces them. What only the task can tell is in ask.c.
  */
 #include <linux/capability.h>
 #include <linux/ioprio.h>
@@ -154,7 +155,7 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	t->filtered = hex_field(status, "Seccomp") != 0;
 	t->task->abi.filtered += t->filtered;
 	check_sleep(t, status);
-	return thread_save_state(t, err);
+	return 0;
 }
 
 /* ---- timers ------------------------------------------------------------------ */
@@ -287,6 +288,17 @@ int task_collect(struct task *t, struct crcore_error *err)
 		rec->stop_signal = (uint32_t)t->threads[0].stop_signal;
 	r = collect_living(t, &st, err);
 out:
+	if (r < 0)
+		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	return r;
+}
+
+int task_collect_state(struct task *t, struct crcore_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
+		r = thread_save_state(&t->threads[i], err);
 	if (r < 0)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	return r;

@@ -172,8 +172,10 @@ void observations_apply(const struct observations *, struct tree *);
 void observations_free(struct observations *);
 
 /* -- collect.c: the task records ------------------------------------------- */
-/* Everything readable from outside; then adds operations for the rest ... */
+/* Everything readable from outside, which any thread of ours may do for a task at a time; what
+ * only the one that traces it may; then adds operations for the rest ... */
 int task_collect(struct task *, struct crcore_error *);
+int task_collect_state(struct task *, struct crcore_error *);
 int task_ask(struct task *, struct crcore_error *);      /* makes threads' ask programs */
 /* ... and takes the answers. */
 int task_answers(struct task *, struct crcore_error *);
