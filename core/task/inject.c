@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include "core/task/arch/x86_64.h"
 #include "core/task/inject.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 #include "parasite/arch/x86_64.h"
 #include "parasite/blob.h"
@@ -120,22 +121,42 @@ static int take(struct inject *in, const struct call *c, struct crcore_error *er
 	return r;
 }
 
+#define CHUNK 8 /* regions that a thread maps before it takes more */
+
+struct taking {
+	struct inject *const *v;
+	const struct call *calls;
+	struct taken { int r; struct crcore_error err; } *taken;
+};
+
+static void take_range(void *arg, size_t from, size_t to)
+{
+	const struct taking *t = arg;
+
+	for (size_t i = from; i < to; i++) {
+		t->taken[i].err = (struct crcore_error)CRCORE_ERROR_INIT;
+		t->taken[i].r = take(t->v[i], &t->calls[i], &t->taken[i].err);
+	}
+}
+
 int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
 {
 	const struct call how = { .nr = SYS_mmap,
 		.args = { 0, 0, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS,
 		          (uint64_t)-1, 0 } };
-	cleanup_free struct call *calls = call_each(v, n, &how);
-	int r = 0;
+	cleanup_free struct taken *taken = malloc((n + 1) * sizeof(*taken));
+	cleanup_free struct call *calls = taken ? call_each(v, n, &how) : NULL;
+	struct taking all = { v, calls, taken };
 
 	if (!calls)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < n; i++) {
-		struct crcore_error other = CRCORE_ERROR_INIT;
-		int e = take(v[i], &calls[i], r ? &other : err);
-		r = r ? r : e;
-	}
-	return r;
+	parallel(n, CHUNK, take_range, &all);
+	for (unsigned i = 0; i < n; i++)
+		if (taken[i].r < 0) {
+			*err = taken[i].err;
+			return taken[i].r;
+		}
+	return 0;
 }
 
 /* The way back of an orphan: the application's registers and mask. */
