@@ -11,8 +11,6 @@ import crtest
 
 
 FOLDERS = ("core/image", "core/policy")
-if not jobs.SHORT:
-    FOLDERS += ("core/cli", "core/task")
 
 
 def without_dependencies(words):
@@ -59,8 +57,8 @@ def main(crcore, build):
     crtest.need("make")
     job = jobs.Job(crcore, ["make", "-j3", "all"], results, prepare(build))
     job.undisturbed()
-    job.disturbed(2 if jobs.SHORT else 4)
-    job.left_running(2 if jobs.SHORT else 3)
+    job.disturbed(2 if jobs.SHORT else 3)
+    job.left_running(2)
 
 
 jobs.run(main)
