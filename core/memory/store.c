@@ -218,32 +218,43 @@ static void *copy(void *arg)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-/* Puts the left-over parts of all blocks together behind the full ones. Only the file's last
- * block may be short: where more is to come, the rest of it is wasted. */
+static int store_block(struct queue *q, struct copier *c, size_t len, struct crcore_error *err)
+{
+	uint64_t block = q->store->blocks[0]++;
+	int r = put_off(c, 0, block, len, err);
+
+	return r ? (r < 0 ? r : 0) : image_pages_block(q->store->image, 0, block, c->block, len, err);
+}
+
+/* Puts the left-over parts of all blocks together behind the full ones; a single one stays
+ * where it is. Only the file's last block may be short: where more is to come, the rest of it
+ * is wasted. */
 static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
 {
-	cleanup_free char *rest = calloc(n, IMAGE_BLOCK);
-	uint64_t len = 0, *blocks = &q->store->blocks[0];
+	cleanup_free char *rest = n > 1 ? calloc(n, IMAGE_BLOCK) : NULL;
+	uint64_t len = 0;
 	int r = 0;
 
-	if (!rest)
+	if (n > 1 && !rest)
 		return memory_enomem(err);
 	for (unsigned i = 0; i < n; i++) {
-		place(&v[i], in_file(0, *blocks * IMAGE_BLOCK + len));
-		memcpy(rest + len, v[i].block, v[i].fill);
+		place(&v[i], in_file(0, q->store->blocks[0] * IMAGE_BLOCK + len));
+		if (rest)
+			memcpy(rest + len, v[i].block, v[i].fill);
 		len += v[i].fill;
 	}
-	if (q->store->live)
-		len = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK);
+	if (q->store->live) {
+		uint64_t whole = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK);
+		if (n == 1)
+			memset(v[0].block + len, 0, whole - len);
+		len = whole;
+	}
 	q->store->short_by = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK) - len;
-	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK, ++*blocks) {
+	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK) {
 		size_t part = len - at < IMAGE_BLOCK ? len - at : IMAGE_BLOCK;
-		memcpy(v[0].block, rest + at, part);
-		r = put_off(&v[0], 0, *blocks, part, err);
-		if (r == 0)
-			r = image_pages_block(q->store->image, 0, *blocks, rest + at, part, err);
-		else if (r > 0)
-			r = 0;
+		if (rest)
+			memcpy(v[0].block, rest + at, part);
+		r = store_block(q, &v[0], part, err);
 	}
 	return r;
 }
