@@ -258,11 +258,19 @@ static int locate_unnamed(struct files *f, const struct crcore_object *obj, stru
 
 /* -- all ----------------------------------------------------------------------- */
 
-static bool same(const char *path, const struct stat *st)
+/* Does the path lead there? By which mount, 0: the kernel does not say. */
+static bool same(const char *path, const struct stat *st, unsigned *ret_mount)
 {
-	struct stat there;
+	struct statx there;
 
-	return lstat(path, &there) == 0 && there.st_dev == st->st_dev && there.st_ino == st->st_ino;
+	*ret_mount = 0;
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_INO | STATX_MNT_ID,
+	          &there) < 0 || there.stx_ino != st->st_ino ||
+	    makedev(there.stx_dev_major, there.stx_dev_minor) != st->st_dev)
+		return false;
+	if (there.stx_mask & STATX_MNT_ID)
+		*ret_mount = (unsigned)there.stx_mnt_id;
+	return true;
 }
 
 static bool is_nfs_leftover(uint64_t magic, const char *path)
@@ -285,8 +293,9 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
                   struct crcore_error *err)
 {
 	size_t len = strlen(obj->link);
-	unsigned mount = obj->mnt_id;
+	unsigned mount = obj->mnt_id, by;
 	uint64_t magic;
+	bool leads;
 	int seen;
 
 	if (obj->link[0] != '/') {
@@ -303,10 +312,11 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 	ret->pseudo = is_pseudo(magic);
 	if (!mount)
 		mount = files_mount_id(obj->local_fd, "", AT_EMPTY_PATH);
-	seen = sees_mount(f, mount, err);
+	leads = same(ret->path, &ret->st, &by);
+	seen = by && by == mount ? 1 : sees_mount(f, mount, err);
 	if (seen < 0)
 		return seen;
-	if (seen && same(ret->path, &ret->st)) {
+	if (seen && leads) {
 		if (is_nfs_leftover(magic, ret->path))
 			return locate_ghost(f, obj, ret, err);
 		if (magic == PROC_SUPER_MAGIC)
