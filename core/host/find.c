@@ -68,9 +68,9 @@ static char *try_dir(const char *dir, size_t dirlen, const char *name)
 		return S_ISLNK(st.st_mode) ? realpath(path, NULL) : strdup(path);
 	snprintf(sub, sizeof(sub), "%.*s/%s", (int)dirlen, dir, name);
 	snprintf(path, sizeof(path), "%.*s/%s/%s.so", (int)dirlen, dir, name, name);
-	if (access(path, F_OK) < 0)
+	if (lstat(path, &st) < 0)
 		return NULL;
-	return is_link(sub) || is_link(path) ? realpath(path, NULL) : strdup(path);
+	return is_link(sub) || S_ISLNK(st.st_mode) ? realpath(path, NULL) : strdup(path);
 }
 
 int host_find_file(const struct finder *f, const char *key, char **ret, struct crcore_error *err)
