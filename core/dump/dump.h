@@ -147,8 +147,8 @@ int seal_tracked(struct ahead *, struct image *, Crcore__Manifest *, struct crco
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
 #define PLACES 16
-struct place { char name[40], link[64]; };
-struct places { struct place v[PLACES]; unsigned n; };
+struct place { char name[40], link[64]; bool of_root; /* seen just now */ };
+struct places { struct place v[PLACES]; unsigned n; const struct task *root; };
 /* Finds the namespaces of a tree's first task that are not ours, and enters those in which
  * paths and objects are named. */
 int places_enter(struct namespaces *, pid_t root, struct host *, struct crcore_error *);

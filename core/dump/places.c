@@ -14,11 +14,13 @@ static void take_joined(const struct task *root, struct place *p)
 	char link[sizeof(p->link)] = "";
 	ssize_t n = readlinkat(root->proc, p->name, link, sizeof(link) - 1);
 
-	if (n <= 0 || !strcmp(link, p->link))
+	p->of_root = n > 0 && !strcmp(link, p->link);
+	if (n <= 0 || p->of_root)
 		return;
 	cleanup_close int fd = openat(root->proc, p->name, O_RDONLY | O_CLOEXEC);
 	uint32_t type = fd < 0 ? 0 : namespace_type(fd);
-	if (namespace_is_joinable(type) && !namespace_is_entered(type))
+	p->of_root = namespace_is_joinable(type) && !namespace_is_entered(type);
+	if (p->of_root)
 		memcpy(p->link, link, sizeof(link));
 }
 
@@ -29,6 +31,7 @@ int places_ours(const struct task *root, struct places *ours, struct crcore_erro
 
 	if (!dir)
 		return crcore_fail(err, -errno, "cannot look at our namespaces: %s", strerror(errno));
+	ours->root = root;
 	for (struct dirent *e; (e = readdir(dir)) && ours->n < PLACES;) {
 		struct place *p = &ours->v[ours->n];
 		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children") ||
@@ -59,6 +62,8 @@ static int check_namespaces(const struct task *t, const struct places *ours,
 
 	for (unsigned i = 0; i < ours->n; i++) {
 		const struct place *p = &ours->v[i];
+		if (t == ours->root && p->of_root)
+			continue;
 		ssize_t n = readlinkat(t->proc, p->name, theirs, sizeof(theirs) - 1);
 		if (n < 0) {
 			int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
