@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/watch.h"
+#include "core/util/parallel.h"
 #include "core/util/trace.h"
 
 /* ---- collect ------------------------------------------------------------------------ */
@@ -127,13 +128,15 @@ static int add_range(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t
 	return add_data(s, mm, v, NULL, start, end, err);
 }
 
-/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). */
-static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
-                    const struct page_list *l, struct crcore_error *err)
+/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). *first: what may overlap
+ * them begins there; then where what may overlap the next does. */
+static int add_from(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                    const struct page_list *l, size_t *first, struct crcore_error *err)
 {
+	size_t k = *first;
 	int r = 0;
 
-	for (size_t i = 0, k = 0; r == 0 && i < n; i++) {
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		while (k < l->n && l->v[k].end <= v[i]->start)
 			k++;
 		for (size_t j = k; r == 0 && j < l->n && l->v[j].start < v[i]->end; j++) {
@@ -142,7 +145,16 @@ static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n
 			r = add_range(s, mm, v[i], start, end, l->v[j].sort, err);
 		}
 	}
+	*first = k;
 	return r;
+}
+
+static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                    const struct page_list *l, struct crcore_error *err)
+{
+	size_t first = 0;
+
+	return add_from(s, mm, v, n, l, &first, err);
 }
 
 /* ---- what was copied ahead ------------------------------------------------------------ */
@@ -227,33 +239,71 @@ int gather_kept(struct save *s, unsigned mm, struct crcore_error *err)
 
 /* ---- the whole of an mm ----------------------------------------------------------------- */
 
+#define CHUNK 4 /* address spaces that a thread looks at before it takes more */
+
+/* Neighbouring mappings of a sort, from a on, make one scan: holes cost nothing. Returns the
+ * index behind them; *own: they may have pages of their own. */
+static size_t next_group(const Crcore__Mm *rec, size_t a, bool *own, bool *anon)
+{
+	size_t b = a + 1;
+
+	*anon = rec->vmas[a]->backing == CRCORE__BACKING__ANON;
+	*own = has_own_pages(rec->vmas[a]);
+	while (*own && b < rec->n_vmas && has_own_pages(rec->vmas[b]) &&
+	       (rec->vmas[b]->backing == CRCORE__BACKING__ANON) == *anon)
+		b++;
+	return b;
+}
+
+static int find_pages(struct mm_save *m, const Crcore__Mm *rec, struct crcore_error *err)
+{
+	bool own, anon;
+	int r = 0;
+
+	m->found.n = 0;
+	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
+		b = next_group(rec, a, &own, &anon);
+		if (own && !(anon && m->saved))
+			r = pages_find(&m->pagemap, rec->vmas[a]->start, rec->vmas[b - 1]->end,
+			               anon, &m->found, err);
+	}
+	return r;
+}
+
+static void find_range(void *arg, size_t from, size_t to)
+{
+	const struct save *s = arg;
+
+	for (size_t i = from; i < to; i++) {
+		struct mm_save *m = &s->mms[i];
+		uint64_t start = trace_start();
+		m->err = (struct crcore_error)CRCORE_ERROR_INIT;
+		m->r = find_pages(m, s->tree->mms[i]->rec, &m->err);
+		trace_end(start, s->tree->mms[i]->task->abi.pid, "memory", "find pages");
+	}
+}
+
 static int collect_mm(struct save *s, unsigned i, struct crcore_error *err)
 {
 	const Crcore__Mm *rec = s->tree->mms[i]->rec;
 	struct mm_save *m = &s->mms[i];
 	struct page_list l = { 0 };
-	int r = 0;
+	size_t first = 0;
+	bool own, anon;
+	int r = m->r;
 
-	/* neighbouring mappings of a sort in one scan; holes cost nothing */
+	if (r < 0)
+		*err = m->err;
 	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
-		const bool anon = rec->vmas[a]->backing == CRCORE__BACKING__ANON;
-		b = a + 1;
-		if (!has_own_pages(rec->vmas[a]))
-			continue;
-		while (b < rec->n_vmas && has_own_pages(rec->vmas[b]) &&
-		       (rec->vmas[b]->backing == CRCORE__BACKING__ANON) == anon)
-			b++;
+		b = next_group(rec, a, &own, &anon);
 		l.n = 0;
-		if (anon && m->saved) {
+		if (own && anon && m->saved)
 			r = collect_watched(s, i, rec->vmas + a, b - a, &l, err);
-			continue;
-		}
-		r = pages_find(&m->pagemap, rec->vmas[a]->start, rec->vmas[b - 1]->end, anon, &l,
-		               err);
-		if (r == 0)
-			r = add_list(s, i, rec->vmas + a, b - a, &l, err);
+		else if (own)
+			r = add_from(s, i, rec->vmas + a, b - a, &m->found, &first, err);
 	}
 	free(l.v);
+	free(STEAL(m->found.v));
 	return r;
 }
 
@@ -266,14 +316,12 @@ int gather(struct save *s, struct crcore_error *err)
 	s->store.njobs = 0;
 	s->store.pages = 0;
 	s->stats = (struct memory_stats){ 0 };
+	parallel(s->tree->nmms, CHUNK, find_range, s);
 	for (unsigned i = 0; i < s->tree->nmms && r == 0; i++) {
-		const struct task *t = s->tree->mms[i]->task;
-		uint64_t start = trace_start();
 		runs_clear(&s->mms[i].others);
 		runs_clear(&s->mms[i].stored);
 		spans_free(&s->mms[i].changed);
 		r = collect_mm(s, i, err);
-		trace_end(start, t->abi.pid, "memory", "find pages");
 	}
 	return r;
 }

@@ -161,6 +161,7 @@ static void close_all(struct save *s)
 		runs_clear(&s->mms[i].stored);
 		runs_clear(&s->mms[i].others);
 		spans_free(&s->mms[i].changed);
+		free(s->mms[i].found.v);
 	}
 	free(s->mms);
 	free(s->entries);

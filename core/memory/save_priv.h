@@ -120,6 +120,9 @@ struct mm_save {
 	struct pagemap pagemap;
 	const struct spans *saved;  /* of a watched one: what was copied ahead */
 	struct spans changed;       /* ... and what of it may not be as it was */
+	struct page_list found;     /* where pages are, but for watched mappings */
+	int r;                      /* of finding them */
+	struct crcore_error err;
 };
 #define SAVE_BATCH 32768
 struct save {
