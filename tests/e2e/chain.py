@@ -55,6 +55,7 @@ class Random(chains.Chain):
                 self.restored(n, image)
                 if n < last or image != merged:
                     self.kill()
+                    crtest.wait_gone(self.t.pid)
         self.sizes(last)
         with open(self.t.path("go"), "w"):
             pass

@@ -87,6 +87,7 @@ def ended(job):
         job.signal_all(signal.SIGCONT)
         job.go(4 + n - 2, "-R", before=f"../image-{n}", whole="gone" if n == 2 else "without")
         job.kill()
+        crtest.wait_gone(job.t.pid)
     shutil.rmtree(job.top)
 
 

@@ -54,6 +54,7 @@ static int inner(void *arg)
 {
 	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 	kind_join(kind_fork(middle, (void *)(long)getpid()));
+	__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST); /* no zombie is left that goes away */
 	kind_wait();
 	adopt();
 	return 0;
@@ -68,7 +69,7 @@ int main(int argc, char **argv)
 	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 	kind_join(kind_fork(middle, (void *)(long)getpid()));
 	child = kind_fork(inner, NULL);
-	kind_until(ready, 2);
+	kind_until(ready, 3);
 	kind_ready();
 	kind_join(child);
 	adopt();
