@@ -72,7 +72,7 @@ def core_names_no_kind(root):
 def licenses(root):
     for name in files(root):
         body = text(root, name)
-        if body is None or name == "LICENSE" or name.endswith((".md", ".gitignore")) or not body:
+        if body is None or name.startswith("LICENSE") or name.endswith((".md", ".gitignore")) or not body:
             continue
         found = [x for x in body.splitlines()[:4] if "SPDX-License-Identifier: Apache-2.0" in x]
         if not found:
@@ -111,7 +111,7 @@ def unfinished(root):
 def white_space(root):
     for name in files(root):
         body = text(root, name)
-        if not body or name.endswith(".md") or name == "LICENSE":
+        if not body or name.endswith(".md") or name.startswith("LICENSE"):
             continue
         for number, line in enumerate(body.split("\n"), 1):
             if line != line.rstrip():
