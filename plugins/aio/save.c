@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #define STEP_NS 1000000 /* between two looks at what is in flight */
+#define EMPTY_STEPS 200
 
 static int fail_at(const struct crcore_object *obj, int r, struct crcore_error *err)
 {
@@ -47,13 +48,30 @@ static int find_context(struct aio *a, const struct crcore_object *obj, struct c
 	return r;
 }
 
+/* The kernel empties the ring of a context that is destroyed some moments later. */
+static bool is_destroyed(const struct crcore_object *obj)
+{
+	const struct timespec step = { .tv_nsec = STEP_NS };
+	struct stat st = obj->st;
+	char path[80];
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, obj->pid, obj->start,
+	         obj->end);
+	for (unsigned i = 0; st.st_size && i < EMPTY_STEPS; i++) {
+		nanosleep(&step, NULL);
+		if (stat(path, &st) < 0)
+			return false;
+	}
+	return !st.st_size;
+}
+
 /* The same while the tree stands still. 0: it has been destroyed. */
 static int need_context(struct aio *a, const struct crcore_object *obj, struct context *ret,
                         pid_t *ret_pid, struct crcore_error *err)
 {
 	int r = find_context(a, obj, ret, ret_pid, err);
 
-	return r || !obj->st.st_size ? r :
+	return r || is_destroyed(obj) ? r :
 	       crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the tree");
 }
 

@@ -46,16 +46,17 @@ class Job:
         raise Failure(f"nothing was copied ahead\n{log}")
 
     def kill(self):
-        """Ends the tree as a power cut would, children first seen to be gone."""
-        tree = crtest.snapshot.tree(self.pid)
-        for pid in tree:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        """Ends the tree as a power cut would: at once, with those whom it is just forking."""
+        os.killpg(self.pid, signal.SIGKILL)
         self.t.proc.wait(timeout=crtest.LIMIT)
-        for pid in tree[1:]:
-            crtest.wait_gone(pid)
+        crtest.wait_for("all of the tree to be gone", crtest.LIMIT, self.gone)
+
+    def gone(self):
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def finish(self, image):
         pid = self.crcore.restore_detached(image)
