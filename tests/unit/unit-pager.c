@@ -194,11 +194,12 @@ static void a_companion_does_no_harm(void **state)
 /* 8 pages of a segment of 16 at A, from its page 4 on; private memory at B. */
 static void where_a_segment_is_follows_its_mappings(void **state)
 {
-	const struct layout_fill fill = { 0, 16, 0x50000 };
-	const struct pager_segment segment = { &fill, 1, 16 * PAGE };
-	const struct pager_mapping mapping = { A, A + 8 * PAGE, 4 * PAGE, 0 };
-	const struct pager_space space = { .mappings = &mapping, .nmappings = 1 };
-	struct state p = { .setup = { .spaces = &space, .n = 1, .segments = &segment, .nsegments = 1 } };
+	static const struct layout_fill fill = { 0, 16, 0x50000 };
+	static const struct pager_segment segment = { &fill, 1, 16 * PAGE };
+	static const struct pager_mapping mapping = { A, A + 8 * PAGE, 4 * PAGE, 0 };
+	static const struct pager_space space = { .mappings = &mapping, .nmappings = 1 };
+	/* Spaces stay until the pager ends. */
+	static struct state p = { .setup = { .spaces = &space, .n = 1, .segments = &segment, .nsegments = 1 } };
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct space *s = space_add(&p, -1), *owner;
 	uint64_t base, at;
