@@ -267,10 +267,6 @@ void timers_arm(struct stub *);
 uint32_t fetch_fd(struct restore *, prog *, const char *label, int fd);
 void close_fd(prog *, uint32_t op);
 
-#ifndef PR_SET_MEMORY_MERGE /* linux/prctl.h of 6.4 */
-#define PR_SET_MEMORY_MERGE 67
-#define PR_GET_MEMORY_MERGE 68
-#endif
 /* own.c: the attributes of this process, which stubs inherit: no operation
  * is needed where a thread had the same. */
 struct own {

@@ -17,9 +17,6 @@
 #include "core/util/util.h"
 
 #define MEMBARRIER_GET_REGISTRATIONS (1 << 9)
-#ifndef PR_GET_MEMORY_MERGE
-#define PR_GET_MEMORY_MERGE 68
-#endif
 #define NODES 1024 /* the most that a kernel can have */
 #define NSIGNALS 64
 #define NLIMITS 16

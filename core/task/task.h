@@ -149,6 +149,10 @@ int find_syscall_insn(pid_t tid, uint64_t vdso_start, uint64_t vdso_end, uint64_
 int life_init(struct region *, struct crcore_error *);
 
 /* -- regs.c: registers, FPU state, restarts ------------------------------- */
+#ifndef PR_SET_MEMORY_MERGE /* linux/prctl.h of 6.4 */
+#define PR_SET_MEMORY_MERGE 67
+#define PR_GET_MEMORY_MERGE 68
+#endif
 /* Results that never leave the kernel but for a tracer (its include/linux/errno.h). */
 enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */

@@ -160,6 +160,20 @@ static uint32_t unread(const Uring__Ring *rec, const struct io_uring_params *p)
 	return n > rec->cq_entries ? 0 : n;
 }
 
+/* When it has counted: now what that did not matter for is put into it. */
+static int finish(const Uring__Ring *rec, const struct ring_memory *m, struct crcore_error *err)
+{
+	const uint32_t submitted = *ring_word(m, m->p.sq_off.head);
+	const uint32_t completed = *ring_word(m, m->p.cq_off.tail);
+
+	if (submitted != rec->submitted || completed != rec->completed)
+		return crcore_fail(err, -EIO, "the new ring counts %u requests and %u completions, not %u and %u",
+		                   submitted, completed, rec->submitted, rec->completed);
+	fill(m->rings, m->rings_len, &rec->rings);
+	fill(m->sqes, m->sqes_len, &rec->sqes);
+	return 0;
+}
+
 static int bring_back(struct uring *u, const Uring__Ring *rec, const struct ring_memory *m,
                       struct crcore_error *err)
 {
@@ -167,11 +181,7 @@ static int bring_back(struct uring *u, const Uring__Ring *rec, const struct ring
 
 	if (r == 0)
 		r = ring_count(u, m, rec, unread(rec, &m->p), err);
-	if (r < 0)
-		return r;
-	fill(m->rings, m->rings_len, &rec->rings);
-	fill(m->sqes, m->sqes_len, &rec->sqes);
-	return 0;
+	return r < 0 ? r : finish(rec, m, err);
 }
 
 static int make_counted(struct uring *u, struct made *made, struct crcore_error *err)
@@ -219,24 +229,15 @@ int uring_emit(void *state, const struct crcore_task *task, uint32_t phase, stru
 	return r;
 }
 
-/* What a thread has counted is there; now what it did not matter for is put into it. */
-static int finish(const struct made *made, struct crcore_error *err)
+/* The ring of one thread, which has counted it. */
+static int finish_issued(const struct made *made, struct crcore_error *err)
 {
-	const Uring__Ring *rec = made->rec;
 	struct ring_memory m;
 	int r = ring_map(made->memory, &made->p, &m, err);
 
 	if (r < 0)
 		return r;
-	if (*ring_word(&m, m.p.sq_off.head) != rec->submitted ||
-	    *ring_word(&m, m.p.cq_off.tail) != rec->completed)
-		r = crcore_fail(err, -EIO, "the new ring counts %u requests and %u completions, not %u and %u",
-		                *ring_word(&m, m.p.sq_off.head), *ring_word(&m, m.p.cq_off.tail),
-		                rec->submitted, rec->completed);
-	if (r == 0) {
-		fill(m.rings, m.rings_len, &rec->rings);
-		fill(m.sqes, m.sqes_len, &rec->sqes);
-	}
+	r = finish(made->rec, &m, err);
 	ring_unmap(&m);
 	return r;
 }
@@ -247,7 +248,7 @@ int uring_settle(void *state, struct crcore_error *err)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < u->nmade; i++)
-		if (u->made[i].rec->issuer && (r = finish(&u->made[i], err)) < 0)
+		if (u->made[i].rec->issuer && (r = finish_issued(&u->made[i], err)) < 0)
 			crcore_fail_at(err, -1, -1, "io_uring %u", u->made[i].rec->id);
 	return r;
 }
