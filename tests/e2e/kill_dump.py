@@ -5,7 +5,6 @@ CRCORE_TEST_KILLS is how often (200); all programs but the last get a fifth of t
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 import jobs
@@ -13,14 +12,6 @@ import crtest
 from crtest import Failure
 
 KILLS = int(os.environ.get("CRCORE_TEST_KILLS", "50" if jobs.SHORT else "200"))
-
-
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(x) for x in f.read().split()]
-    except OSError:
-        return []
 
 
 def tracer_free(pids):
@@ -72,12 +63,7 @@ class Kills:
         p = self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R",
                               env=crtest.NO_LEAK_SEARCH)
         time.sleep(self.rng.uniform(0, length * 1.1))
-        victims = [[p.pid], children(p.pid), [p.pid, *children(p.pid)]][i % 3] or [p.pid]
-        for pid in victims:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         self.crcore.finish(p)
         self.alive(f"by killing dump {i}")
         # What the other process still has to take back takes a moment.

@@ -234,13 +234,7 @@ def lock(crcore_path, rules):
         p = c.crcore.start("dump", "-t", c.pid, "-D", os.path.join(c.top, f"killed-{i}"), "-R",
                            "--tcp-established", env=crtest.NO_LEAK_SEARCH)
         time.sleep(rng.uniform(0, 0.06))
-        with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-            worker = [int(x) for x in f.read().split()]
-        for pid in ([p.pid], worker, [p.pid, *worker])[i % 3]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         c.crcore.finish(p)
         crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(crcore_path))
         expect("rules after a kill", rules.ruleset(), before)

@@ -6,7 +6,6 @@ import collections
 import os
 import random
 import shutil
-import signal
 import socket
 import time
 import jobs
@@ -52,7 +51,6 @@ table inet mine {
         ct state established,related,new accept; }
 }
 """
-KILLED = ((True, False), (False, True), (True, True))  # crcore itself, its worker
 
 
 def world(rules):
@@ -95,14 +93,7 @@ class Rounds:
     def killed(self, i, what, *args):
         p = self.crcore.start(what, *args, env=crtest.NO_LEAK_SEARCH)
         time.sleep(self.rng.uniform(0, self.took[what]))
-        main, worker = KILLED[i % 3]
-        with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-            children = [int(x) for x in f.read().split()]
-        for pid in [p.pid] * main + children[:1] * worker:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        crtest.kill_some(p, i)
         self.crcore.finish(p)
         crtest.wait_for("crcore to be gone", 20, lambda: not crtest.running(self.path))
 
