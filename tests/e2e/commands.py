@@ -22,7 +22,7 @@ def main(crcore_path, program):
     crcore = crtest.Crcore(crcore_path, top)
     work, image = os.path.join(top, "work"), os.path.join(top, "image")
     t = crtest.Target([program, work], work).ready()
-    before = snapshot.take(t.pid)
+    before = snapshot.settled(t.pid)
     pids = snapshot.tree(t.pid)
     name = os.path.basename(program)[:15]
 

@@ -43,7 +43,7 @@ class Test:
         return False
 
     def dumps(self):
-        before = snapshot.take(self.target.pid)
+        before = self.still and snapshot.settled(self.target.pid)
         for n in range(0, LIMIT, self.step):
             image = os.path.join(self.top, "failed")
             if self.failing(n, "dump", "-t", self.target.pid, "-D", image):

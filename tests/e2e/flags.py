@@ -59,7 +59,7 @@ def finish(t, pid):
 
 def same(crcore, dumps, program, name):
     t = target(program, name, MIB)
-    before = crtest.snapshot.take(t.pid)
+    before = crtest.snapshot.settled(t.pid)
     image, words = dump(dumps, t)
     t.killed()
     pid = crcore.restore_detached(image)

@@ -85,6 +85,11 @@ class Test:
         if status or (t.read("result").strip() or "pass") != "pass":
             raise Failure(f"the target was harmed: {status}, {t.read('result')}{t.read('stderr')}")
 
+    def unchanged(self, t, before):
+        lines = snapshot.diff(before, snapshot.take(t.pid))
+        if lines:
+            raise Failure("the tree was changed:\n" + "\n".join(lines))
+
     def error(self, words, *args, status=1, **kw):
         rc, out, err = self.crcore.run(*args, log=False, **kw)
         lines = [x for x in err.splitlines() if x.startswith("Error")]
@@ -110,7 +115,7 @@ class Test:
     def unclaimed(self):
         """An object that no plugin of the policy handles: dump and check name it."""
         t = self.target([jobs.python(), "-c", HOLDER, "packet"])
-        before = snapshot.take(t.pid)
+        before = snapshot.settled(t.pid)
         self.error([t.pid, "fd 3", "eventpoll"], "dump", "-t", t.pid, "-D", self.image(), "--plugins=files")
         if os.path.exists(self.image()):
             raise Failure("a refused dump left its image")
@@ -122,20 +127,18 @@ class Test:
             raise Failure(f"check -t of a tree that cannot be saved: status {rc}")
         rc, out, err = self.crcore.run("check", "-t", t.pid, "--plugins=files", "--json", log=False)
         json.loads(out)
-        if snapshot.diff(before, snapshot.take(t.pid)):
-            raise Failure("check -t changed the tree")
+        self.unchanged(t, before)
         self.end(t)
 
     def locked_pipe(self):
         """A dump sees it when the tree stands still, a check while it runs."""
         t = self.target([jobs.python(), "-c", LOCKED])
-        before = snapshot.take(t.pid)
+        before = snapshot.settled(t.pid)
         self.error([t.pid, "pipe:", "lock"], "dump", "-t", t.pid, "-D", self.image())
         rc, out, err = self.crcore.run("check", "-t", t.pid, log=False)
         if rc != 1 or "there is a lock on it" not in out:
             raise Failure(f"check of a locked pipe: {rc}\n{out}{err}")
-        if snapshot.diff(before, snapshot.take(t.pid)):
-            raise Failure("the refusal changed the tree")
+        self.unchanged(t, before)
         self.end(t)
 
     def console(self):
@@ -286,14 +289,12 @@ class Test:
     def no_room(self):
         """A task that may map nothing more cannot be asked anything: it is left as it is."""
         t = self.target()
-        before = snapshot.take(t.pid)
+        before = snapshot.settled(t.pid)
         limits = resource.prlimit(t.pid, resource.RLIMIT_AS)
         resource.prlimit(t.pid, resource.RLIMIT_AS, (1 << 20, limits[1]))
         self.error([t.pid, "address space"], "dump", "-t", t.pid, "-D", self.image())
         resource.prlimit(t.pid, resource.RLIMIT_AS, limits)
-        lines = snapshot.diff(before, snapshot.take(t.pid))
-        if lines:
-            raise Failure("the tree was changed:\n" + "\n".join(lines))
+        self.unchanged(t, before)
         self.end(t)
 
     def grow(self, path):

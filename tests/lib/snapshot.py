@@ -8,6 +8,7 @@ root) are left out; everything else is in.
 """
 import os
 import re
+import time
 
 STAT = ("pid comm state ppid pgrp session tty_nr tpgid flags minflt cminflt majflt cmajflt "
         "utime stime cutime cstime priority nice num_threads itrealvalue starttime vsize rss "
@@ -181,6 +182,18 @@ def take(root):
         except OSError as e:
             ret[pid] = {"gone": str(e)}
     ret.get(root, {}).pop("ppid", None)
+    return ret
+
+
+def settled(root, seconds=10):
+    """A snapshot of a tree that has just said it is ready: taken when it changes no more."""
+    end = time.monotonic() + seconds
+    ret = take(root)
+    while time.monotonic() < end:
+        time.sleep(0.02)
+        before, ret = ret, take(root)
+        if not diff(before, ret):
+            break
     return ret
 
 
