@@ -228,9 +228,10 @@ static int stage_freeze(struct dump *d, struct crcore_error *err)
 	d->frozen_at = now_ns();
 	int r = freeze(d, &d->survey.tree, err);
 
-	if (r == 0)
-		observations_apply(d->observations, &d->survey.tree);
-	return r;
+	if (r < 0)
+		return r;
+	observations_apply(d->observations, &d->survey.tree);
+	return restarts_tell(&d->survey.tree, d->paused ? &d->pauses : NULL, err);
 }
 
 static int stage_collect(struct dump *d, struct crcore_error *err)

@@ -7,17 +7,22 @@
  *
  * All of this is a refinement: without it a wait starts over at the restore.
  */
+#include <inttypes.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include "core/task/arch/x86_64.h"
+#include "core/task/restart.h"
 #include "core/task/slept.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
+#define HEX " %" SCNx64
+
 struct observation {
 	pid_t tid;
-	int64_t nr;         /* the system call waited in */
-	uint64_t sp, ip;    /* to recognise the same wait again */
+	int64_t nr;         /* the system call waited in, -1: unknown */
+	uint64_t args[6];   /* these three to recognise the same wait again */
+	uint64_t sp, ip;
 	uint64_t slept_ns;
 	uint64_t sleeps;    /* how often it has gone to sleep so far */
 };
@@ -28,7 +33,7 @@ struct observations {
 };
 
 /* Where no timeout was given there is nothing to know. */
-static bool waits_by_clock(int64_t nr, const unsigned long long *arg)
+static bool waits_by_clock(int64_t nr, const uint64_t *arg)
 {
 	if (nr == SYS_poll)
 		return (int)arg[2] >= 0;
@@ -37,46 +42,25 @@ static bool waits_by_clock(int64_t nr, const unsigned long long *arg)
 	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_restart_syscall;
 }
 
-/* Tells by where in the kernel a thread sleeps what a restart_syscall continues. */
-static int64_t restarted_call(int proc, pid_t tid, uint64_t first_arg)
-{
-	cleanup_free char *text = NULL;
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	char path[40];
-
-	snprintf(path, sizeof(path), "task/%d/wchan", tid);
-	if (proc_read_whole(proc, path, &text, NULL, &ignored) < 0)
-		return -1;
-	if (strstr(text, "poll"))
-		return SYS_poll;
-	if (strstr(text, "futex"))
-		return SYS_futex;
-	if (!strcmp(text, "0")) /* it runs */
-		return -1;
-	/* A sleep is resumed by a tail call, of which no name remains. Its clock is a
-	 * small number, a pointer is not. */
-	return first_arg < PAGE ? SYS_clock_nanosleep : SYS_nanosleep;
-}
-
 static bool observe_thread(int proc, pid_t tid, struct sched_clocks *clocks,
                            struct observation *ret)
 {
 	cleanup_free char *text = NULL;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	unsigned long long arg[6], sp, ip;
-	long long nr;
+	struct observation o = { .tid = tid };
+	uint64_t *a = o.args;
 	char path[40];
 
 	snprintf(path, sizeof(path), "task/%d/syscall", tid);
 	if (proc_read_whole(proc, path, &text, NULL, &ignored) < 0 ||
-	    sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &nr, &arg[0], &arg[1],
-	           &arg[2], &arg[3], &arg[4], &arg[5], &sp, &ip) != 9 ||
-	    !waits_by_clock(nr, arg))
+	    sscanf(text, "%" SCNd64 HEX HEX HEX HEX HEX HEX HEX HEX, &o.nr, &a[0], &a[1], &a[2],
+	           &a[3], &a[4], &a[5], &o.sp, &o.ip) != 9 ||
+	    !waits_by_clock(o.nr, a))
 		return false;
-	if (nr == SYS_restart_syscall)
-		nr = restarted_call(proc, tid, arg[0]);
-	*ret = (struct observation){ tid, nr, sp, ip, 0, 0 };
-	ret->slept_ns = slept_ns(clocks, proc, tid, &ret->sleeps);
+	if (o.nr == SYS_restart_syscall)
+		o.nr = restarted_call(proc, tid, o.ip, a[0]);
+	o.slept_ns = slept_ns(clocks, proc, tid, &o.sleeps);
+	*ret = o;
 	return true;
 }
 
@@ -107,6 +91,20 @@ static struct observation *find_observation(struct observations *o, pid_t tid)
 	return NULL;
 }
 
+static struct observation as_stopped(pid_t tid, const arch_regs *regs)
+{
+	struct observation o = { tid, arch_syscall(regs), { 0 }, arch_sp(regs), arch_ip(regs), 0, 0 };
+
+	for (int i = 0; i < 6; i++)
+		o.args[i] = arch_syscall_arg(regs, i);
+	return o;
+}
+
+static bool is_same_wait(const struct observation *a, const struct observation *b)
+{
+	return a->sp == b->sp && a->ip == b->ip && !memcmp(a->args, b->args, sizeof(a->args));
+}
+
 /* A call that the stop interrupted, and that the kernel will restart by another number. */
 static void note_interrupted(struct observations *o, const struct thread *t)
 {
@@ -115,9 +113,9 @@ static void note_interrupted(struct observations *o, const struct thread *t)
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0 ||
 	    arch_result(&regs) != -ERESTART_RESTARTBLOCK || arch_syscall(&regs) == SYS_restart_syscall)
 		return;
-	struct observation now = { t->tid, arch_syscall(&regs), arch_sp(&regs), arch_ip(&regs), 0, 0 };
+	struct observation now = as_stopped(t->tid, &regs);
 	struct observation *one = find_observation(o, t->tid);
-	if (one && one->sp == now.sp && one->ip == now.ip)
+	if (one && is_same_wait(one, &now))
 		one->nr = now.nr;
 	else if (one)
 		*one = now;
@@ -163,11 +161,11 @@ void observations_apply(const struct observations *o, struct tree *tree)
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++) {
 			struct thread *t = &tree->tasks[i]->threads[k];
-			struct observation key = { .tid = t->tid }, *one = NULL;
+			struct observation key = as_stopped(t->tid, &t->regs), *one = NULL;
 			t->restarted_nr = -1;
 			if (o && o->n)
 				one = bsearch(&key, o->v, o->n, sizeof(*o->v), by_tid);
-			if (!one || one->sp != arch_sp(&t->regs) || one->ip != arch_ip(&t->regs))
+			if (!one || !is_same_wait(one, &key))
 				continue;
 			t->slept_ns = one->slept_ns;
 			t->sleeps = one->sleeps;

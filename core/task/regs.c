@@ -240,21 +240,8 @@ static bool timeout_is_absolute(const arch_regs *r, int64_t nr)
 	return nr == SYS_futex && op != 0 /* FUTEX_WAIT */;
 }
 
-/* What a restart_syscall continues if nobody has seen it begin, -1: unknown. The code tells,
- * where it loads the number right before the call, as C libraries do. */
-static int64_t call_in_code(const struct thread *t)
-{
-	uint8_t code[ARCH_CALL_SIZE];
-	int64_t nr = -1;
-
-	if (read_target(t->tid, arch_ip(&t->regs) - sizeof(code), code, sizeof(code)) == 0)
-		nr = arch_call_number(code);
-	return nr == SYS_poll || nr == SYS_futex || nr == SYS_nanosleep || nr == SYS_clock_nanosleep ?
-	       nr : -1;
-}
-
 /* The registers to go on with. What a restart_syscall continues the kernel does not
- * tell any more: see observe.c. */
+ * tell any more: see restart.c. */
 static int save_regs(struct thread *t, arch_regs *regs, struct crcore_error *err)
 {
 	int64_t nr = arch_syscall(regs);
@@ -270,7 +257,7 @@ static int save_regs(struct thread *t, arch_regs *regs, struct crcore_error *err
 		return 0;
 	case ERESTART_RESTARTBLOCK:
 		if (nr == SYS_restart_syscall)
-			nr = t->restarted_nr >= 0 ? t->restarted_nr : call_in_code(t);
+			nr = t->restarted_nr;
 		if (nr < 0) {
 			crcore_advise(err, "try again in a moment, or signal the thread");
 			return crcore_fail(err, -EAGAIN,

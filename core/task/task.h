@@ -22,7 +22,7 @@ struct thread {
 	uint64_t sigmask;              /* at the stop */
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
 	uint64_t sleeps;               /* observe: how often it had gone to sleep by then */
-	int64_t restarted_nr;          /* observe: what a restart_syscall continues, -1: unknown */
+	int64_t restarted_nr;          /* what a restart_syscall continues, -1: unknown */
 	bool filtered;                 /* a seccomp filter says which system calls it may make */
 	prog *ask;                     /* its program, NULL: none */
 	struct asked *asked;           /* what of it is where (ask.c) */
@@ -174,6 +174,11 @@ void observe_stopped(struct observations *, const struct tree *);
 struct observations *observe_again(const struct tree *, struct observations *before);
 void observations_apply(const struct observations *, struct tree *);
 void observations_free(struct observations *);
+
+/* -- restart.c: what the kernel continues for threads ------------------------- */
+/* Threads of the frozen tree in a restart_syscall(2) of which that is not known: each is led to
+ * its sleep in the kernel, which tells it, and back. What cannot be told stays unknown. */
+int restarts_tell(struct tree *, const struct pauses *, struct crcore_error *);
 
 /* -- collect.c: the task records ------------------------------------------- */
 /* Everything readable from outside, which any thread of ours may do for a task at a time; what

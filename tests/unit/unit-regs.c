@@ -12,15 +12,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "core/task/arch/x86_64.h"
+#include "core/task/stops.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
 /* Two calls in a row, a third alone; at the beginning of a page that nothing is before.
- * Then two whose number is loaded by the instruction before. */
+ * Then one whose number is loaded by the instruction before. */
 static const uint8_t code[] = { 0x0f, 0x05, 0x0f, 0x05, 0x90, 0x90, 0x0f, 0x05,
-	                        0xb8, SYS_nanosleep, 0, 0, 0, 0x0f, 0x05,
-	                        0xb8, SYS_read, 0, 0, 0, 0x0f, 0x05 };
-enum { SECOND = 2, BEHIND = 4, ALONE = 6, NAP = 15, OTHER = 22 };
+	                        0xb8, SYS_nanosleep, 0, 0, 0, 0x0f, 0x05 };
+enum { SECOND = 2, BEHIND = 4, ALONE = 6, NAP = 15 };
 static uint8_t *place;
 
 struct sleeper { pid_t pid; struct thread thread; arch_regs asleep; };
@@ -28,7 +28,7 @@ struct sleeper { pid_t pid; struct thread thread; arch_regs asleep; };
 /* Sleeps for a moment, and ends with 0 if it was let. */
 static _Noreturn void nap(void)
 {
-	struct timespec t = { 0, 300000000 };
+	struct timespec t = { 1, 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	_exit((int)-syscall(SYS_nanosleep, &t, &t));
@@ -132,30 +132,75 @@ static void between_two_calls(void **state)
 	}
 }
 
-/* Nobody has seen the call begin that a restart_syscall continues. */
+/* ---- nobody has seen the call begin that a restart_syscall continues ----------------------- */
+
+static int told(struct sleeper *s, struct task *task, struct crcore_error *err)
+{
+	struct task *tasks[] = { task };
+	struct tree tree = { .tasks = tasks, .ntasks = 1 };
+
+	task->threads = &s->thread;
+	task->nthreads = 1;
+	s->thread.task = task;
+	s->thread.stopped = true;
+	s->thread.restarted_nr = -1;
+	return restarts_tell(&tree, NULL, err);
+}
+
 static void call_by_its_code(void **state)
 {
-	static const struct { unsigned behind; int64_t seen, saved; } cases[] = {
-		{ NAP, -1, SYS_nanosleep }, { NAP, SYS_poll, SYS_poll }, { OTHER, -1, -1 }, { BEHIND, -1, -1 },
-	};
+	struct sleeper *s = *state;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct task task = { .proc = -1 };
+
+	s->thread.regs = s->asleep;
+	s->thread.regs.orig_rax = SYS_restart_syscall;
+	arch_set_ip(&s->thread.regs, (uint64_t)(uintptr_t)place + NAP);
+	assert_int_equal(told(s, &task, &err), 0);
+	assert_int_equal(s->thread.restarted_nr, SYS_nanosleep);
+}
+
+/* The code is a function for all sorts of calls. It sleeps as before then. */
+static void call_by_its_sleep(void **state)
+{
+	struct sleeper *s = *state;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct task task = { .proc = proc_open(s->pid, &err) };
+	arch_regs before;
+
+	assert_true(task.proc >= 0);
+	assert_int_equal(stop_options(s->pid, 0), 0);
+	do {
+		assert_int_equal(ptrace(PTRACE_CONT, s->pid, NULL, NULL), 0);
+		stop(s);
+	} while (arch_syscall(&s->asleep) != SYS_restart_syscall);
+	before = seen(s, arch_ip(&s->asleep), arch_result(&s->asleep));
+	assert_int_equal(told(s, &task, &err), 0);
+	assert_int_equal(s->thread.restarted_nr, SYS_nanosleep);
+	assert_same(&s->thread.regs, &before);
+	close(task.proc);
+}
+
+/* One that nothing told is not saved as something else. */
+static void unknown_call(void **state)
+{
+	static const int64_t calls[] = { -1, SYS_poll };
 	struct sleeper *s = *state;
 	struct task task = { 0 };
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		struct crcore_error err = CRCORE_ERROR_INIT;
 		Crcore__Thread rec = CRCORE__THREAD__INIT;
-		arch_regs regs = s->asleep;
-		regs.orig_rax = SYS_restart_syscall;
-		arch_set_ip(&regs, (uint64_t)(uintptr_t)place + cases[i].behind);
 		s->thread.task = &task;
 		s->thread.rec = &rec;
-		s->thread.regs = regs;
-		s->thread.restarted_nr = cases[i].seen;
+		s->thread.regs = s->asleep;
+		s->thread.regs.orig_rax = SYS_restart_syscall;
+		s->thread.restarted_nr = calls[i];
 		int r = thread_save_state(&s->thread, &err);
-		assert_int_equal(r, cases[i].saved < 0 ? -EAGAIN : 0);
+		assert_int_equal(r, calls[i] < 0 ? -EAGAIN : 0);
 		if (r == 0) {
-			assert_int_equal(rec.resume->nr, cases[i].saved);
-			assert_int_equal(arch_syscall((const arch_regs *)rec.regs.data), cases[i].saved);
+			assert_int_equal(rec.resume->nr, calls[i]);
+			assert_int_equal(arch_syscall((const arch_regs *)rec.regs.data), calls[i]);
 		}
 		free(rec.regs.data);
 		free(rec.xstate.data);
@@ -171,7 +216,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(goes_on_with_its_sleep), T(that_number_as_a_result), T(between_two_calls),
-		T(call_by_its_code),
+		T(call_by_its_code), T(call_by_its_sleep), T(unknown_call),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
