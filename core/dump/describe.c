@@ -56,7 +56,8 @@ static int read_fdinfo(struct descriptor *d, const struct reader *r, const char 
 }
 
 /* Half of the time goes into fdinfo. For this sort it has nothing that the duplicate does not
- * tell, but for close-on-exec and locks, which hardly anybody takes on one. */
+ * tell, but for close-on-exec and locks, which hardly anybody takes on one: a dump refuses those when
+ * the tree is frozen, `crcore check` beforehand. */
 static int tell_fdinfo(struct descriptor *d)
 {
 	struct statx stx;

@@ -16,7 +16,7 @@
 struct known;
 struct task;
 
-struct flag_word { uint64_t start, end, bits; };
+struct flag_word { uint64_t start, end, bits, policy; /* not 0: it has one of its own (mbind(2)) */ };
 
 /* What the bits mean. */
 struct flag_bits {

@@ -2,14 +2,14 @@
 /*
  * The kernel's words of flags, one for each mapping of a task: a program that the kernel
  * runs for each (an iterator over mappings, BPF_TRACE_ITER) writes where it begins and
- * ends, and its flags. It takes about 20 us for a small process, and 0.1 us for each mapping of a
- * large one, however many pages they have.
+ * ends, its flags, and whether it has a memory policy. It takes about 20 us for a small
+ * process, and 0.1 us for each mapping of a large one, however many pages they have.
  *
  * The program names the function it is for by its number in the kernel's description of
- * its types (BTF); that is looked through once, for this name alone. The members of
- * vm_area_struct are read at the places that they have had since Linux 6.1. The kernel
- * refuses a program that reads where no member is, and flags_calibrate() one that reads
- * another.
+ * its types (BTF); that is looked through once, for this name, and for where a mapping has
+ * its memory policy, if any. The other members of vm_area_struct are read at the places that
+ * they have had since Linux 6.1. The kernel refuses a program that reads where no member is,
+ * and flags_calibrate() one that reads another.
  *
  * The kernel lends the function that it calls only to programs under the GPL; hence the first line.
  */
@@ -22,10 +22,15 @@
 #include "core/util/util.h"
 
 #define NAME "bpf_iter_task_vma"
+#define STRUCT "vm_area_struct"
+#define MEMBER "vm_policy"
 #define BUFFER (64u << 10) /* for the first words; about what one read gives */
 #define TRIES 10
 
-/* ---- the number of the function ------------------------------------------------------- */
+/* ---- the kernel's types ---------------------------------------------------------------- */
+
+/* The number of the function; where in a mapping its policy is, -1: it has none (CONFIG_NUMA). */
+struct facts { uint32_t function; int policy; };
 
 /* Bytes that follow a description, by its kind; -1: not known. */
 static int more_bytes(uint32_t info)
@@ -47,49 +52,75 @@ static int more_bytes(uint32_t info)
 	}
 }
 
-/* 0: it is not there, or the text is not understood. */
-static uint32_t find_function(const char *text, size_t len)
+/* Where a name is among the strings, 0: nowhere. */
+static uint32_t find_name(const char *strings, size_t len, const char *name, size_t size)
+{
+	const char *at = memmem(strings, len, name, size);
+
+	return at ? (uint32_t)(at + 1 - strings) : 0;
+}
+#define FIND_NAME(strings, len, name) find_name(strings, len, "\0" name, sizeof(name) + 1)
+
+/* Bytes from the beginning, -1: it has no such member. */
+static int member_offset(const struct btf_type *t, uint32_t name)
+{
+	const struct btf_member *m = (const void *)(t + 1);
+
+	for (unsigned i = 0; name && i < BTF_INFO_VLEN(t->info); i++)
+		if (m[i].name_off == name)
+			return (int)(BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset)
+			                                     : m[i].offset) / 8;
+	return -1;
+}
+
+/* No function: it is not there, or the text is not understood. */
+static struct facts find_facts(const char *text, size_t len)
 {
 	const struct btf_header *h = (const void *)text;
+	struct facts f = { 0, -1 };
 	uint32_t id = 1;
 
 	if (len < sizeof(*h) || h->magic != BTF_MAGIC ||
 	    (uint64_t)h->hdr_len + h->str_off + h->str_len > len ||
 	    (uint64_t)h->hdr_len + h->type_off + h->type_len > len)
-		return 0;
+		return f;
 	const char *strings = text + h->hdr_len + h->str_off;
-	const char *name = memmem(strings, h->str_len, "\0" NAME, sizeof(NAME) + 1);
+	const uint32_t function = FIND_NAME(strings, h->str_len, NAME);
+	const uint32_t mapping = FIND_NAME(strings, h->str_len, STRUCT);
+	const uint32_t policy = FIND_NAME(strings, h->str_len, MEMBER);
 	const char *at = text + h->hdr_len + h->type_off, *end = at + h->type_len;
-	while (name && (size_t)(end - at) >= sizeof(struct btf_type)) {
+	while (function && !f.function && (size_t)(end - at) >= sizeof(struct btf_type)) {
 		const struct btf_type *t = (const void *)at;
 		int more = more_bytes(t->info);
-		if (BTF_INFO_KIND(t->info) == BTF_KIND_FUNC &&
-		    t->name_off == (uint32_t)(name + 1 - strings))
-			return id;
 		if (more < 0 || end - at - (ptrdiff_t)sizeof(*t) < more)
-			return 0;
+			break;
+		if (BTF_INFO_KIND(t->info) == BTF_KIND_FUNC && t->name_off == function)
+			f.function = id;
+		if (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT && t->name_off == mapping)
+			f.policy = member_offset(t, policy);
 		at += sizeof(*t) + (size_t)more;
 		id++;
 	}
-	return 0;
+	return f;
 }
 
 /* It is mapped where the kernel can do that (Linux 6.16), since it is several megabytes. */
-static uint32_t number_of_function(int types)
+static struct facts read_facts(int types)
 {
+	struct facts f = { 0, -1 };
 	struct stat st;
 
 	if (types < 0 || fstat(types, &st) < 0 || st.st_size <= 0)
-		return 0;
+		return f;
 	size_t len = (size_t)st.st_size;
 	char *text = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_POPULATE, types, 0);
 	if (text != MAP_FAILED) {
-		uint32_t id = find_function(text, len);
+		f = find_facts(text, len);
 		munmap(text, len);
-		return id;
+		return f;
 	}
 	cleanup_free char *copy = malloc(len);
-	return copy && pread(types, copy, len, 0) == (ssize_t)len ? find_function(copy, len) : 0;
+	return copy && pread(types, copy, len, 0) == (ssize_t)len ? find_facts(copy, len) : f;
 }
 
 /* ---- the program ---------------------------------------------------------------------- */
@@ -119,14 +150,20 @@ enum { WORD = -(int)sizeof(struct flag_word) };          /* on the frame */
 
 int flags_program(int types, struct crcore_error *err)
 {
+	const struct facts f = read_facts(types);
 	const struct bpf_insn insns[] = {
 		LOAD(R6, R1, CTX_VMA),
-		SKIP_IF_ZERO(R6, 12), /* the call after the last */
+		SKIP_IF_ZERO(R6, 17), /* the call after the last */
 		LOAD(R1, R1, CTX_META),
 		LOAD(R1, R1, META_SEQ),
 		LOAD(R2, R6, VM_START), STORE(FRAME, WORD, R2),
 		LOAD(R2, R6, VM_END), STORE(FRAME, WORD + 8, R2),
 		LOAD(R2, R6, VM_FLAGS), STORE(FRAME, WORD + 16, R2),
+		f.policy < 0 ? (struct bpf_insn)SET(R2, 0) : (struct bpf_insn)LOAD(R2, R6, (int16_t)f.policy),
+		SET(R3, 0),
+		SKIP_IF_ZERO(R2, 1),
+		SET(R3, 1), /* the address itself is for nobody */
+		STORE(FRAME, WORD + 24, R3),
 		COPY(R2, FRAME), ADD(R2, WORD),
 		SET(R3, -WORD),
 		CALL_HELPER(BPF_FUNC_seq_write),
@@ -139,8 +176,8 @@ int flags_program(int types, struct crcore_error *err)
 		.prog_name = "cr_flags",
 	};
 
-	attr.attach_btf_id = number_of_function(types);
-	if (!attr.attach_btf_id)
+	attr.attach_btf_id = f.function;
+	if (!f.function)
 		return crcore_fail(err, -ENOTSUP, "the kernel does not describe " NAME);
 	int r = -EAGAIN; /* that: a signal is pending, whatever becomes of it */
 	for (int i = 0; r == -EAGAIN && i < TRIES; i++)

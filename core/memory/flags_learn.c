@@ -82,6 +82,8 @@ int flags_complete(const struct flag_bits *b, const struct flag_word *words, siz
 		v[i].has_flags = true;
 		for (bits &= b->known; bits; bits &= bits - 1)
 			v[i].flags |= b->meaning[__builtin_ctzll(bits)];
+		if (words[at - 1].policy)
+			v[i].flags |= VMF_POLICY;
 		if (v[i].flags & VMF_HUGETLB) /* how large its pages are is told by smaps alone */
 			return -ENOTSUP;
 	}

@@ -68,6 +68,8 @@ static const char *bad_vma(const Crcore__Vma *v)
 		return "unknown protection";
 	if (v->advice & ~KNOWN_ADVICE)
 		return "unknown advice";
+	if (v->memory_nodes.len && v->memory_nodes.len != NODES / 8)
+		return "a memory policy of the wrong size";
 	if ((v->grows_down || v->droppable) && v->backing != CRCORE__BACKING__ANON)
 		return "flags that only anonymous memory can have";
 	return bad_backing(v);

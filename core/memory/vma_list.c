@@ -183,5 +183,8 @@ int vma_list_read(struct vma_list *l, const struct task *t, const struct flags *
 {
 	if (read_maps(l, t, f) || read_known(l, t, k))
 		return 0;
-	return read_file(l, t, "smaps", err);
+	int r = read_file(l, t, "smaps", err);
+	for (size_t i = 0; r == 0 && i < l->n; i++)
+		l->v[i].flags |= VMF_POLICY; /* numa_maps would count all pages for that */
+	return r;
 }

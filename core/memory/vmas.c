@@ -124,6 +124,14 @@ static int add_use(struct mm *mm, const struct vma_text *v, struct crcore_error 
 	return 0;
 }
 
+static int add_policy(struct mm *mm, struct crcore_error *err)
+{
+	if (!GROW(mm->policies, mm->npolicies))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	mm->policies[mm->npolicies++] = (struct policy_question){ .vma = mm->rec->n_vmas - 1 };
+	return 0;
+}
+
 static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_error *err)
 {
 	Crcore__Mm *rec = rd->mm->rec;
@@ -135,6 +143,8 @@ static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_er
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	crcore__vma__init(vma);
 	rec->vmas[rec->n_vmas++] = vma;
+	if ((v->flags & VMF_POLICY) && !vma_is_kernels(v) && add_policy(rd->mm, err) < 0)
+		return err->code;
 
 	int sort = vma_classify(v, rd->how->shmem_dev, vma, err);
 	if (sort == VMA_FILE)
@@ -147,8 +157,9 @@ static void drop_vmas(struct mm *mm)
 {
 	Crcore__Mm *rec = mm->rec;
 
-	mm->nuses = 0;
+	mm->nuses = mm->npolicies = 0;
 	free(STEAL(mm->uses));
+	free(STEAL(mm->policies));
 	for (size_t i = 0; i < rec->n_vmas; i++)
 		crcore__vma__free_unpacked(rec->vmas[i], NULL);
 	free(rec->vmas);

@@ -18,6 +18,7 @@ enum vm_flag {
 	VMF_SHADOW_STACK = 1 << 18, VMF_SEALED = 1 << 19, VMF_DROPPABLE = 1 << 20,
 	VMF_MAY_WRITE = 1 << 21, VMF_ACCOUNTED = 1 << 22,
 	VMF_WRITES = 1 << 23, /* userfaultfd learns of writes, maybe only afterwards */
+	VMF_POLICY = 1 << 24, /* not from smaps: it may have a memory policy of its own */
 };
 
 /* One entry of smaps as it stands there. */

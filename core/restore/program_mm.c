@@ -4,6 +4,7 @@
  * its mappings, and what the kernel notes about it as a whole (where code, heap,
  * arguments and environment are, the auxiliary vector, the executable).
  */
+#include <linux/mempolicy.h>
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -41,6 +42,16 @@ static void advise(struct stub *s, const Crcore__Vma *v, bool kept)
 	}
 }
 
+/* What has been filled already moves where it is to be, if it is elsewhere. */
+static void set_policy(struct stub *s, const Crcore__Vma *v)
+{
+	if (v->memory_nodes.len) /* the kernel leaves the last of the bits out */
+		CALL(s->p, "set memory policy", SYS_mbind, EXPECT_EQUAL, 0, IMM(v->start),
+		     IMM(v->end - v->start), IMM(v->memory_policy),
+		     DATA(prog_data(s->p, v->memory_nodes.data, v->memory_nodes.len)),
+		     IMM(v->memory_nodes.len * 8 + 1), IMM(MPOL_MF_MOVE));
+}
+
 static void finish(struct stub *s, const Crcore__Vma *v, bool kept, bool made_writable)
 {
 	const uint64_t len = v->end - v->start;
@@ -48,6 +59,7 @@ static void finish(struct stub *s, const Crcore__Vma *v, bool kept, bool made_wr
 	if (kept ? v->prot != (PROT_READ | PROT_WRITE) : made_writable && !(v->prot & PROT_WRITE))
 		CALL(s->p, "protect", SYS_mprotect, EXPECT_EQUAL, 0, IMM(v->start), IMM(len),
 		     IMM(v->prot));
+	set_policy(s, v);
 	advise(s, v, kept);
 	if (v->locked) /* a mapping without access is locked, but the call says ENOMEM */
 		CALL(s->p, "lock", SYS_mlock2, v->prot ? EXPECT_EQUAL : EXPECT_ANY, 0, IMM(v->start),

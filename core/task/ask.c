@@ -17,7 +17,6 @@
 #include "core/util/util.h"
 
 #define MEMBARRIER_GET_REGISTRATIONS (1 << 9)
-#define NODES 1024 /* the most that a kernel can have */
 #define NSIGNALS 64
 #define NLIMITS 16
 #define NITIMERS 3
@@ -137,6 +136,8 @@ int task_ask(struct task *t, struct crcore_error *err)
 		if (!thread->asked->process)
 			return no_memory(err);
 		ask_process(thread->ask, t->rec, thread->asked->process);
+		if (t->mm->task == t)
+			policies_ask(t->mm, thread->ask);
 		ask_parent(t, thread->asked->process);
 	}
 	return 0;
@@ -296,10 +297,11 @@ int task_answers(struct task *t, struct crcore_error *err)
 		t->mm->rec->membarrier = registered > 0 ? (uint32_t)registered : 0;
 		t->mm->rec->memory_merge = prog_result(p, a->merge) == 1;
 		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
+		r = policies_answers(t->mm, p, err);
 	}
 	answer_timers(t->rec, p, a);
 	answer_parent(t, a);
-	if ((r = answer_limits(t->rec, prog_answer(p, a->limits), err)) < 0 ||
+	if (r < 0 || (r = answer_limits(t->rec, prog_answer(p, a->limits), err)) < 0 ||
 	    (r = answer_itimers(t->rec, prog_answer(p, a->itimers), err)) < 0)
 		return r;
 	return answer_actions(t->sighand, prog_answer(p, a->actions), err);

@@ -14,7 +14,9 @@
 #include "parasite/arch/x86_64.h"
 #include "parasite/blob.h"
 
-/* What is said of a region that could not be mapped in the task. */
+/* What is said of a region that could not be mapped in the task. That it may have no writable code
+ * (PR_SET_MDWE) shows in no file of /proc, and PR_GET_MDWE tells only itself: so it is refused
+ * here, when the tree is frozen, and not beforehand. */
 static int refused(const struct inject *in, int code, struct crcore_error *err)
 {
 	if (code == -ENOMEM)

@@ -60,7 +60,10 @@ struct mm {
 	Crcore__Mm *rec;
 	struct segment_use *uses;      /* of shared anonymous memory, of which rec->vmas tells ... */
 	unsigned nuses;                /* ... no more than that it is */
+	struct policy_question *policies; /* mappings that may have a memory policy of their own */
+	unsigned npolicies;
 };
+struct policy_question { size_t vma; uint32_t mode, nodes, op; }; /* asked by these */
 struct segment_use { uint64_t dev, ino; size_t vma; /* index in rec->vmas */ };
 
 struct tree {
@@ -180,6 +183,8 @@ void observations_free(struct observations *);
  * its sleep in the kernel, which tells it, and back. What cannot be told stays unknown. */
 int restarts_tell(struct tree *, const struct pauses *, struct crcore_error *);
 
+#define NODES 1024 /* of memory: the most that a kernel can have */
+
 /* -- collect.c: the task records ------------------------------------------- */
 /* Everything readable from outside, which any thread of ours may do for a task at a time; what
  * only the one that traces it may; then adds operations for the rest ... */
@@ -189,4 +194,7 @@ int task_ask(struct task *, struct crcore_error *);      /* makes threads' ask p
 /* ... and takes the answers. */
 int task_answers(struct task *, struct crcore_error *);
 void asked_free(struct asked *);                         /* NULL is fine */
+/* -- ask_policy.c: the memory policies of single mappings, of them: as part of the above */
+void policies_ask(struct mm *, prog *);
+int policies_answers(struct mm *, const prog *, struct crcore_error *);
 #endif

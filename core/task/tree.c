@@ -48,6 +48,7 @@ void tree_free(struct tree *tree)
 		task_free(tree->tasks[i]);
 	for (unsigned i = 0; i < tree->nmms; i++) {
 		free(tree->mms[i]->uses);
+		free(tree->mms[i]->policies);
 		crcore__mm__free_unpacked(tree->mms[i]->rec, NULL);
 		free(tree->mms[i]);
 	}

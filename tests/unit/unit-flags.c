@@ -62,7 +62,8 @@ static struct vma_text entry(uint64_t start, uint64_t end, const char *path)
 static void test_complete(void **state)
 {
 	const struct flag_word now[] = {
-		{ 0x1000, 0x2000, READ | LOCK }, { 0x2000, 0x3000, READ | SEALED }, { 0x4000, 0x8000, WRITE },
+		{ 0x1000, 0x2000, READ | LOCK }, { 0x2000, 0x3000, READ | SEALED },
+		{ 0x4000, 0x8000, WRITE, 1 /* a policy */ },
 	};
 	struct vma_text v[] = { entry(0x1000, 0x2000, ""), entry(0x2000, 0x3000, "[vdso]"),
 		                entry(0x4000, 0x8000, "/lib/a"), entry(0xf000, 0x10000, "[vsyscall]") };
@@ -71,7 +72,7 @@ static void test_complete(void **state)
 	learn(&b);
 	assert_int_equal(flags_complete(&b, now, 3, v, 4), 0);
 	assert_int_equal(v[0].flags, VMF_LOCKED);
-	assert_int_equal(v[2].flags, VMF_MAY_WRITE);
+	assert_int_equal(v[2].flags, VMF_MAY_WRITE | VMF_POLICY);
 	for (int i = 0; i < 4; i++)
 		assert_true(v[i].has_flags);
 	v[1].path = "[what]"; /* a bit that matters there, and was not learned */
