@@ -199,8 +199,3 @@ bool flag_value_optional(const struct flag *f)
 {
 	return f->metavar && f->metavar[0] == '[';
 }
-
-bool flag_takes_value(const struct flag *f)
-{
-	return f->metavar && !flag_value_optional(f);
-}

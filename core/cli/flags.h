@@ -82,7 +82,6 @@ void received_end(struct command *, bool restored, struct crcore_error *);
 const struct verb *verb_find(const char *name);
 
 /* What kind of value, for args.c and help.c. */
-bool flag_takes_value(const struct flag *);
 bool flag_value_optional(const struct flag *);
 
 void help_print(FILE *, const struct verb *); /* NULL: all */

@@ -76,10 +76,3 @@ bool order_write(const struct order *o, int dir, uint64_t key)
 		unlinkat(dir, NAME_TMP, 0);
 	return ok;
 }
-
-void order_end(struct order *o)
-{
-	free(o->v);
-	free(o->seen);
-	*o = (struct order){ 0 };
-}

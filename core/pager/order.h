@@ -20,11 +20,11 @@ struct order {
 	size_t chunks;
 };
 
-bool order_begin(struct order *, uint64_t pages_length); /* false: out of memory */
+/* False: out of memory. It lasts as long as the process that keeps it. */
+bool order_begin(struct order *, uint64_t pages_length);
 void order_note(struct order *, uint64_t offset);        /* the chunk it lies in, if it is new */
 /* Appends what was recorded in that folder for an image with that key. */
 void order_read(struct order *, int dir, uint64_t key);
 /* False: it could not be written, which does not matter. */
 bool order_write(const struct order *, int dir, uint64_t key);
-void order_end(struct order *);
 #endif
