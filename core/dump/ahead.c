@@ -98,8 +98,8 @@ static void take_over(struct ahead *a)
 static int put_under_watch(struct ahead *a, const struct ahead_means *by, struct image *image,
                            uint64_t timeout_ns, struct crcore_error *err)
 {
-	struct watch_how how = { .begin = a->rounds || a->track, .keep = a->track,
-		                 .flags = a->flags,
+	struct watch_how how = { .begin = a->rounds || a->track, .rounds = a->rounds,
+		                 .keep = a->track, .flags = a->flags,
 		                 .unmarked = &a->unmarked, .timeout_ns = timeout_ns };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	int r = survey_sharing(&a->survey, err);
@@ -139,8 +139,6 @@ static int copy(struct ahead *a, const struct ahead_means *by, uint64_t timeout_
 {
 	int r;
 
-	if (!a->rounds)
-		return 0;
 	while ((r = watch_copy(a->watch, err)) > 0) {
 		struct tree tree = { 0 };
 		struct crcore_error why = CRCORE_ERROR_INIT;

@@ -8,17 +8,8 @@
 #include <sys/mman.h>
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/watch.h"
-#include "core/util/parallel.h"
-#include "core/util/trace.h"
 
 /* ---- collect ------------------------------------------------------------------------ */
-
-static bool has_own_pages(const Crcore__Vma *v)
-{
-	return !v->shared && (v->backing == CRCORE__BACKING__ANON ||
-	                      v->backing == CRCORE__BACKING__FILE ||
-	                      v->backing == CRCORE__BACKING__HUGETLB);
-}
 
 /* A zero page says nothing where untouched memory is zero anyway. Huge pages are kept whole. */
 static bool keeps_zero(const Crcore__Vma *v)
@@ -128,12 +119,11 @@ static int add_range(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_t
 	return add_data(s, mm, v, NULL, start, end, err);
 }
 
-/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). *first: what may overlap
- * them begins there; then where what may overlap the next does. */
-static int add_from(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
-                    const struct page_list *l, size_t *first, struct crcore_error *err)
+/* Cuts ranges (ascending) at the bounds of the mappings [v, v + n). */
+static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
+                    const struct page_list *l, struct crcore_error *err)
 {
-	size_t k = *first;
+	size_t k = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -145,16 +135,7 @@ static int add_from(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n
 			r = add_range(s, mm, v[i], start, end, l->v[j].sort, err);
 		}
 	}
-	*first = k;
 	return r;
-}
-
-static int add_list(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
-                    const struct page_list *l, struct crcore_error *err)
-{
-	size_t first = 0;
-
-	return add_from(s, mm, v, n, l, &first, err);
 }
 
 /* ---- what was copied ahead ------------------------------------------------------------ */
@@ -187,32 +168,31 @@ static bool remember(struct mm_save *m, const struct spans *other)
 }
 
 /* Anonymous mappings [v, v + n) of an mm that is watched: only what was written to since,
- * or never was copied, is looked at closer. */
+ * or never was copied, is looked at closer. other: what is not certain to be as it was. */
 static int collect_watched(struct save *s, unsigned mm, Crcore__Vma *const *v, size_t n,
-                           struct page_list *l, struct crcore_error *err)
+                           const struct spans *other, struct crcore_error *err)
 {
 	struct mm_save *m = &s->mms[mm];
-	struct spans other = { 0 }, kept = { 0 }, clean = { 0 }, left = { 0 };
+	struct spans kept = { 0 }, clean = { 0 }, left = { 0 };
+	struct page_list l = { 0 };
 	uint64_t start = v[0]->start, end = v[n - 1]->end;
 	const struct spans whole = { &(struct span){ start, end, start, 0 }, 1, 1 };
-	int r = pages_unclean(&m->pagemap, start, end, l, &other, err);
+	int r = 0;
 
-	if (r == 0)
-		r = add_list(s, mm, v, n, l, err);
 	/* left: clean, but not saved */
-	if (r == 0 && (!spans_subtract(&whole, &other, &clean) ||
-	               !spans_subtract(&clean, m->saved, &left) || !remember(m, &other)))
+	if (!spans_subtract(&whole, other, &clean) || !spans_subtract(&clean, m->covered, &left) ||
+	    !remember(m, other))
 		r = memory_enomem(err);
 	for (size_t i = 0; r == 0 && i < left.n; i++) {
-		l->n = 0;
-		r = pages_find(&m->pagemap, left.v[i].start, left.v[i].end, true, l, err);
+		l.n = 0;
+		r = pages_find(&m->pagemap, left.v[i].start, left.v[i].end, true, &l, err);
 		if (r == 0)
-			r = add_list(s, mm, v, n, l, err);
+			r = add_list(s, mm, v, n, &l, err);
 	}
 	if (r == 0 && s->forked)
-		r = spans_subtract(m->saved, &other, &kept) ? judge_kept(s, mm, v, n, &kept, err)
-		                                            : memory_enomem(err);
-	spans_free(&other);
+		r = spans_subtract(m->saved, other, &kept) ? judge_kept(s, mm, v, n, &kept, err)
+		                                           : memory_enomem(err);
+	free(l.v);
 	spans_free(&kept);
 	spans_free(&clean);
 	spans_free(&left);
@@ -239,89 +219,66 @@ int gather_kept(struct save *s, unsigned mm, struct crcore_error *err)
 
 /* ---- the whole of an mm ----------------------------------------------------------------- */
 
-#define CHUNK 4 /* address spaces that a thread looks at before it takes more */
-
-/* Neighbouring mappings of a sort, from a on, make one scan: holes cost nothing. Returns the
- * index behind them; *own: they may have pages of their own. */
-static size_t next_group(const Crcore__Mm *rec, size_t a, bool *own, bool *anon)
+/* What was found of a group that ends at end; *piece: the next of all. */
+static int join_pieces(const struct save *s, unsigned mm, uint64_t end, size_t *piece,
+                       struct page_list *l, struct spans *other, struct crcore_error *err)
 {
-	size_t b = a + 1;
-
-	*anon = rec->vmas[a]->backing == CRCORE__BACKING__ANON;
-	*own = has_own_pages(rec->vmas[a]);
-	while (*own && b < rec->n_vmas && has_own_pages(rec->vmas[b]) &&
-	       (rec->vmas[b]->backing == CRCORE__BACKING__ANON) == *anon)
-		b++;
-	return b;
-}
-
-static int find_pages(struct mm_save *m, const Crcore__Mm *rec, struct crcore_error *err)
-{
-	bool own, anon;
 	int r = 0;
 
-	m->found.n = 0;
-	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
-		b = next_group(rec, a, &own, &anon);
-		if (own && !(anon && m->saved))
-			r = pages_find(&m->pagemap, rec->vmas[a]->start, rec->vmas[b - 1]->end,
-			               anon, &m->found, err);
+	for (; *piece < s->npieces; ++*piece) {
+		const struct area *p = &s->pieces[*piece];
+		if (p->mm != mm || p->start >= end)
+			break;
+		for (size_t i = 0; r == 0 && i < p->pages.n; i++)
+			r = page_list_add(l, p->pages.v[i].start, p->pages.v[i].end,
+			                  p->pages.v[i].sort, err);
+		for (size_t i = 0; r == 0 && i < p->other.n; i++)
+			if (!spans_append(other, p->other.v[i]))
+				r = memory_enomem(err);
 	}
 	return r;
 }
 
-static void find_range(void *arg, size_t from, size_t to)
-{
-	const struct save *s = arg;
-
-	for (size_t i = from; i < to; i++) {
-		struct mm_save *m = &s->mms[i];
-		uint64_t start = trace_start();
-		m->err = (struct crcore_error)CRCORE_ERROR_INIT;
-		m->r = find_pages(m, s->tree->mms[i]->rec, &m->err);
-		trace_end(start, s->tree->mms[i]->task->abi.pid, "memory", "find pages");
-	}
-}
-
-static int collect_mm(struct save *s, unsigned i, struct crcore_error *err)
+static int collect_mm(struct save *s, unsigned i, size_t *piece, struct crcore_error *err)
 {
 	const Crcore__Mm *rec = s->tree->mms[i]->rec;
-	struct mm_save *m = &s->mms[i];
 	struct page_list l = { 0 };
-	size_t first = 0;
+	struct spans other = { 0 };
 	bool own, anon;
-	int r = m->r;
+	int r = 0;
 
-	if (r < 0)
-		*err = m->err;
 	for (size_t a = 0, b; r == 0 && a < rec->n_vmas; a = b) {
 		b = next_group(rec, a, &own, &anon);
-		l.n = 0;
-		if (own && anon && m->saved)
-			r = collect_watched(s, i, rec->vmas + a, b - a, &l, err);
-		else if (own)
-			r = add_from(s, i, rec->vmas + a, b - a, &m->found, &first, err);
+		if (!own)
+			continue;
+		l.n = other.n = 0;
+		r = join_pieces(s, i, rec->vmas[b - 1]->end, piece, &l, &other, err);
+		if (r == 0)
+			r = add_list(s, i, rec->vmas + a, b - a, &l, err);
+		if (r == 0 && anon && s->mms[i].saved)
+			r = collect_watched(s, i, rec->vmas + a, b - a, &other, err);
 	}
 	free(l.v);
-	free(STEAL(m->found.v));
+	spans_free(&other);
 	return r;
 }
 
 int gather(struct save *s, struct crcore_error *err)
 {
-	int r = 0;
+	size_t piece = 0;
 
 	free(s->frames.v);
 	s->frames = (struct frames){ 0 };
 	s->store.njobs = 0;
 	s->store.pages = 0;
 	s->stats = (struct memory_stats){ 0 };
-	parallel(s->tree->nmms, CHUNK, find_range, s);
+	int r = find_pages(s, err);
 	for (unsigned i = 0; i < s->tree->nmms && r == 0; i++) {
 		runs_clear(&s->mms[i].others);
 		runs_clear(&s->mms[i].stored);
 		spans_free(&s->mms[i].changed);
-		r = collect_mm(s, i, err);
+		r = collect_mm(s, i, &piece, err);
 	}
+	pieces_clear(s);
 	return r;
 }

@@ -61,6 +61,7 @@ struct unmarked { struct { pid_t pid; uint64_t start_time; } *v; unsigned n; };
 void watch_look_for_marks(const struct tree *, struct unmarked *ret);
 struct watch_how {
 	bool begin;          /* put under watch what is not */
+	bool rounds;         /* copy ahead */
 	bool keep;           /* the watch is to outlast us: see watch_keep() */
 	struct since *since; /* whose watch goes on; NULL: none */
 	const struct flags *flags;
@@ -69,7 +70,7 @@ struct watch_how {
 };
 int watch_begin(struct tree *, struct image *, const struct watch_how *, struct watch **ret,
                 struct crcore_error *);
-int watch_copy(struct watch *, struct crcore_error *); /* 1: watch more, and go on */
+int watch_copy(struct watch *, struct crcore_error *); /* runs; 1: watch more, and go on */
 int watch_more(struct watch *, struct crcore_error *); /* what came since; frozen once more */
 const struct known *watch_known(struct watch *, pid_t); /* NULL: nothing */
 /* The end, where the tree goes on: lift while it runs, then ready, frozen once more, and end. */

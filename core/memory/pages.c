@@ -17,8 +17,8 @@ int memory_enomem(struct crcore_error *err)
 	return crcore_fail(err, -ENOMEM, "out of memory");
 }
 
-static int add(struct page_list *l, uint64_t start, uint64_t end, enum page_sort sort,
-               struct crcore_error *err)
+int page_list_add(struct page_list *l, uint64_t start, uint64_t end, enum page_sort sort,
+                  struct crcore_error *err)
 {
 	struct page_range *last = l->n ? &l->v[l->n - 1] : NULL;
 
@@ -48,7 +48,7 @@ static int add_regions(const struct page_region *v, int n, struct page_list *l,
 	for (int i = 0; i < n && r == 0; i++) {
 		enum page_sort sort = v[i].categories & PAGE_IS_GUARD ? PAGES_GUARD :
 		                      v[i].categories & PAGE_IS_PFNZERO ? PAGES_ZERO : PAGES_DATA;
-		r = add(l, v[i].start, v[i].end, sort, err);
+		r = page_list_add(l, v[i].start, v[i].end, sort, err);
 	}
 	return r;
 }
@@ -188,17 +188,18 @@ int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans 
 	return v ? 0 : memory_enomem(err);
 }
 
-int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
-                 struct crcore_error *err)
+/* Mappings that are watched are passed over whole. */
+static int scan_unwatched(struct pagemap *p, uint64_t start, uint64_t end, uint64_t not_written,
+                          uint64_t any_of, struct spans *ret, struct crcore_error *err)
 {
 	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
-	const uint64_t neither = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN;
+	const uint64_t neither = PAGE_IS_WPALLOWED | not_written;
 
 	while (v && start < end) {
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)v,
 			.vec_len = REGIONS, .category_inverted = neither, .category_mask = neither,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.category_anyof_mask = any_of,
 		};
 		int r = scan_step(p, &arg, v, ret, err);
 		if (r < 0)
@@ -206,6 +207,19 @@ int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *
 		start = arg.start;
 	}
 	return v ? 0 : memory_enomem(err);
+}
+
+int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
+                 struct crcore_error *err)
+{
+	return scan_unwatched(p, start, end, PAGE_IS_WRITTEN, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ret,
+	                      err);
+}
+
+int pages_untracked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
+                    struct crcore_error *err)
+{
+	return scan_unwatched(p, start, end, 0, 0, ret, err);
 }
 
 bool pages_tracked(const struct pagemap *p, uint64_t start, uint64_t end)
@@ -247,8 +261,8 @@ static int walk(struct pagemap *p, uint64_t start, uint64_t end, struct page_lis
 		r = pages_entries(p, at, v, n, err);
 		for (size_t i = 0; r == 0 && i < n; i++, at += PAGE)
 			if ((v[i] & (PM_PRESENT | PM_SWAPPED)) && !(v[i] & PM_FILE))
-				r = add(l, at, at + PAGE, v[i] & PM_GUARD ? PAGES_GUARD : PAGES_DATA,
-				        err);
+				r = page_list_add(l, at, at + PAGE,
+				                  v[i] & PM_GUARD ? PAGES_GUARD : PAGES_DATA, err);
 	}
 	return r;
 }

@@ -143,6 +143,7 @@ static int open_all(struct save *s, struct crcore_error *err)
 		m->source = (struct source){ .mm = mm, .runs = &m->stored };
 		const struct watched *w = watch_find(s->watch, mm->task->abi.pid);
 		m->saved = w ? &w->saved : NULL;
+		m->covered = w ? &w->covered : NULL;
 		s->forked = s->forked || (s->watch && !watch_knew(s->watch, mm->task->abi.pid));
 		m->pagemap.pid = mm->task->abi.pid;
 		m->pagemap.fd = openat(mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
@@ -161,13 +162,12 @@ static void close_all(struct save *s)
 		runs_clear(&s->mms[i].stored);
 		runs_clear(&s->mms[i].others);
 		spans_free(&s->mms[i].changed);
-		free(s->mms[i].found.v);
 	}
+	pieces_clear(s);
 	free(s->mms);
 	free(s->entries);
 	free(s->frames.v);
-	free(s->store.jobs);
-	store_late_free(&s->store);
+	store_free(&s->store);
 	segments_free(&s->segments);
 }
 
@@ -183,15 +183,14 @@ int memory_save(struct tree *t, struct image *image, struct watch *watch, bool l
 	*s = (struct save){ .tree = t, .watch = watch,
 		            .store = { .image = image, .later = later } };
 	if (watch) {
-		memcpy(s->store.blocks, watch->store.blocks, sizeof(s->store.blocks));
-		s->store.base = watch->store.base;
+		store_go_on(&s->store, &watch->store);
 		s->forked = watch->mixed;
 	}
 	*ret = s;
 	if ((r = open_all(s, err)) < 0 || (r = collect(s, err)) < 0)
 		return r;
 	if (watch && watch->keep)
-		watch_renew(watch);
+		watch_renew(watch, s);
 	if ((r = segments_find(t, contents, ncontents, &s->segments, &s->store, err)) < 0)
 		return r;
 	return store_run(&s->store, err);

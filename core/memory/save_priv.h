@@ -26,6 +26,8 @@ void runs_clear(struct runs *);
 enum page_sort { PAGES_DATA, PAGES_ZERO, PAGES_GUARD };
 struct page_range { uint64_t start, end; enum page_sort sort; };
 struct page_list { struct page_range *v; size_t n; };
+int page_list_add(struct page_list *, uint64_t start, uint64_t end, enum page_sort,
+                  struct crcore_error *); /* behind the last, or makes that longer */
 struct pagemap {
 	int fd;
 	bool no_scan, no_guard; /* what the kernel turned out to lack */
@@ -44,6 +46,9 @@ int pages_unclean(struct pagemap *, uint64_t start, uint64_t end, struct page_li
 /* The look: appends what was written to since the last one; from now on it is clean. */
 int pages_written(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
                   struct crcore_error *);
+/* Appends what is not under watch. */
+int pages_untracked(struct pagemap *, uint64_t start, uint64_t end, struct spans *ret,
+                    struct crcore_error *);
 /* Is a mapping, or what is left of it, under a watch that only looks afterwards? */
 bool pages_tracked(const struct pagemap *, uint64_t start, uint64_t end);
 /* Appends what is not watched, but marked as if it were and had not been written to: what is
@@ -77,6 +82,7 @@ struct job {
 	bool gently;   /* not by process_vm_readv, see store.c */
 	bool keep_zero;
 };
+enum { MAX_WORKERS = 8 };
 struct store {
 	struct image *image;
 	struct job *jobs; size_t njobs;
@@ -87,6 +93,8 @@ struct store {
 	bool later;            /* keep what is copied in memory, up to a point, for store_late() */
 	struct late { char *bytes; size_t len; unsigned file; uint64_t block; } *late; size_t nlate;
 	uint64_t short_by;     /* what the last block of the first file lacks */
+	struct { char *block; uint64_t number, fill; } open; /* live: where the next run goes on */
+	char *spare[MAX_WORKERS]; unsigned nspare; /* blocks for it */
 	uint64_t zero, stored; /* results */
 };
 int store_add(struct store *, struct source *, uint64_t addr, uint64_t pages, bool gently,
@@ -97,9 +105,11 @@ int store_run(struct store *, struct crcore_error *);
 /* The runs that store_run() made say in which file their bytes are; once all is stored, where
  * they are in the row of all pages. */
 void store_settle(const struct store *, Crcore__Run *const *, size_t n);
+/* Goes on where another, of a tree that ran, ended. */
+void store_go_on(struct store *, struct store *from);
 /* Writes what store_run() kept. */
 int store_late(struct store *, struct crcore_error *);
-void store_late_free(struct store *);
+void store_free(struct store *); /* what is in it */
 
 /* ---- segments.c ------------------------------------------------------------------ */
 struct segments {
@@ -113,22 +123,30 @@ int segments_find(struct tree *, const struct contents *, unsigned ncontents, st
                   struct store *, struct crcore_error *);
 void segments_free(struct segments *); /* what was not handed on */
 
-/* ---- gather.c -------------------------------------------------------------------- */
+/* ---- find.c, gather.c -------------------------------------------------------------------- */
 struct mm_save {
 	struct source source;
 	struct runs stored, others; /* others: of every other source */
 	struct pagemap pagemap;
 	const struct spans *saved;  /* of a watched one: what was copied ahead */
-	struct spans changed;       /* ... and what of it may not be as it was */
-	struct page_list found;     /* where pages are, but for watched mappings */
-	int r;                      /* of finding them */
-	struct crcore_error err;
+	const struct spans *covered; /* the same without where it is, so in fewer pieces */
+	struct spans changed;       /* what of it may not be as it was */
+};
+/* A part of the tree's memory, and the pages in it. Of watched memory: those that were written
+ * to, and all that is not certain to be as it was. */
+struct area {
+	unsigned mm;
+	bool anon;
+	uint64_t start, end;
+	struct page_list pages;
+	struct spans other;
 };
 #define SAVE_BATCH 32768
 struct save {
 	struct tree *tree;
 	struct watch *watch;      /* NULL: nothing was copied ahead */
 	struct mm_save *mms;
+	struct area *pieces; size_t npieces; /* in the order of the mms, by address */
 	struct frames frames;
 	struct store store;
 	struct segments segments;
@@ -137,6 +155,12 @@ struct save {
 	bool share;               /* look for shared frames */
 	bool forked;              /* the watch does not know all */
 };
+bool has_own_pages(const Crcore__Vma *);
+/* Neighbouring mappings of a sort, from a on, make one scan: holes cost nothing. Returns the
+ * index behind them; *own: they may have pages of their own; *anon: none is of a file. */
+size_t next_group(const Crcore__Mm *, size_t a, bool *own, bool *anon);
+int find_pages(struct save *, struct crcore_error *); /* fills the pieces */
+void pieces_clear(struct save *);
 /* Fills the runs of every mm that need no copying, and queues what does. */
 int gather(struct save *, struct crcore_error *);
 /* Later: adds the runs of what was copied ahead and is as it was. */

@@ -157,6 +157,18 @@ bool spans_differ(const struct spans *a, const struct spans *b, struct spans *re
 	return true;
 }
 
+bool spans_join(const struct spans *s, uint64_t near, struct spans *ret)
+{
+	bool ok = true;
+
+	for (size_t i = 0, k; ok && i < s->n; i = k) {
+		for (k = i + 1; k < s->n && s->v[k].start - s->v[k - 1].end <= near; k++)
+			;
+		ok = spans_push(ret, (struct span){ s->v[i].start, s->v[k - 1].end, s->v[i].start, 0 });
+	}
+	return ok;
+}
+
 bool spans_copy(const struct spans *a, struct spans *ret)
 {
 	spans_free(ret);

@@ -4,7 +4,7 @@
  * block that stays in its cache. A worker reads pages into what room its block
  * has left, throws out those that are all zero, and writes the block when it
  * is full; which block of the file that is, is decided only then. What is left
- * over in the end is put together and written last.
+ * over in the end is put together; of a tree that runs the next round goes on there.
  *
  * Measured: a block of 1 MiB is as fast as any larger; two workers on two
  * processors nearly halve the time, since the kernel copies on both sides. Each
@@ -19,8 +19,10 @@
 #include "core/util/trace.h"
 #include "core/util/worker.h"
 
-enum { MAX_WORKERS = 8, PAGES_PER_WORKER = 4096, JOBS_PER_WORKER = 256, LATE_MAX = 128 /* blocks */,
+enum { PAGES_PER_WORKER = 4096, JOBS_PER_WORKER = 256,
        LATE_PAGES = (LATE_MAX - 2 * MAX_WORKERS) * (IMAGE_BLOCK / 4096) };
+
+#define ANY_BLOCK UINT64_MAX /* the next of the file */
 
 int store_add(struct store *s, struct source *src, uint64_t addr, uint64_t pages, bool gently,
               bool keep_zero, struct crcore_error *err)
@@ -148,43 +150,33 @@ static void place(struct copier *c, uint64_t base)
 		c->v[c->flushed].offset += base;
 }
 
-/* Hands the block over to be written later; the copier gets a new one. 0: there are too many. */
-static int put_off(struct copier *c, unsigned file, uint64_t block, size_t len,
-                   struct crcore_error *err)
-{
-	struct store *s = c->q->store;
-	char *fresh = NULL;
-	int r = 0;
-
-	pthread_mutex_lock(&c->q->lock);
-	if (s->later && s->nlate < LATE_MAX) {
-		if (!GROW(s->late, s->nlate) || posix_memalign((void **)&fresh, PAGE, IMAGE_BLOCK))
-			r = memory_enomem(err);
-		else
-			s->late[s->nlate++] = (struct late){ c->block, len, file, block };
-	}
-	pthread_mutex_unlock(&c->q->lock);
-	if (!fresh)
-		return r;
-	c->block = fresh;
-	return 1;
-}
-
-static int flush(struct copier *c, struct crcore_error *err)
+static uint64_t take_number(struct copier *c)
 {
 	struct queue *q = c->q;
+	uint64_t number = c->number;
 
+	c->number = ANY_BLOCK;
+	if (number != ANY_BLOCK)
+		return number;
 	pthread_mutex_lock(&q->lock);
-	uint64_t block = q->store->blocks[c->file]++;
+	number = q->store->blocks[c->file]++;
 	pthread_mutex_unlock(&q->lock);
+	return number;
+}
+
+static int flush(struct copier *c, size_t len, struct crcore_error *err)
+{
+	struct queue *q = c->q;
+	uint64_t block = take_number(c);
+
 	place(c, in_file(c->file, block * IMAGE_BLOCK));
 	c->fill = 0;
-	int r = put_off(c, c->file, block, IMAGE_BLOCK, err);
+	int r = store_put_off(c, block, len, err);
 	if (r)
 		return r < 0 ? r : 0;
 	if (!c->thread) /* the calling thread's copier speaks for all */
 		progress("dump: saving memory", block * (IMAGE_BLOCK / PAGE), q->store->pages);
-	return image_pages_block(q->store->image, c->file, block, c->block, IMAGE_BLOCK, err);
+	return image_pages_block(q->store->image, c->file, block, c->block, len, err);
 }
 
 static void *copy(void *arg)
@@ -202,7 +194,7 @@ static void *copy(void *arg)
 		if (c->r == 0)
 			c->r = take_in(c, b, &c->err);
 		if (c->r == 0 && c->fill == IMAGE_BLOCK)
-			c->r = flush(c, &c->err);
+			c->r = flush(c, IMAGE_BLOCK, &c->err);
 		if (c->r == 0)
 			c->r = worker_check(&c->err);
 	}
@@ -218,92 +210,60 @@ static void *copy(void *arg)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-static int store_block(struct queue *q, struct copier *c, size_t len, struct crcore_error *err)
+/* What one has left over goes into the block of another. */
+static int move_rest(struct copier *to, struct copier *from, struct crcore_error *err)
 {
-	uint64_t block = q->store->blocks[0]++;
-	int r = put_off(c, 0, block, len, err);
-
-	return r ? (r < 0 ? r : 0) : image_pages_block(q->store->image, 0, block, c->block, len, err);
-}
-
-/* Puts the left-over parts of all blocks together behind the full ones; a single one stays
- * where it is. Only the file's last block may be short: where more is to come, the rest of it
- * is wasted. */
-static int store_rest(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
-{
-	cleanup_free char *rest = n > 1 ? calloc(n, IMAGE_BLOCK) : NULL;
-	uint64_t len = 0;
 	int r = 0;
 
-	if (n > 1 && !rest)
-		return memory_enomem(err);
-	for (unsigned i = 0; i < n; i++) {
-		place(&v[i], in_file(0, q->store->blocks[0] * IMAGE_BLOCK + len));
-		if (rest)
-			memcpy(rest + len, v[i].block, v[i].fill);
-		len += v[i].fill;
+	for (size_t i = from->flushed; r == 0 && i < from->n; i++) {
+		const struct stored *x = &from->v[i];
+		for (uint64_t done = 0, k; r == 0 && done < x->pages; done += k) {
+			uint64_t room = x->gone ? x->pages : (IMAGE_BLOCK - to->fill) / PAGE;
+			k = x->pages - done < room ? x->pages - done : room;
+			if (!GROW(to->v, to->n))
+				return memory_enomem(err);
+			to->v[to->n++] = (struct stored){ x->source, x->addr + done * PAGE, k,
+				                          to->fill, x->gone };
+			if (x->gone)
+				continue;
+			memcpy(to->block + to->fill, from->block + x->offset + done * PAGE, k * PAGE);
+			to->fill += k * PAGE;
+			if (to->fill == IMAGE_BLOCK)
+				r = flush(to, IMAGE_BLOCK, err);
+		}
 	}
-	if (q->store->live) {
-		uint64_t whole = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK);
-		if (n == 1)
-			memset(v[0].block + len, 0, whole - len);
-		len = whole;
-	}
-	q->store->short_by = ALIGN_UP(len, (uint64_t)IMAGE_BLOCK) - len;
-	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK) {
-		size_t part = len - at < IMAGE_BLOCK ? len - at : IMAGE_BLOCK;
-		if (rest)
-			memcpy(v[0].block, rest + at, part);
-		r = store_block(q, &v[0], part, err);
-	}
+	from->n = from->flushed;
 	return r;
 }
 
-struct late_write { struct store *store; int r; struct crcore_error err; pthread_mutex_t lock; };
-
-static void write_late(void *arg, size_t from, size_t to)
+/* Only the file's last block may be short. */
+static int store_last(struct store *s, struct copier *c, struct crcore_error *err)
 {
-	struct late_write *w = arg;
-	const struct store *s = w->store;
+	uint64_t len = c->number == ANY_BLOCK || c->number + 1 == s->blocks[0] ? c->fill : IMAGE_BLOCK;
 
-	for (size_t i = from; i < to; i++) {
-		struct crcore_error err = CRCORE_ERROR_INIT;
-		int r = image_pages_block(s->image, s->late[i].file, s->late[i].block,
-		                          s->late[i].bytes, s->late[i].len, &err);
-		free(STEAL(s->late[i].bytes));
-		pthread_mutex_lock(&w->lock);
-		if (r < 0 && w->r == 0) {
-			w->r = r;
-			w->err = err;
-		}
-		pthread_mutex_unlock(&w->lock);
-	}
+	memset(c->block + c->fill, 0, len - c->fill);
+	s->short_by = IMAGE_BLOCK - len;
+	return flush(c, len, err);
 }
 
-int store_late(struct store *s, struct crcore_error *err)
+/* Puts what the copiers have left over together, in a block of the first file. */
+static int store_rest(struct store *s, struct copier *v, unsigned n, struct crcore_error *err)
 {
-	struct late_write w = { .store = s, .err = CRCORE_ERROR_INIT,
-		                .lock = PTHREAD_MUTEX_INITIALIZER };
-	unsigned n = PAGE_FILES;
+	int r = 0;
 
-	while (n > 1 && !s->blocks[n - 1])
-		n--;
-	int r = image_pages_begin(s->image, n, err);
-	if (r < 0)
+	for (unsigned i = 1; r == 0 && i < n; i++)
+		r = move_rest(&v[0], &v[i], err);
+	if (r < 0 || !v[0].fill) {
+		place(&v[0], 0); /* what is gone */
 		return r;
-	parallel(s->nlate, 1, write_late, &w);
-	store_late_free(s);
-	if (w.r < 0 && err && !err->code)
-		*err = w.err;
-	return w.r;
-}
-
-void store_late_free(struct store *s)
-{
-	for (size_t i = 0; i < s->nlate; i++)
-		free(s->late[i].bytes);
-	free(STEAL(s->late));
-	s->nlate = 0;
+	}
+	if (!s->live)
+		return store_last(s, &v[0], err);
+	s->open.fill = v[0].fill;
+	s->open.number = take_number(&v[0]);
+	place(&v[0], in_file(0, s->open.number * IMAGE_BLOCK));
+	s->open.block = STEAL(v[0].block);
+	return 0;
 }
 
 static int hand_over(const struct copier *c, struct store *s, struct crcore_error *err)
@@ -318,17 +278,29 @@ static int hand_over(const struct copier *c, struct store *s, struct crcore_erro
 	return r;
 }
 
+static int prepare(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
+{
+	struct store *s = q->store;
+
+	for (unsigned i = 0; i < n; i++)
+		v[i] = (struct copier){ .q = q, .file = i % q->nfiles, .number = ANY_BLOCK, .fd = -1,
+			                .err = CRCORE_ERROR_INIT };
+	if (s->open.block) {
+		v[0].block = STEAL(s->open.block);
+		v[0].number = s->open.number;
+		v[0].fill = s->open.fill;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (!v[i].block && !(v[i].block = store_block_get(s)))
+			return memory_enomem(err);
+	return 0;
+}
+
 /* The first worker is the calling thread. */
-static int run_copiers(struct queue *q, struct copier *v, unsigned n, struct crcore_error *err)
+static int run_copiers(struct copier *v, unsigned n, struct crcore_error *err)
 {
 	unsigned started = 1;
 
-	for (unsigned i = 0; i < n; i++)
-		v[i] = (struct copier){ .q = q, .file = i % q->nfiles, .fd = -1, .err = CRCORE_ERROR_INIT };
-	for (unsigned i = 0; i < n; i++) {
-		if (posix_memalign((void **)&v[i].block, PAGE, IMAGE_BLOCK))
-			return memory_enomem(err);
-	}
 	while (started < n && !pthread_create(&v[started].thread, NULL, copy, &v[started]))
 		started++;
 	copy(&v[0]);
@@ -358,16 +330,17 @@ int store_run(struct store *s, struct crcore_error *err)
 	if ((!s->later || s->pages > LATE_PAGES) &&
 	    (r = image_pages_begin(s->image, q.nfiles, err)) < 0)
 		return r;
-	r = run_copiers(&q, v, n, err);
+	if ((r = prepare(&q, v, n, err)) == 0)
+		r = run_copiers(v, n, err);
 	progress(NULL, 0, 0);
 	if (r == 0)
-		r = store_rest(&q, v, n, err);
+		r = store_rest(s, v, n, err);
 	for (unsigned i = 0; i < n; i++) {
 		if (r == 0)
 			r = hand_over(&v[i], s, err);
 		if (v[i].fd >= 0)
 			close(v[i].fd);
-		free(v[i].block);
+		store_block_put(s, v[i].block);
 		free(v[i].v);
 	}
 	return r;

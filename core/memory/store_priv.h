@@ -7,7 +7,7 @@
 #include <sys/uio.h>
 #include "core/memory/save_priv.h"
 
-enum { BLOCK_PAGES = IMAGE_BLOCK / 4096 };
+enum { BLOCK_PAGES = IMAGE_BLOCK / 4096, LATE_MAX = 128 /* blocks */ };
 
 struct stored { struct source *source; uint64_t addr, pages, offset; bool gone; };
 
@@ -25,6 +25,7 @@ struct copier {
 	unsigned file;           /* that it writes */
 	char *block;
 	uint64_t fill;           /* bytes in it */
+	uint64_t number;         /* which of the file it is to be */
 	struct stored *v; size_t n, flushed;
 	uint64_t zero, stored;
 	struct source *open;     /* of fd */
@@ -46,5 +47,12 @@ struct batch {
 /* Reads the pages of a batch to where the block has room. Those of a tree that runs which
  * are not there any more are marked in it. */
 int read_batch(struct copier *, struct batch *, char *to, struct crcore_error *);
+
+/* -- store_late.c -- */
+/* A block; the caller has the lock if there are others. NULL: no memory. */
+char *store_block_get(struct store *);
+void store_block_put(struct store *, char *); /* NULL is fine */
+/* Hands the copier's block over to be written later; it gets another. 0: there are too many. */
+int store_put_off(struct copier *, uint64_t block, size_t len, struct crcore_error *);
 
 #endif

@@ -150,6 +150,7 @@ static int go_on(struct watch *w, struct since *since, struct crcore_error *err)
 		n++;
 	}
 	w->mixed = n && n < w->n;
+	w->unsure = n;
 	w->store.base = since ? since->pages : 0;
 	if (n && since->age_ns)
 		w->looked_ns = now_ns() - since->age_ns;
@@ -179,14 +180,15 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 	}
 	w->tree = tree;
 	w->keep = how->keep;
+	w->copies = how->rounds;
 	w->flags = how->flags;
 	w->store = (struct store){ .image = image, .live = true };
 	for (unsigned i = 0; r == 0 && i < tree->nmms; i++)
 		r = open_one(w, tree->mms[i], how->unmarked, err);
 	if (r == 0 && (r = go_on(w, how->since, err)) == 0 && how->begin)
 		r = borrow_all(w, how->timeout_ns, err);
-	if (r == 0 && (r = watch_more(w, err)) == 0 && how->since)
-		r = watch_only_ours(w, err);
+	if (r == 0)
+		r = watch_more(w, err);
 	if (r < 0) {
 		watch_end(w);
 		return r;
@@ -251,12 +253,14 @@ void watch_end(struct watch *w)
 		if (m->pagemap.fd >= 0)
 			close(m->pagemap.fd);
 		spans_free(&m->saved);
+		spans_free(&m->covered);
+		spans_free(&m->missed);
 		known_free(&m->known);
 		runs_clear(&m->runs);
 		runs_clear(&m->gone);
 	}
 	if (w) {
-		free(w->store.jobs);
+		store_free(&w->store);
 		free(w->v);
 	}
 	free(w);

@@ -15,6 +15,8 @@ struct watched {
 	struct source source;
 	struct runs runs, gone; /* what a round has stored, and what it could not read */
 	struct spans saved;     /* what is in the image, by address: val is where, tag how */
+	struct spans covered;   /* the same without where, once all rounds are over */
+	struct spans missed;    /* of the image before: what was not watched since */
 	struct known known;
 	uint64_t start_time;    /* of the process */
 	uint64_t refused;       /* bytes that could be watched, but somebody else does */
@@ -33,6 +35,8 @@ struct watch {
 	uint64_t grown;         /* bytes that came since and are not watched */
 	unsigned more;          /* times that we asked for that */
 	bool keep;              /* it outlasts us */
+	bool copies;            /* ahead, in rounds */
+	bool unsure;            /* saved has what was not watched since */
 	bool mixed;             /* the watch of some goes on, of others it began */
 };
 
@@ -50,13 +54,13 @@ int watch_lift_marks(const struct watched *, const struct spans *marked, const s
                      struct crcore_error *);
 bool watch_is_unmarked(const struct unmarked *, pid_t, uint64_t start_time); /* NULL: nobody knows */
 /* -- watch_keep.c: from one dump to the next -- */
-/* Of what the image before has, keeps what was not written to since. Before anything is
- * registered anew: what is not watched now was not watched since. */
+/* Finds out of what the image before has which was not watched since: before anything is
+ * registered anew. */
 int watch_go_on(struct watched *, struct crcore_error *);
-/* After that: keeps what it is certain that we, and nobody else, have watched. */
+/* The tree runs again: keeps what it is certain that we, and nobody else, have watched. */
 int watch_only_ours(struct watch *, struct crcore_error *);
 /* The tree is frozen and being saved: from now on what is written to is new. */
-void watch_renew(struct watch *);
+void watch_renew(struct watch *, const struct save *);
 /* Stops to watch one that ends, or that the kernel tells nothing of: it is left for the end. */
 void watch_give_up(struct watched *, struct crcore_error *);
 /* How much address space came since that could be watched. */

@@ -16,8 +16,7 @@
 
 enum {
 	ROUNDS_MAX = 8,
-	FEW_PAGES = 1024,        /* what is not worth another round */
-	TOO_FEW_PAGES = 256,     /* ... nor the first: it would take a block of the file */
+	FEW_PAGES = 256,         /* what is not worth another round */
 	MORE_MAX = 2,            /* times that new memory is put under watch, too ... */
 	MUCH_MORE = 8 << 20,     /* ... if it is as much */
 	BATCH = 32768,
@@ -138,11 +137,9 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, s
 	}
 	trace_end(start, TRACE_HERE, "memory", "look for %llu written pages",
 	          (unsigned long long)w->store.pages);
-	/* what is left out is clean, but not saved: it is found at the end */
-	bool skip = w->rounds == 0 && w->store.pages <= TOO_FEW_PAGES;
-	if (r == 0 && !skip)
+	if (r == 0)
 		r = store_run(&w->store, err);
-	for (unsigned i = 0; r == 0 && !skip && i < w->n; i++)
+	for (unsigned i = 0; r == 0 && i < w->n; i++)
 		if (w->v[i].uffd >= 0)
 			r = take_over(&w->v[i], &asked[i], err);
 	w->rounds++;
@@ -151,7 +148,8 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, s
 	return r;
 }
 
-int watch_copy(struct watch *w, struct crcore_error *err)
+/* 1: it grew. */
+static int copy_rounds(struct watch *w, struct crcore_error *err)
 {
 	cleanup_free uint64_t *entries = malloc(BATCH * sizeof(*entries));
 	cleanup_free struct spans *asked = calloc(w->n + 1, sizeof(*asked));
@@ -175,5 +173,17 @@ int watch_copy(struct watch *w, struct crcore_error *err)
 		if (r == 0)
 			r = worker_check(err);
 	}
+	return r;
+}
+
+int watch_copy(struct watch *w, struct crcore_error *err)
+{
+	int r = watch_only_ours(w, err);
+
+	if (r == 0 && w->copies)
+		r = copy_rounds(w, err);
+	for (unsigned i = 0; r == 0 && i < w->n; i++)
+		if (!spans_join(&w->v[i].saved, 0, &w->v[i].covered))
+			r = memory_enomem(err);
 	return r;
 }

@@ -17,66 +17,75 @@
 #include "core/memory/watch.h"
 #include "core/util/trace.h"
 
+/* What nobody watches now is watched too late: writes to it may have been missed. */
 int watch_go_on(struct watched *m, struct crcore_error *err)
 {
-	struct spans fit = { 0 }, other = { 0 }, rest = { 0 };
-	struct page_list pages = { 0 };
+	struct spans fit = { 0 };
 	int r = watch_fit_mappings(m->mm->task, &fit, err);
 
-	for (size_t i = 0; r == 0 && i < fit.n; i++) {
-		pages.n = 0;
-		r = pages_unclean(&m->pagemap, fit.v[i].start, fit.v[i].end, &pages, &other, err);
-	}
-	if (r == 0 && (!spans_subtract(&m->saved, &fit, &rest) || !spans_drop(&m->saved, &other) ||
-	               !spans_drop(&m->saved, &rest)))
-		r = memory_enomem(err);
-	free(pages.v);
+	for (size_t i = 0; r == 0 && i < fit.n; i++)
+		if (spans_overlap(&m->saved, fit.v[i].start, fit.v[i].end))
+			r = pages_untracked(&m->pagemap, fit.v[i].start, fit.v[i].end, &m->missed, err);
 	spans_free(&fit);
-	spans_free(&other);
-	spans_free(&rest);
 	return r;
 }
 
 /* A mapping can be registered with one descriptor only: those that were refused, or are none
  * any more, were not ours. */
+static bool only_ours(struct watched *m)
+{
+	struct spans foreign = { 0 };
+	bool ok = spans_drop(&m->saved, &m->missed) &&
+	          spans_subtract(&m->saved, &m->known.watched, &foreign) &&
+	          spans_drop(&m->saved, &foreign);
+
+	spans_free(&foreign);
+	spans_free(&m->missed);
+	return ok;
+}
+
 int watch_only_ours(struct watch *w, struct crcore_error *err)
 {
 	bool ok = true;
 
-	for (unsigned i = 0; ok && i < w->n; i++) {
-		struct watched *m = &w->v[i];
-		struct spans foreign = { 0 };
-		ok = spans_subtract(&m->saved, &m->known.watched, &foreign) &&
-		     spans_drop(&m->saved, &foreign);
-		spans_free(&foreign);
-	}
+	for (unsigned i = 0; ok && w->unsure && i < w->n; i++)
+		ok = only_ours(&w->v[i]);
+	w->unsure = false;
 	return ok ? 0 : memory_enomem(err);
 }
 
-static int renew_one(struct watched *m, struct crcore_error *err)
-{
-	struct spans ignored = { 0 };
-	int r = watch_mappings(m, err); /* what came since the last time */
+#define NEAR (1u << 20) /* to look at the pages in between takes less than to ask once more */
 
-	for (size_t i = 0; r == 0 && i < m->known.watched.n; i++) {
-		r = pages_written(&m->pagemap, m->known.watched.v[i].start,
-		                  m->known.watched.v[i].end, &ignored, err);
+/* What is clean is protected already. */
+static int renew_one(struct watched *m, const struct spans *changed, struct crcore_error *err)
+{
+	struct spans joined = { 0 }, ours = { 0 }, ignored = { 0 };
+	int r = watch_mappings(m, err); /* what came since the last time */
+	bool ok = spans_join(changed, NEAR, &joined);
+
+	for (size_t i = 0; ok && r == 0 && i < m->known.watched.n; i++)
+		ok = spans_clip(&joined, m->known.watched.v[i].start, m->known.watched.v[i].end, &ours);
+	for (size_t i = 0; ok && r == 0 && i < ours.n; i++) {
+		r = pages_written(&m->pagemap, ours.v[i].start, ours.v[i].end, &ignored, err);
 		ignored.n = 0;
 	}
+	spans_free(&joined);
+	spans_free(&ours);
 	spans_free(&ignored);
-	return r;
+	return ok ? r : memory_enomem(err);
 }
 
-void watch_renew(struct watch *w)
+void watch_renew(struct watch *w, const struct save *s)
 {
 	uint64_t start = trace_start();
 
-	for (unsigned i = 0; i < w->n; i++) {
+	for (unsigned i = 0; i < s->tree->nmms; i++) {
 		struct crcore_error err = CRCORE_ERROR_INIT;
-		if (w->v[i].uffd < 0 || renew_one(&w->v[i], &err) == 0)
+		struct watched *m = watch_find(w, s->mms[i].pagemap.pid);
+		if (!m || renew_one(m, &s->mms[i].changed, &err) == 0)
 			continue;
-		log_line(1, "pid %d: its writes are not tracked: %s", w->v[i].pid, err.message);
-		close(STEAL_FD(w->v[i].uffd));
+		log_line(1, "pid %d: its writes are not tracked: %s", m->pid, err.message);
+		close(STEAL_FD(m->uffd));
 	}
 	trace_end(start, TRACE_HERE, "memory", "renew the watch");
 }

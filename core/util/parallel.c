@@ -38,6 +38,13 @@ unsigned parallel_threads(size_t worth, unsigned max)
 	return n ? n : 1;
 }
 
+size_t parallel_chunk(size_t n, size_t worth)
+{
+	size_t chunks = (worth ? worth : 1) * CHUNKS_PER_THREAD;
+
+	return n < chunks ? 1 : n / chunks;
+}
+
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg)
 {
 	struct job j = { .n = n, .chunk = chunk, .fn = fn, .arg = arg };

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The blocks of store.c: what is copied while a tree stands still is kept in them, and written
+ * when it runs again. Blocks are used again in the next round, above all in the last, while the
+ * tree stands still: to touch memory for the first time takes as long as to copy it.
+ */
+#include "core/memory/store_priv.h"
+#include "core/util/parallel.h"
+
+char *store_block_get(struct store *s)
+{
+	char *block = NULL;
+
+	if (s->nspare)
+		return s->spare[--s->nspare];
+	return posix_memalign((void **)&block, PAGE, IMAGE_BLOCK) ? NULL : block;
+}
+
+void store_block_put(struct store *s, char *block)
+{
+	if (block && s->nspare < MAX_WORKERS)
+		s->spare[s->nspare++] = block;
+	else
+		free(block);
+}
+
+int store_put_off(struct copier *c, uint64_t block, size_t len, struct crcore_error *err)
+{
+	struct store *s = c->q->store;
+	char *fresh = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&c->q->lock);
+	if (s->later && s->nlate < LATE_MAX) {
+		if (!GROW(s->late, s->nlate) || !(fresh = store_block_get(s)))
+			r = memory_enomem(err);
+		else
+			s->late[s->nlate++] = (struct late){ c->block, len, c->file, block };
+	}
+	pthread_mutex_unlock(&c->q->lock);
+	if (!fresh)
+		return r;
+	c->block = fresh;
+	return 1;
+}
+
+struct late_write { struct store *store; int r; struct crcore_error err; pthread_mutex_t lock; };
+
+static void write_late(void *arg, size_t from, size_t to)
+{
+	struct late_write *w = arg;
+	const struct store *s = w->store;
+
+	for (size_t i = from; i < to; i++) {
+		struct crcore_error err = CRCORE_ERROR_INIT;
+		int r = image_pages_block(s->image, s->late[i].file, s->late[i].block,
+		                          s->late[i].bytes, s->late[i].len, &err);
+		free(STEAL(s->late[i].bytes));
+		pthread_mutex_lock(&w->lock);
+		if (r < 0 && w->r == 0) {
+			w->r = r;
+			w->err = err;
+		}
+		pthread_mutex_unlock(&w->lock);
+	}
+}
+
+static void late_free(struct store *s)
+{
+	for (size_t i = 0; i < s->nlate; i++)
+		free(s->late[i].bytes);
+	free(STEAL(s->late));
+	s->nlate = 0;
+}
+
+int store_late(struct store *s, struct crcore_error *err)
+{
+	struct late_write w = { .store = s, .err = CRCORE_ERROR_INIT,
+		                .lock = PTHREAD_MUTEX_INITIALIZER };
+	unsigned n = PAGE_FILES;
+
+	while (n > 1 && !s->blocks[n - 1])
+		n--;
+	int r = image_pages_begin(s->image, n, err);
+	if (r < 0)
+		return r;
+	parallel(s->nlate, 1, write_late, &w);
+	late_free(s);
+	if (w.r < 0 && err && !err->code)
+		*err = w.err;
+	return w.r;
+}
+
+void store_go_on(struct store *s, struct store *from)
+{
+	memcpy(s->blocks, from->blocks, sizeof(s->blocks));
+	s->base = from->base;
+	memcpy(s->spare, from->spare, sizeof(s->spare));
+	s->nspare = from->nspare;
+	from->nspare = 0;
+	s->open = from->open;
+	from->open.block = NULL;
+}
+
+void store_free(struct store *s)
+{
+	late_free(s);
+	free(STEAL(s->jobs));
+	free(STEAL(s->open.block));
+	while (s->nspare)
+		free(s->spare[--s->nspare]);
+}
