@@ -99,12 +99,7 @@ void survey_free(struct survey *);
 /* Does this result mean that the tree changed under the look? Not a blocker, then. */
 bool survey_changed(int r);
 
-/* tasks.c: calls fn for every task, by several threads: it may only look, and touch nothing but
- * its task. Returns what became of each (free() it), NULL: out of memory. */
-struct outcome { int r; struct crcore_error err; };
-struct outcome *tasks_look(const struct tree *,
-                           int (*fn)(void *arg, struct task *, struct crcore_error *), void *arg);
-/* Fills the records of all tasks of a frozen tree, as far as that can be done from outside. */
+/* tasks.c: fills the records of all tasks of a frozen tree, as far as that can be done from outside. */
 int survey_collect(struct survey *, struct crcore_error *);
 
 /* ahead.c: memory copied while the tree runs, or saved by an earlier dump. */

@@ -48,7 +48,7 @@ static int check_places(struct survey *s, struct host *host, struct blockers *bl
 
 	if (r < 0)
 		return r;
-	cleanup_free struct outcome *v = tasks_look(&s->tree, check_place, &c);
+	cleanup_free struct finding *v = tasks_look(s->tree.tasks, s->tree.ntasks, check_place, &c);
 	if (!v)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {

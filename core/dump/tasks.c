@@ -1,43 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The same step for every task, by several threads where it only looks. What has to
- * do with tracing stays with the thread that traces (ptrace(2)).
- */
+/* The records of all tasks of a frozen tree, as far as they can be read from outside. */
 #include "core/dump/dump.h"
-#include "core/util/parallel.h"
 #include "core/util/trace.h"
 #include "core/util/util.h"
-
-#define CHUNK 8 /* tasks that a thread looks at before it takes more */
-
-struct step {
-	const struct tree *tree;
-	int (*fn)(void *arg, struct task *, struct crcore_error *);
-	void *arg;
-	struct outcome *v;
-};
-
-static void do_range(void *arg, size_t from, size_t to)
-{
-	const struct step *s = arg;
-
-	for (size_t i = from; i < to; i++) {
-		s->v[i].err = (struct crcore_error)CRCORE_ERROR_INIT;
-		s->v[i].r = s->fn(s->arg, s->tree->tasks[i], &s->v[i].err);
-	}
-}
-
-struct outcome *tasks_look(const struct tree *tree,
-                           int (*fn)(void *arg, struct task *, struct crcore_error *), void *arg)
-{
-	struct step s = { tree, fn, arg, malloc((tree->ntasks + 1) * sizeof(*s.v)) };
-
-	if (s.v)
-		parallel(tree->ntasks, CHUNK, do_range, &s);
-	return s.v;
-}
-
-/* ---- records ----------------------------------------------------------------------- */
 
 static int collect(void *arg, struct task *t, struct crcore_error *err)
 {
@@ -50,7 +15,7 @@ static int collect(void *arg, struct task *t, struct crcore_error *err)
 
 int survey_collect(struct survey *s, struct crcore_error *err)
 {
-	cleanup_free struct outcome *v = tasks_look(&s->tree, collect, NULL);
+	cleanup_free struct finding *v = tasks_look(s->tree.tasks, s->tree.ntasks, collect, NULL);
 
 	if (!v)
 		return crcore_fail(err, -ENOMEM, "out of memory");

@@ -214,22 +214,34 @@ static int seize_threads(struct freezing *f, struct task *t, unsigned *ret_new,
 	return r == -EAGAIN || r > 0 ? 0 : r;
 }
 
-/* Lists the threads and seizes those that are not yet. */
-static int seize_task(struct freezing *f, struct task *t, unsigned *ret_new,
-                      struct crcore_error *err)
+static int list_threads(void *arg, struct task *t, struct crcore_error *err)
 {
-	struct crcore_error gone = CRCORE_ERROR_INIT;
-	int r = t->fresh ? 0 : task_refresh(t, &gone);
+	if (t->abi.state == CRCORE_TASK_ZOMBIE)
+		return 0;
+	int r = t->fresh ? 0 : task_refresh(t, err);
 
 	t->fresh = false;
-	if (r == 0)
-		r = task_threads(t, &gone);
-	if (r == -ESRCH || r == -ENOENT)
-		return 0; /* it has ended and was reaped: drop_ended() */
-	if (r == 0)
-		r = seize_threads(f, t, ret_new, &gone);
-	if (r < 0)
-		*err = gone;
+	return r == 0 ? task_threads(t, err) : r;
+}
+
+/* Lists the threads of the tasks from first on, and seizes those that are not yet. */
+static int seize_wave(struct freezing *f, unsigned first, unsigned *ret_new,
+                      struct crcore_error *err)
+{
+	const unsigned n = f->tree->ntasks - first;
+	cleanup_free struct finding *found = tasks_look(f->tree->tasks + first, n, list_threads, NULL);
+	int r = found ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+
+	*ret_new = 0;
+	f->again = false;
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		if (found[i].r == -ESRCH || found[i].r == -ENOENT)
+			continue; /* it has ended and was reaped: drop_ended() */
+		if ((r = found[i].r) < 0)
+			*err = found[i].err;
+		else
+			r = seize_threads(f, f->tree->tasks[first + i], ret_new, err);
+	}
 	return r;
 }
 
@@ -277,13 +289,8 @@ static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *
 	int r;
 
 	do {
-		new_threads = 0;
-		f->again = false;
-		for (unsigned i = first; i < last; i++)
-			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-			    (r = seize_task(f, f->tree->tasks[i], &new_threads, err)) < 0)
-				return r;
-		if ((r = await_stops(f, first, err)) < 0 || (r = worker_check(err)) < 0)
+		if ((r = seize_wave(f, first, &new_threads, err)) < 0 ||
+		    (r = await_stops(f, first, err)) < 0 || (r = worker_check(err)) < 0)
 			return r;
 		if (now_ns() > f->deadline)
 			return refuse_unstoppable(f, first, err);
@@ -294,16 +301,6 @@ static int freeze_wave(struct freezing *f, unsigned first, struct crcore_error *
 		if ((r = drop_ended(f->tree->tasks[i], err)) < 0)
 			return r;
 	return 0;
-}
-
-/* Children of the tasks from first on; those of a zombie belong to others. */
-static int next_wave(struct freezing *f, unsigned first, struct crcore_error *err)
-{
-	int r = 0;
-
-	for (unsigned i = first, last = f->tree->ntasks; r == 0 && i < last; i++)
-		r = tree_add_children(f->tree, f->tree->tasks[i], err);
-	return r;
 }
 
 /*
@@ -317,14 +314,10 @@ static int seize_paused(struct freezing *f, struct crcore_error *err)
 
 	f->paused = true;
 	do {
-		new_threads = 0;
-		f->again = false;
-		for (unsigned i = 0; i < f->tree->ntasks; i++)
-			if (f->tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE &&
-			    (r = seize_task(f, f->tree->tasks[i], &new_threads, err)) < 0)
-				return r;
+		if ((r = seize_wave(f, 0, &new_threads, err)) < 0)
+			return r;
 		before = f->tree->ntasks;
-		if ((r = next_wave(f, 0, err)) < 0 || (r = worker_check(err)) < 0)
+		if ((r = tree_add_children(f->tree, 0, before, err)) < 0 || (r = worker_check(err)) < 0)
 			return r;
 		if (now_ns() > f->deadline)
 			return crcore_fail(err, -ETIMEDOUT, "the tree changes all the time");
@@ -333,22 +326,27 @@ static int seize_paused(struct freezing *f, struct crcore_error *err)
 	return 0;
 }
 
+/*
+ * Orphans may have come to a task of the tree meanwhile, if there was anybody to leave some:
+ * to one above them. Those of the last wave had nobody below them when they had stopped,
+ * unless somebody went just then, so it is the others that are asked once more.
+ */
 static int freeze_all(struct freezing *f, struct crcore_error *err)
 {
-	unsigned first = 0, before;
+	unsigned first = 0, asked = 0, before;
 	int r;
 
 	do {
 		while (first < f->tree->ntasks) {
 			unsigned last = f->tree->ntasks;
-			if ((r = freeze_wave(f, first, err)) < 0 || (r = next_wave(f, first, err)) < 0)
+			if ((r = freeze_wave(f, first, err)) < 0 ||
+			    (r = tree_add_children(f->tree, first, last, err)) < 0)
 				return r;
+			asked = r > 0 ? last : first;
 			first = last;
 		}
 		before = f->tree->ntasks;
-		/* Orphans may have come to a task of the tree meanwhile, if there was anybody
-		 * to leave some. */
-		if (before > 1 && (r = next_wave(f, 0, err)) < 0)
+		if ((r = tree_add_children(f->tree, 0, asked, err)) < 0)
 			return r;
 	} while (f->tree->ntasks != before);
 	tree_drop_reaped(f->tree);

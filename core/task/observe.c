@@ -42,8 +42,7 @@ static bool waits_by_clock(int64_t nr, const uint64_t *arg)
 	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_restart_syscall;
 }
 
-static bool observe_thread(int proc, pid_t tid, struct sched_clocks *clocks,
-                           struct observation *ret)
+static bool observe_thread(int proc, pid_t tid, struct observation *ret)
 {
 	cleanup_free char *text = NULL;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
@@ -59,27 +58,48 @@ static bool observe_thread(int proc, pid_t tid, struct sched_clocks *clocks,
 		return false;
 	if (o.nr == SYS_restart_syscall)
 		o.nr = restarted_call(proc, tid, o.ip, a[0]);
-	o.slept_ns = slept_ns(clocks, proc, tid, &o.sleeps);
 	*ret = o;
 	return true;
+}
+
+/* of: of all tasks, by their index. */
+static int observe_task(void *of, struct task *t, struct crcore_error *err)
+{
+	struct observations *o = (struct observations *)of + t->abi.index;
+	struct observation one;
+
+	for (unsigned i = 0; i < t->nthreads; i++)
+		if (observe_thread(t->proc, t->threads[i].tid, &one) && GROW(o->v, o->n))
+			o->v[o->n++] = one;
+	return 0;
+}
+
+/* Clocks are read on the processors that they are of, so by one thread of ours. */
+static void measure(struct observations *o, const struct observations *of, const struct tree *tree)
+{
+	struct sched_clocks *clocks = sched_clocks_new();
+
+	for (unsigned i = 0; clocks && i < tree->ntasks; i++)
+		for (unsigned k = 0; k < of[i].n; k++) {
+			struct observation one = of[i].v[k];
+			one.slept_ns = slept_ns(clocks, tree->tasks[i]->proc, one.tid, &one.sleeps);
+			if (GROW(o->v, o->n))
+				o->v[o->n++] = one;
+		}
+	sched_clocks_free(clocks);
 }
 
 struct observations *observe_waits(const struct tree *tree)
 {
 	struct observations *o = calloc(1, sizeof(*o));
-	struct sched_clocks *clocks = o ? sched_clocks_new() : NULL;
+	cleanup_free struct observations *of = calloc(tree->ntasks + 1, sizeof(*of));
 
-	for (unsigned i = 0; clocks && i < tree->ntasks; i++) {
-		const struct task *t = tree->tasks[i];
-		for (unsigned k = 0; k < t->nthreads; k++) {
-			struct observation one;
-			if (!observe_thread(t->proc, t->threads[k].tid, clocks, &one))
-				continue;
-			if (GROW(o->v, o->n))
-				o->v[o->n++] = one;
-		}
-	}
-	sched_clocks_free(clocks);
+	if (!o || !of)
+		return o;
+	free(tasks_look(tree->tasks, tree->ntasks, observe_task, of));
+	measure(o, of, tree);
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		free(of[i].v);
 	return o;
 }
 

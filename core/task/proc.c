@@ -167,14 +167,10 @@ int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_e
 	return 0;
 }
 
-/* Children that one thread has (CONFIG_PROC_CHILDREN). Complete only if the
- * thread and its children are stopped or still. */
-int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crcore_error *err)
+int proc_children(int proc, pid_t tid, pid_t **v, unsigned *n, struct crcore_error *err)
 {
 	char name[48];
 	cleanup_free char *text = NULL;
-	cleanup_free pid_t *v = NULL;
-	unsigned n = 0;
 
 	snprintf(name, sizeof(name), "task/%d/children", tid);
 	int r = proc_read(proc, name, &text, NULL, err);
@@ -183,13 +179,10 @@ int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crco
 	for (char *p = text, *end;; p = end) {
 		pid_t pid = (pid_t)strtol(p, &end, 10);
 		if (end == p)
-			break;
-		if ((r = pid_add(&v, &n, pid, err)) < 0)
+			return 0;
+		if ((r = pid_add(v, n, pid, err)) < 0)
 			return r;
 	}
-	*ret = STEAL(v);
-	*ret_n = n;
-	return 0;
 }
 
 const char *proc_field(const char *status, const char *key)

@@ -89,7 +89,9 @@ int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct cr
 int proc_read_whole(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);
 int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *);
 int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
-int proc_children(int proc, pid_t tid, pid_t **ret, unsigned *ret_n, struct crcore_error *);
+/* Adds the children that one thread has to v (CONFIG_PROC_CHILDREN). All of them only if the
+ * thread and its children are stopped or still. */
+int proc_children(int proc, pid_t tid, pid_t **v, unsigned *n, struct crcore_error *);
 /* Value of "Key:\t..." in the text of status, NULL if absent. */
 const char *proc_field(const char *status, const char *key);
 
@@ -114,6 +116,13 @@ enum leave { LEAVE_RUNNING, LEAVE_STOPPED, LEAVE_KILLED };
 void tree_thaw(struct tree *, enum leave, const struct pauses *);
 void tree_free(struct tree *);
 struct task *tree_find(const struct tree *, pid_t pid);
+
+/* -- look.c -------------------------------------------------------------------- */
+/* Calls fn for each of n tasks, by several threads: it may only look, and touch nothing but its
+ * task. Returns what became of each (free() it), NULL: out of memory. */
+struct finding { int r; struct crcore_error err; };
+struct finding *tasks_look(struct task *const *, unsigned n,
+                           int (*fn)(void *arg, struct task *, struct crcore_error *), void *arg);
 
 /* -- inject.c: a region in a stopped task ----------------------------------- */
 /* Bytes of a region that one program needs. */

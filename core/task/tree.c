@@ -181,18 +181,6 @@ int task_refuse_leaderless(const struct task *t, struct crcore_error *err)
 	return crcore_fail(err, -ENOTSUP, "its first thread has ended while others run");
 }
 
-/* Of a first thread that has ended another may be about to take the place (execve(2)). */
-static int await_leader(struct task *t, struct crcore_error *err)
-{
-	int r = 0;
-
-	for (int i = 0; r == 0 && t->leaderless && i < EXEC_TRIES; i++) {
-		usleep(1000);
-		r = task_refresh(t, err);
-	}
-	return r == 0 && t->leaderless ? task_refuse_leaderless(t, err) : r;
-}
-
 /* Its own number is that of its only thread. */
 static int only_thread(const struct task *t, pid_t **ret, unsigned *ret_n)
 {
@@ -285,41 +273,6 @@ int tree_add(struct tree *tree, struct task *t, struct crcore_error *err)
 	return tree_note(tree, err);
 }
 
-static int add_children_of(struct tree *tree, struct task *t, pid_t tid, struct crcore_error *err)
-{
-	cleanup_free pid_t *pids = NULL;
-	unsigned n = 0;
-	struct crcore_error gone = CRCORE_ERROR_INIT;
-	int r = proc_children(t->proc, tid, &pids, &n, &gone);
-
-	if (r == -ENOMEM)
-		return no_memory(err);
-	for (unsigned i = 0; i < n; i++) {
-		struct task *child;
-		if (tree_find(tree, pids[i]))
-			continue;
-		struct crcore_error why = CRCORE_ERROR_INIT;
-		if ((r = task_open(pids[i], t, &child, &why)) == -ESRCH)
-			continue; /* reaped meanwhile */
-		if (r < 0) {
-			*err = why;
-			return r;
-		}
-		if ((r = tree_add(tree, child, err)) < 0)
-			return r;
-	}
-	return 0;
-}
-
-int tree_add_children(struct tree *tree, struct task *t, struct crcore_error *err)
-{
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
-		r = add_children_of(tree, t, t->threads[i].tid, err);
-	return r;
-}
-
 /* A task that ended is a zombie, unless it was reaped at once: then there is
  * nothing to save. */
 void tree_drop_reaped(struct tree *tree)
@@ -353,29 +306,4 @@ void tree_set_states(struct tree *tree)
 		t->abi.nthreads = t->nthreads;
 		t->abi.tids = t->tids;
 	}
-}
-
-int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)
-{
-	struct task *t;
-	int r = task_open(root, NULL, &t, err);
-
-	if (r == 0)
-		r = tree_add(ret, t, err);
-	for (unsigned i = 0; r == 0 && i < ret->ntasks; i++) {
-		struct crcore_error gone = CRCORE_ERROR_INIT;
-		if ((r = await_leader(ret->tasks[i], &gone)) == 0)
-			r = task_threads(ret->tasks[i], &gone);
-		if (r == 0)
-			r = tree_add_children(ret, ret->tasks[i], err);
-		else if (i > 0 && (r == -ESRCH || r == -ENOENT))
-			r = 0; /* it has ended since: left as a task without threads */
-		else
-			*err = gone;
-		if (r == 0 && !ret->tasks[i]->nthreads)
-			ret->tasks[i]->abi.state = CRCORE_TASK_ZOMBIE;
-	}
-	if (r < 0)
-		tree_free(ret);
-	return r;
 }

@@ -18,8 +18,9 @@ int tree_add(struct tree *, struct task *, struct crcore_error *);
 /* tree_find.c: notes the last task by its pid; all of them, when some have gone. */
 int tree_note(struct tree *, struct crcore_error *);
 void tree_note_again(struct tree *);
-/* Adds the children that are not in the tree yet. */
-int tree_add_children(struct tree *, struct task *, struct crcore_error *);
+/* Adds the children of the tasks [first, last) that are not in the tree yet. 1: some had gone
+ * before they could be added. */
+int tree_add_children(struct tree *, unsigned first, unsigned last, struct crcore_error *);
 /* Of a tree that is stopped: drops tasks that are gone without a trace ... */
 void tree_drop_reaped(struct tree *);
 /* ... and sets what plugins see of the others' states. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See parallel.h. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +26,17 @@ static void *work(void *arg)
 	while ((from = atomic_fetch_add(&j->next, j->chunk)) < j->n)
 		j->fn(j->arg, from, j->n - from < j->chunk ? j->n : from + j->chunk);
 	return NULL;
+}
+
+void parallel_room(int fd, unsigned n)
+{
+	int first = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int last = first < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, first + (int)n);
+
+	if (first >= 0)
+		close(first);
+	if (last >= 0)
+		close(last);
 }
 
 unsigned parallel_threads(size_t worth, unsigned max)

@@ -17,6 +17,10 @@ void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t 
 /* The chunk with which n things that are worth so many threads together are done by them. */
 size_t parallel_chunk(size_t n, size_t worth);
 
+/* Beforehand, if the threads open descriptors that stay: makes room for n more than there are. A
+ * table that grows while several threads have it costs milliseconds each time. fd: any. */
+void parallel_room(int fd, unsigned n);
+
 /* How many threads are worth starting for something that is worth that many: one for each
  * processor that we may use, at most max, and at least 1. */
 unsigned parallel_threads(size_t worth, unsigned max);
