@@ -5,6 +5,7 @@
  * program for the tasks concerned.
  */
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 
 int questions_write(struct questions *q, struct crcore_error *err)
@@ -22,37 +23,105 @@ int questions_write(struct questions *q, struct crcore_error *err)
 	return r;
 }
 
-/* Bytes of region that the programs of all threads of an address space need. */
-static size_t region_size(const struct tree *tree, const struct mm *mm)
-{
-	size_t size = 0;
+/* ---- the first round ---------------------------------------------------------------------- */
 
+#define CHUNK 8 /* address spaces that a thread of ours sees to before it takes more */
+
+/* The tasks of mms[i] are v[from[i]] to v[from[i + 1] - 1], in their order. */
+struct users {
+	const struct tree *tree;
+	struct task **v;
+	unsigned *from;
+	struct finding *found; /* of each address space */
+};
+
+static int find_users(const struct tree *tree, struct users *u, struct crcore_error *err)
+{
+	u->tree = tree;
+	u->v = calloc(tree->ntasks + 1, sizeof(*u->v));
+	u->from = calloc(tree->nmms + 2, sizeof(*u->from));
+	u->found = calloc(tree->nmms + 1, sizeof(*u->found));
+	if (!u->v || !u->from || !u->found)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < tree->ntasks; i++)
-		for (unsigned k = 0; tree->tasks[i]->mm == mm && k < tree->tasks[i]->nthreads; k++)
-			size += inject_need(tree->tasks[i]->threads[k].ask);
-	return size;
+		if (tree->tasks[i]->mm)
+			u->from[tree->tasks[i]->mm->id + 1]++;
+	for (unsigned i = 2; i < tree->nmms + 2; i++) /* ids count from 1 */
+		u->from[i] += u->from[i - 1];
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (tree->tasks[i]->mm)
+			u->v[u->from[tree->tasks[i]->mm->id]++] = tree->tasks[i];
+	return 0;
+}
+
+static void forget_users(struct users *u)
+{
+	free(u->v);
+	free(u->from);
+	free(u->found);
+}
+
+static void open_range(void *arg, size_t from, size_t to)
+{
+	const struct users *u = arg;
+
+	for (size_t i = from; i < to; i++) {
+		struct mm *mm = u->tree->mms[i];
+		size_t size = 0;
+		for (unsigned k = u->from[i]; k < u->from[i + 1]; k++)
+			for (unsigned n = 0; n < u->v[k]->nthreads; n++)
+				size += inject_need(u->v[k]->threads[n].ask);
+		u->found[i].err = (struct crcore_error)CRCORE_ERROR_INIT;
+		u->found[i].r = inject_open(mm->task->threads, size, &mm->inject, &u->found[i].err);
+	}
+}
+
+static void place_range(void *arg, size_t from, size_t to)
+{
+	const struct users *u = arg;
+
+	for (size_t i = from; i < to; i++)
+		for (unsigned k = u->from[i]; k < u->from[i + 1]; k++)
+			for (unsigned n = 0; u->found[i].r == 0 && n < u->v[k]->nthreads; n++) {
+				struct thread *t = &u->v[k]->threads[n];
+				u->found[i].r = inject_place(u->tree->mms[i]->inject, t, t->ask,
+				                             &u->found[i].err);
+			}
+}
+
+static int each_mm(struct users *u, void (*fn)(void *, size_t, size_t), struct crcore_error *err)
+{
+	parallel(u->tree->nmms, CHUNK, fn, u);
+	for (unsigned i = 0; i < u->tree->nmms; i++)
+		if (u->found[i].r < 0) {
+			*err = u->found[i].err;
+			return u->found[i].r;
+		}
+	return 0;
 }
 
 static int place_all(struct questions *q, struct crcore_error *err)
 {
-	struct tree *tree = q->tree;
-	int r = 0;
+	struct users u = { .v = NULL };
+	int r = find_users(q->tree, &u, err);
 
-	for (unsigned i = 0; r == 0 && i < tree->nmms; i++) {
-		struct mm *mm = tree->mms[i];
-		if (!GROW(q->injects, q->ninjects))
-			return crcore_fail(err, -ENOMEM, "out of memory");
-		r = inject_open(mm->task->threads, region_size(tree, mm), &mm->inject, err);
-		if (r == 0)
-			q->injects[q->ninjects++] = mm->inject;
+	if (r == 0)
+		r = each_mm(&u, open_range, err);
+	for (unsigned i = 0; i < q->tree->nmms; i++) {
+		if (!q->tree->mms[i]->inject)
+			continue;
+		if (GROW(q->injects, q->ninjects)) {
+			q->injects[q->ninjects++] = q->tree->mms[i]->inject;
+		} else {
+			inject_close(q->tree->mms[i]->inject);
+			r = crcore_fail(err, -ENOMEM, "out of memory");
+		}
 	}
 	if (r == 0)
 		r = inject_map(q->injects, q->ninjects, err);
-	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
-		struct task *t = tree->tasks[i];
-		for (unsigned k = 0; r == 0 && k < t->nthreads; k++)
-			r = inject_place(t->mm->inject, &t->threads[k], t->threads[k].ask, err);
-	}
+	if (r == 0)
+		r = each_mm(&u, place_range, err);
+	forget_users(&u);
 	return r;
 }
 

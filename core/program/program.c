@@ -185,13 +185,13 @@ static bool made_to_fail(const char *label)
 	if (!want)
 		return false;
 	if (*want == '#')
-		return placed++ == strtoull(want + 1, NULL, 10);
+		return __atomic_fetch_add(&placed, 1, __ATOMIC_RELAXED) == strtoull(want + 1, NULL, 10);
 	at = strrchr(want, '@');
 	if (!at)
 		return !strcmp(label, want);
 	if (strlen(label) != (size_t)(at - want) || strncmp(label, want, (size_t)(at - want)))
 		return false;
-	return matched++ == strtoull(at + 1, NULL, 10);
+	return __atomic_fetch_add(&matched, 1, __ATOMIC_RELAXED) == strtoull(at + 1, NULL, 10);
 }
 #else
 static bool made_to_fail(const char *label)

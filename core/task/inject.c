@@ -88,10 +88,38 @@ int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcor
 	return 0;
 }
 
+#define CHUNK 8 /* regions that a thread of ours sees to before it takes more */
+
+/* Landings are at the same places in one address space: they are made, and cleaned away, one after
+ * the other, but where each region is the one of its own. */
+static void landings(struct inject *const *v, unsigned n,
+                     void (*fn)(void *arg, size_t from, size_t to), void *arg)
+{
+	unsigned alone = 0;
+
+	while (alone < n && v[alone]->thread->task->mm && v[alone]->thread->task->mm->inject == v[alone])
+		alone++;
+	if (alone == n)
+		parallel(n, CHUNK, fn, arg);
+	else
+		fn(arg, 0, n);
+}
+
+struct calling { struct inject *const *v; struct call *calls; };
+
+static void prepare_range(void *arg, size_t from, size_t to)
+{
+	const struct calling *c = arg;
+
+	for (size_t i = from; i < to; i++)
+		landing_prepare(c->v[i], c->v[i]->thread, &c->calls[i]);
+}
+
 /* One system call in each of some address spaces; NULL if there is no memory for it. */
 static struct call *call_each(struct inject *const *v, unsigned n, const struct call *how)
 {
 	struct call *calls = calloc(n + 1, sizeof(*calls));
+	struct calling all = { v, calls };
 
 	for (unsigned i = 0; calls && i < n; i++) {
 		calls[i] = *how;
@@ -99,10 +127,11 @@ static struct call *call_each(struct inject *const *v, unsigned n, const struct 
 			calls[i].args[1] = calls[i].undo = v[i]->size;
 		else
 			calls[i].args[0] = v[i]->remote, calls[i].args[1] = v[i]->size;
-		landing_prepare(v[i], v[i]->thread, &calls[i]);
 	}
-	if (calls)
+	if (calls) {
+		landings(v, n, prepare_range, &all);
 		calls_make(calls, n);
+	}
 	return calls;
 }
 
@@ -122,8 +151,6 @@ static int take(struct inject *in, const struct call *c, struct crcore_error *er
 		crcore_fail_at(err, in->thread->task->abi.pid, -1, "task %s", in->thread->task->comm);
 	return r;
 }
-
-#define CHUNK 8 /* regions that a thread maps before it takes more */
 
 struct taking {
 	struct inject *const *v;
@@ -195,6 +222,14 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	return 0;
 }
 
+static void clean_range(void *arg, size_t from, size_t to)
+{
+	struct inject *const *v = arg;
+
+	for (size_t i = from; i < to; i++)
+		landing_clean(v[i], v[i]->thread);
+}
+
 void inject_leave(struct inject *const *v, unsigned n)
 {
 	const struct call how = { .nr = SYS_munmap };
@@ -204,12 +239,12 @@ void inject_leave(struct inject *const *v, unsigned n)
 	for (unsigned i = 0; there && i < n; i++)
 		if (v[i]->remote && !v[i]->stuck)
 			there[k++] = v[i];
-	if (k)
+	if (k) {
 		free(call_each(there, k, &how));
-	for (unsigned i = 0; i < k; i++) {
-		landing_clean(there[i], there[i]->thread);
-		there[i]->remote = 0;
+		landings(there, k, clean_range, there);
 	}
+	for (unsigned i = 0; i < k; i++)
+		there[i]->remote = 0;
 }
 
 void inject_close(struct inject *in)
