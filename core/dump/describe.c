@@ -138,3 +138,19 @@ int descriptor_read(struct descriptor *d, struct reader *reader)
 	parse_fdinfo(d);
 	return 1;
 }
+
+/* Whether it is closed on exec, and locks, which belong to a descriptor table: what costs most to
+ * see and matters least, so not at the first look. */
+int descriptor_read_own(struct descriptor *d, struct reader *reader)
+{
+	char name[16];
+	int r = 0;
+
+	if (reader->quick)
+		return 1;
+	open_folders(reader, d->task);
+	snprintf(name, sizeof(name), "%d", d->fd);
+	if ((r = reader->error) == 0 && (r = read_fdinfo(d, reader, name)) == 0)
+		parse_fdinfo(d);
+	return r == 0 ? 1 : r == -EBADF || r == -ENOENT ? 0 : r;
+}

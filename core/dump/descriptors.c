@@ -7,7 +7,6 @@
  * Most of the time goes into /proc, so descriptors are listed first and then read
  * by several threads.
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
@@ -16,14 +15,6 @@
 #include "core/util/util.h"
 
 #define CHUNK 64 /* descriptors that a thread reads before it takes more */
-
-struct table {
-	struct descriptor *v;
-	unsigned n, ngroups;
-	unsigned keep;       /* so many more may be kept open */
-	bool quick;
-	int error;           /* of kcmp */
-};
 
 /* ---- reading -------------------------------------------------------------------- */
 
@@ -44,7 +35,7 @@ static void read_descriptors(void *arg, size_t from, size_t to)
 
 	for (size_t i = from; i < to; i++) {
 		struct descriptor *d = &table->v[i];
-		d->r = descriptor_read(d, &reader);
+		d->r = d->from ? descriptor_read_own(d, &reader) : descriptor_read(d, &reader);
 		if (d->local >= 0 && (d->r <= 0 || !may_keep(table))) {
 			close(d->local);
 			d->local = -1;
@@ -53,14 +44,30 @@ static void read_descriptors(void *arg, size_t from, size_t to)
 	reader_end(&reader);
 }
 
-/* A descriptor table that grows while several threads have it costs milliseconds each time. */
-static void make_room(const struct table *table)
+/* What an inherited descriptor shares with that which it is from in the end. */
+static void take_inherited(struct table *table)
 {
-	unsigned n = table->n < table->keep ? table->n : table->keep;
-	int fd = table->n ? fcntl(table->v->task->proc, F_DUPFD_CLOEXEC, (int)n) : -1;
+	struct reader reader = { .quick = table->quick };
 
-	if (fd >= 0)
-		close(fd);
+	for (unsigned i = 0; i < table->n; i++) {
+		struct descriptor *d = &table->v[i], *from = d->from;
+		if (!from)
+			continue;
+		if (from->from)
+			from = d->from = from->from;
+		if (from->r <= 0) { /* it was closed since */
+			d->from = NULL;
+			d->r = descriptor_read(d, &reader);
+			if (d->local >= 0)
+				close(STEAL_FD(d->local));
+			continue;
+		}
+		d->st = from->st;
+		d->mnt_id = from->mnt_id;
+		d->pos = from->pos;
+		d->flags = table->quick ? from->flags & ~(uint32_t)O_CLOEXEC : d->flags;
+	}
+	reader_end(&reader);
 }
 
 static int by_number(const void *a, const void *b)
@@ -68,27 +75,6 @@ static int by_number(const void *a, const void *b)
 	const Crcore__Fd *x = *(Crcore__Fd *const *)a, *y = *(Crcore__Fd *const *)b;
 
 	return x->fd < y->fd ? -1 : x->fd > y->fd;
-}
-
-static int list_table(struct table *table, struct task *t, Crcore__Files *files,
-                      struct crcore_error *err)
-{
-	int fd = openat(t->proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir) {
-		int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
-		return crcore_fail(err, -e, "cannot list descriptors: %s", strerror(e));
-	}
-	for (struct dirent *e; (e = readdir(dir));) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		if (!GROW(table->v, table->n))
-			return crcore_fail(err, -ENOMEM, "out of memory");
-		table->v[table->n++] = (struct descriptor){
-			.task = t, .files = files, .fd = atoi(e->d_name), .local = -1 };
-	}
-	return 0;
 }
 
 static int add_record(struct descriptor *d, struct crcore_error *err)
@@ -113,26 +99,23 @@ static void forget(struct table *table, struct descriptor *d)
 		close(d->local);
 		table->keep++;
 	}
-	free(d->fdinfo);
-	free(d->link);
+	d->local = -1;
+	free(STEAL(d->fdinfo));
+	free(STEAL(d->link));
 }
 
-/* Records of those that are there, which are then all that the table has. */
+/* Records of those that are there. */
 static int add_records(struct table *table, struct survey *s, struct crcore_error *err)
 {
-	unsigned n = 0;
 	int r = 0;
 
 	for (unsigned i = 0; i < table->n; i++) {
 		struct descriptor *d = &table->v[i];
 		if (r == 0 && d->r && (r = add_record(d, err)) < 0)
 			crcore_fail_at(err, d->task->abi.pid, -1, "task %s", d->task->comm);
-		if (r == 0 && d->r)
-			table->v[n++] = *d;
-		else
+		if (r < 0 || !d->r)
 			forget(table, d);
 	}
-	table->n = n;
 	for (unsigned i = 0; i < s->nfiles; i++)
 		qsort(s->files[i]->fds, s->files[i]->n_fds, sizeof(*s->files[i]->fds), by_number);
 	return r;
@@ -219,17 +202,22 @@ static void group_alike(struct table *table, struct descriptor **v, unsigned n)
 static int group_descriptors(struct table *table, struct crcore_error *err)
 {
 	cleanup_free struct descriptor **v = calloc(table->n + 1, sizeof(*v));
+	unsigned n = 0;
 
 	if (!v)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < table->n; i++)
-		v[i] = &table->v[i];
-	qsort(v, table->n, sizeof(*v), by_looks_and_number);
-	for (unsigned i = 0, k; i < table->n; i = k) {
-		for (k = i + 1; k < table->n && by_looks(&v[i], &v[k]) == 0; k++)
+		if (table->v[i].r && !table->v[i].from)
+			v[n++] = &table->v[i];
+	qsort(v, n, sizeof(*v), by_looks_and_number);
+	for (unsigned i = 0, k; i < n; i = k) {
+		for (k = i + 1; k < n && by_looks(&v[i], &v[k]) == 0; k++)
 			;
 		group_alike(table, v + i, k - i);
 	}
+	for (unsigned i = 0; i < table->n; i++)
+		if (table->v[i].from)
+			table->v[i].group = table->v[i].from->group;
 	if (table->error == -ESRCH || table->error == -EBADF)
 		return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
 	if (table->error)
@@ -267,6 +255,8 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 	for (unsigned i = 0; r == 0 && i < table->n; i++) {
 		struct descriptor *d = &table->v[i];
 		struct object **o = &of[d->group];
+		if (!d->r)
+			continue;
 		if (!*o) {
 			*o = make_object(d);
 			r = *o ? objects_add(objects, *o, err) : crcore_fail(err, -ENOMEM, "out of memory");
@@ -285,21 +275,15 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 int survey_descriptors(struct survey *s, struct crcore_error *err)
 {
 	struct table table = { .keep = s->objects.keep, .quick = s->quick };
-	cleanup_free bool *listed = calloc(s->nfiles + 1, sizeof(*listed)); /* by id: they are shared */
-	int r = listed ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = tables_list(&table, s, err);
 
-	for (unsigned i = 0; r == 0 && i < s->tree.ntasks; i++) {
-		struct task *t = s->tree.tasks[i];
-		uint32_t id = t->rec->files;
-		if (id && !listed[id])
-			r = list_table(&table, t, s->files[id - 1], err);
-		listed[id] = true;
-		if (r < 0)
-			crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
-	}
+	if (r == 0)
+		r = tables_compare(&table, s, err);
 	if (r == 0) {
-		make_room(&table);
+		if (table.n)
+			parallel_room(table.v->task->proc, table.n < table.keep ? table.n : table.keep);
 		parallel(table.n, CHUNK, read_descriptors, &table);
+		take_inherited(&table);
 		r = add_records(&table, s, err);
 	}
 	if (r == 0 && (r = group_descriptors(&table, err)) == 0)
