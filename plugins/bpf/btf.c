@@ -103,6 +103,8 @@ static const struct btf_type *struct_at(const struct btf *b, uint32_t id)
 		const uint32_t kind = BTF_INFO_KIND(t->info);
 		if (kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION)
 			return t;
+		if (kind == BTF_KIND_PTR || kind == BTF_KIND_ARRAY)
+			return NULL;
 		t = type_at(b, t->type);
 	}
 	return NULL;
@@ -185,6 +187,45 @@ bool btf_member(const struct btf *b, const char *type, const char *name, uint32_
 	*ret_offset = at.first / 8;
 	*ret_size = at.n / 8;
 	return true;
+}
+
+uint32_t btf_struct(const struct btf *b, const char *name)
+{
+	return find(b, BTF_KIND_STRUCT, name);
+}
+
+/* The member of a struct that has this bit, and its type; 0 of a bit field. */
+static bool find_at(const struct btf *b, const struct btf_type *t, uint32_t bit,
+                    struct btf_bits *ret, uint32_t *ret_type)
+{
+	const struct btf_member *m = (const void *)(t + 1);
+	const bool packed = BTF_INFO_KFLAG(t->info);
+
+	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
+		const uint32_t at = packed ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset;
+		const uint32_t field = packed ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0;
+		const uint32_t n = field ? field : size_of(b, m[i].type) * 8;
+		if (bit < at || bit - at >= n)
+			continue;
+		*ret = (struct btf_bits){ at, n };
+		*ret_type = field ? 0 : m[i].type;
+		return true;
+	}
+	return false;
+}
+
+bool btf_member_at(const struct btf *b, uint32_t number, uint32_t bit, struct btf_bits *ret)
+{
+	const struct btf_type *t = type_at(b, number);
+	uint32_t first = 0;
+
+	for (int i = 0; t && i < DEEP && BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT; i++) {
+		if (!find_at(b, t, bit - first, ret, &number))
+			return false;
+		first = ret->first += first;
+		t = struct_at(b, number);
+	}
+	return first != 0 || bit < ret->n;
 }
 
 /* ---- asking the kernel ---- */

@@ -25,4 +25,9 @@ struct btf_bits {
 /* The same for a member of a struct inside, "a.b", and for bit fields. */
 bool btf_find_bits(const struct btf *, const char *type, const char *path, struct btf_bits *ret);
 
+/* The number of a struct; 0: there is none. */
+uint32_t btf_struct(const struct btf *, const char *name);
+/* Which member a bit of a struct belongs to: the innermost, but a union or an array as a whole. */
+bool btf_member_at(const struct btf *, uint32_t number, uint32_t bit, struct btf_bits *ret);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of socket options, and reading and setting by it. See options.h. */
 #include "plugins/net/options.h"
+#include "plugins/net/learn.h"
 #include "plugins/util.h"
 
 #include <errno.h>
@@ -193,6 +194,8 @@ struct net_sort {
 	int family, type, protocol;
 	bool has[KNOWN];
 	struct net_value value[KNOWN];
+	struct learned *learned;       /* or NULL */
+	bool tried;                    /* to learn */
 };
 
 static const struct known *find(int level, int number)
@@ -258,6 +261,8 @@ static struct net_sort *look(int family, int type, int protocol)
 			continue;
 		s->has[i] = get(fresh, &known[i], &s->value[i]) &&
 		            settable(fresh, &known[i], &s->value[i]);
+		if (!s->has[i])
+			s->value[i].len = 0;
 	}
 	if (fresh >= 0) {
 		close(fresh);
@@ -270,7 +275,7 @@ static struct net_sort *look(int family, int type, int protocol)
 	return NULL;
 }
 
-static const struct net_sort *usual(struct net_usual *u, int family, int type, int protocol)
+static struct net_sort *usual(struct net_usual *u, int family, int type, int protocol)
 {
 	struct net_sort *s = u->sorts;
 
@@ -286,20 +291,38 @@ static const struct net_sort *usual(struct net_usual *u, int family, int type, i
 	return s;
 }
 
+void net_options_many(struct net_usual *u, int family, int type, int protocol)
+{
+	struct net_sort *s = usual(u, family, type, protocol);
+
+	if (!s || s->tried)
+		return;
+	s->tried = true;
+	if (!u->inside && !u->blind)
+		u->blind = inside_open(&u->inside) < 0;
+	if (u->inside)
+		s->learned = learn_options(u->inside, family, type, protocol, s->value, KNOWN);
+}
+
 int net_options_read(struct net_usual *u, int fd, int family, int type, int protocol,
                      struct net_value **ret, unsigned *ret_n)
 {
 	const struct net_sort *s = usual(u, family, type, protocol);
+	uint32_t words[INSIDE_WORDS];
 	struct net_value v[KNOWN];
 	unsigned n = 0;
+	int nwords;
 
 	*ret = NULL;
 	*ret_n = 0;
 	if (!s)
 		return errno ? -errno : -ENOMEM;
+	nwords = s->learned ? inside_read(u->inside, fd, words) : 0;
 	for (unsigned i = 0; i < KNOWN; i++) {
 		const struct net_value *new = &s->value[i];
-		if (s->has[i] && get(fd, &known[i], &v[n]) &&
+		if (!s->has[i] || (nwords > 0 && learned_usual(s->learned, i, words, nwords)))
+			continue;
+		if (get(fd, &known[i], &v[n]) &&
 		    (v[n].len != new->len || memcmp(v[n].data, new->data, new->len)))
 			n++;
 	}
@@ -318,8 +341,11 @@ void net_usual_free(struct net_usual *u)
 	while (u->sorts) {
 		struct net_sort *s = u->sorts;
 		u->sorts = s->next;
+		free(s->learned);
 		free(s);
 	}
+	inside_close(u->inside);
+	u->inside = NULL;
 }
 
 /* -- setting --------------------------------------------------------------------------- */

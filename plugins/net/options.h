@@ -33,8 +33,16 @@ struct net_value {
 /* What a new socket has, for each sort of socket seen so far. All zero at first. */
 struct net_usual {
 	struct net_sort *sorts;
+	struct inside *inside;
+	bool blind; /* there can be none */
 };
 void net_usual_free(struct net_usual *);
+
+/* Options are many, a call of the kernel each. That so many of a sort will be read is worth
+ * knowing before, and while the tree runs: what takes a few milliseconds may then spare most of
+ * these calls (learn.h). Not while another thread reads. */
+#define NET_MANY 200
+void net_options_many(struct net_usual *, int family, int type, int protocol);
 
 /* The options in which fd differs from a new socket of its sort: allocates *ret. */
 int net_options_read(struct net_usual *, int fd, int family, int type, int protocol,

@@ -1,30 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Options of SOL_SOCKET. What differs from a new socket of the same type is
- * kept; so an option that the kernel does not have, or that a UNIX socket does
- * not take, costs nothing. Sizes of buffers and SO_PEEK_OFF have fields of
- * their own, since queues are filled between.
+ * Options of SOL_SOCKET: those that differ from a new socket of the same type (net/options.h).
+ * Sizes of buffers and SO_PEEK_OFF have fields of their own, since queues are filled between.
  */
 #include "sockets.h"
 
-#ifndef SO_PASSPIDFD
-#define SO_PASSPIDFD 76
-#endif
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
-#endif
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
-static const int numbers[] = {
-	SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK,
-	SO_PRIORITY, SO_LINGER, SO_PASSCRED, SO_RCVLOWAT, 66 /* SO_RCVTIMEO_NEW */,
-	67 /* SO_SNDTIMEO_NEW */, 29 /* SO_TIMESTAMP_OLD */, 35 /* SO_TIMESTAMPNS_OLD */,
-	63 /* SO_TIMESTAMP_NEW */, 64 /* SO_TIMESTAMPNS_NEW */, SO_PASSSEC, SO_MARK, SO_RXQ_OVFL,
-	SO_WIFI_STATUS, SO_NOFCS, SO_SELECT_ERR_QUEUE, 75 /* SO_RCVMARK */, SO_PASSPIDFD, SO_PASSRIGHTS,
-};
-#define NUMBERS (sizeof(numbers) / sizeof(*numbers))
-_Static_assert(NUMBERS <= MAX_OPTIONS, "MAX_OPTIONS");
 
 static uint32_t word(int fd, int option)
 {
@@ -34,55 +17,55 @@ static uint32_t word(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? 0 : value;
 }
 
-static int add(Sockets__Unix *rec, int number, const void *value, size_t len)
+static int add(Sockets__Unix *rec, const struct net_value *v)
 {
-	Sockets__Option *o = malloc(sizeof(*o) + len);
+	Sockets__Option *o = malloc(sizeof(*o) + v->len);
 
 	if (!o)
 		return -ENOMEM;
 	sockets__option__init(o);
-	o->number = (uint32_t)number;
-	o->value.data = memcpy(o + 1, value, len);
-	o->value.len = len;
+	o->number = (uint32_t)v->number;
+	o->value.data = memcpy(o + 1, v->data, v->len);
+	o->value.len = v->len;
 	rec->options[rec->n_options++] = o;
-	return 0;
-}
-
-/* What a new socket of the type has. */
-static int ask_usual(struct usual *u, uint32_t type)
-{
-	cleanup_close int fresh = socket(AF_UNIX, (int)type | SOCK_CLOEXEC, 0);
-
-	if (fresh < 0)
-		return -errno;
-	for (unsigned i = 0; i < NUMBERS; i++) {
-		socklen_t len = MAX_VALUE;
-		u->has[i] = getsockopt(fresh, SOL_SOCKET, numbers[i], u->value[i], &len) == 0;
-	}
-	u->asked = true;
 	return 0;
 }
 
 int options_save(struct sockets *s, int fd, Sockets__Unix *rec, struct crcore_error *err)
 {
-	struct usual *u = &s->usual[rec->type == SOCK_STREAM ? 0 : rec->type == SOCK_DGRAM ? 1 : 2];
-	int r = u->asked ? 0 : ask_usual(u, rec->type);
+	cleanup_free struct net_value *v = NULL;
+	struct net_buffers b;
+	unsigned n;
+	int r = net_options_read(&s->usual, fd, AF_UNIX, (int)rec->type, 0, &v, &n);
 
-	rec->options = calloc(NUMBERS, sizeof(*rec->options));
-	if (r < 0 || !rec->options)
-		return crcore_fail(err, r < 0 ? r : -ENOMEM, "cannot make a socket to compare with");
-	for (unsigned i = 0; !r && i < NUMBERS; i++) {
-		char value[MAX_VALUE] = { 0 };
-		socklen_t len = MAX_VALUE;
-		if (!u->has[i] || getsockopt(fd, SOL_SOCKET, numbers[i], value, &len) < 0 ||
-		    !memcmp(value, u->value[i], MAX_VALUE))
-			continue;
-		r = add(rec, numbers[i], value, len);
-	}
-	rec->send_buffer = word(fd, SO_SNDBUF);
-	rec->receive_buffer = word(fd, SO_RCVBUF);
-	rec->buffer_lock = word(fd, SO_BUF_LOCK);
+	if (r < 0)
+		return crcore_fail(err, r, "its options cannot be read: %s", strerror(-r));
+	rec->options = calloc(n + 1, sizeof(*rec->options));
+	if (!rec->options)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; !r && i < n; i++)
+		r = v[i].number == SO_PEEK_OFF ? 0 : add(rec, &v[i]);
+	net_buffers_read(fd, &b);
+	rec->send_buffer = b.send;
+	rec->receive_buffer = b.receive;
+	rec->buffer_lock = b.lock;
 	return r < 0 ? crcore_fail(err, r, "out of memory") : 0;
+}
+
+/* While the tree runs there is time for that. */
+void options_prepare(struct sockets *s)
+{
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+	unsigned n[SOCK_SEQPACKET + 1] = { 0 };
+
+	if (CRCORE_HAS(s->host, found) && s->host->found(s->ctx, -1, &unused) > 0)
+		return;
+	for (unsigned i = 0; i < s->nknown; i++)
+		if (s->known[i].d && s->known[i].d->type <= SOCK_SEQPACKET)
+			n[s->known[i].d->type]++;
+	for (int type = 0; type <= SOCK_SEQPACKET; type++)
+		if (n[type] >= NET_MANY)
+			net_options_many(&s->usual, AF_UNIX, type, 0);
 }
 
 void options_free(Sockets__Unix *rec)

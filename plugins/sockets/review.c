@@ -57,6 +57,7 @@ static int list_sockets(struct sockets *s, struct crcore_error *err)
 		s->known[s->nknown] = (struct known){ .ino = (uint32_t)obj->st.st_ino, .obj = obj,
 			.d = graph_find(&s->graph, (uint32_t)obj->st.st_ino) };
 	qsort(s->known, s->nknown, sizeof(*s->known), by_inode);
+	options_prepare(s);
 	return 0;
 }
 

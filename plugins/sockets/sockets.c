@@ -36,6 +36,7 @@ static void sockets_close(void *state)
 
 	graph_free(&s->graph);
 	race_forget(&s->later);
+	net_usual_free(&s->usual);
 	for (unsigned i = 0; i < s->nmade; i++)
 		made_free(s->made[i]);
 	free(s->made);

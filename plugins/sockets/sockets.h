@@ -100,14 +100,6 @@ struct later {
 	struct graph graph;
 };
 
-/* Dump: options of a new socket of some type. */
-#define MAX_OPTIONS 32
-#define MAX_VALUE 16
-struct usual {
-	bool asked, has[MAX_OPTIONS];
-	char value[MAX_OPTIONS][MAX_VALUE];
-};
-
 /* Dump: descriptors in flight in one socket: which objects they are. */
 struct flight {
 	uint32_t ino, *ids;
@@ -127,7 +119,7 @@ struct sockets {
 	unsigned nrefused;
 	struct known *known; /* sorted by inode */
 	unsigned nknown;
-	struct usual usual[3]; /* stream, datagram, seqpacket */
+	struct net_usual usual;
 	uint64_t blob_end;   /* what is in out included */
 	char *buf, *out;     /* one message; what is to be written to the blob */
 	size_t room, nout;
@@ -211,6 +203,7 @@ int queue_send(struct sockets *, const struct made *m, unsigned i, int fd, const
                off_t at, struct crcore_error *);
 
 /* options.c */
+void options_prepare(struct sockets *);
 int options_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
 void options_free(Sockets__Unix *);
 int options_set(int fd, const Sockets__Unix *, struct crcore_error *);
