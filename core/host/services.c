@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include "core/host/internal.h"
 #include "core/program/program.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 
 __attribute__((format(printf, 3, 4)))
@@ -289,6 +290,26 @@ static int service_run_as(struct crcore_ctx *ctx, pid_t pid, int (*fn)(void *), 
 	return rc;
 }
 
+struct ranges { void (*fn)(void *arg, size_t from, size_t to); void *arg; };
+
+static void do_range(void *arg, size_t from, size_t to)
+{
+	const struct ranges *r = arg;
+
+	r->fn(r->arg, from, to);
+	service_alive(); /* of the hook's own thread */
+}
+
+static void service_parallel(struct crcore_ctx *ctx, size_t n, size_t chunk,
+                             void (*fn)(void *arg, size_t from, size_t to), void *arg)
+{
+	struct ranges r = { fn, arg };
+
+	service_enter();
+	parallel(n, chunk ? chunk : 1, do_range, &r);
+	service_leave();
+}
+
 const struct crcore_host host_table = {
 	.size = sizeof(struct crcore_host),
 	.abi_version = CRCORE_ABI_VERSION,
@@ -319,4 +340,5 @@ const struct crcore_host host_table = {
 	.will_first = service_will_first,
 	.load = prog_load,
 	.store = prog_store,
+	.parallel = service_parallel,
 };

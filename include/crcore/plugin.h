@@ -342,6 +342,16 @@ struct crcore_host {
 	uint32_t (*load)(struct crcore_program *, const char *label, uint32_t at, uint64_t at_offset);
 	uint32_t (*store)(struct crcore_program *, const char *label, uint32_t at, uint64_t at_offset,
 	                  uint32_t size, uint32_t op);
+
+	/* The same for many things, by as many threads as there are processors: calls fn(arg,
+	 * from, to) for ranges of at most chunk that make up [0, n), in any order and at the same
+	 * time, and returns when all are done. chunk (> 0): so many that some of them, say for a tenth
+	 * of a millisecond, make another thread worth its while. fn keeps its result in what arg points
+	 * to, touches nothing that another call may, calls no service, and waits for nothing that may
+	 * not come: the time limit of the hook begins anew with each range, and ends none. The threads
+	 * have the descriptors and credentials of this one, and take no signals. */
+	void (*parallel)(struct crcore_ctx *, size_t n, size_t chunk,
+	                 void (*fn)(void *arg, size_t from, size_t to), void *arg);
 };
 
 /* A mapping of an object, in one address space. */

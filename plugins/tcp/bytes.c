@@ -1,60 +1,63 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Dump: bytes of queues on their way into the image, many queues in one write. They are
- * read right to where they are written from.
- */
+/* Dump: bytes of queues on their way into the image, many queues in one write; several threads
+ * bring them. */
 #include "plugins/tcp/tcp.h"
 
 #define SIZE (1u << 20)
 
-int bytes_flush(struct tcp *t, struct crcore_error *err)
+int bytes_begin(struct tcp *t, struct crcore_error *err)
 {
 	struct bytes *b = &t->bytes;
-	int blob, r;
 
-	if (!b->used)
-		return 0;
-	blob = t->host->blob(t->ctx, "socket", err);
-	if (blob < 0)
-		return blob;
-	r = write_all(blob, b->buf, b->used);
+	b->blob = t->host->blob(t->ctx, "socket", err);
+	if (b->blob < 0)
+		return b->blob;
+	b->buf = malloc(SIZE);
+	return b->buf ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+}
+
+static int flush(struct bytes *b)
+{
+	int r = b->used ? write_all(b->blob, b->buf, b->used) : 0;
+
 	b->used = 0;
+	return r;
+}
+
+/* With the lock held. */
+static int add(struct bytes *b, const void *from, size_t len)
+{
+	int r = len > SIZE - b->used ? flush(b) : 0;
+
+	if (r < 0)
+		return r;
+	if (len > SIZE)
+		return write_all(b->blob, from, len);
+	memcpy(b->buf + b->used, from, len);
+	b->used += len;
+	return 0;
+}
+
+int bytes_put(struct tcp *t, const void *from, size_t len, uint64_t *ret_at)
+{
+	struct bytes *b = &t->bytes;
+	int r;
+
+	pthread_mutex_lock(&t->shared);
+	*ret_at = b->end;
+	r = len ? add(b, from, len) : 0;
+	b->end += len;
+	pthread_mutex_unlock(&t->shared);
+	return r;
+}
+
+int bytes_fail(int r, struct crcore_error *err)
+{
 	return r < 0 ? crcore_fail(err, r, "what is in sockets cannot be written to the image: %s",
 	                           strerror(-r)) : 0;
 }
 
-char *bytes_room(struct tcp *t, size_t len, struct crcore_error *err)
+int bytes_flush(struct tcp *t, struct crcore_error *err)
 {
-	struct bytes *b = &t->bytes;
-
-	if (len <= b->size - b->used)
-		return b->buf + b->used;
-	if (bytes_flush(t, err) < 0)
-		return NULL;
-	if (len > b->size) {
-		bytes_free(t);
-		b->buf = malloc(len < SIZE ? SIZE : len);
-		if (!b->buf) {
-			crcore_fail(err, -ENOMEM, "out of memory");
-			return NULL;
-		}
-		b->size = len < SIZE ? SIZE : len;
-	}
-	return b->buf;
-}
-
-uint64_t bytes_keep(struct tcp *t, size_t len)
-{
-	uint64_t at = t->bytes.end;
-
-	t->bytes.used += len;
-	t->bytes.end += len;
-	return at;
-}
-
-void bytes_free(struct tcp *t)
-{
-	free(t->bytes.buf);
-	t->bytes.buf = NULL;
-	t->bytes.size = t->bytes.used = 0;
+	return bytes_fail(flush(&t->bytes), err);
 }

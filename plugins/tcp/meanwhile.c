@@ -14,8 +14,10 @@
 #include <sys/syscall.h>
 
 #define CHANGES 6
+#define SLOTS 64 /* more than threads */
 
 struct meanwhile {
+	bool taken;
 	pid_t pid;   /* the socket, as that process has it */
 	int fd;
 	int here;    /* as we have it */
@@ -25,8 +27,8 @@ struct meanwhile {
 
 struct meanwhile *meanwhile_new(void)
 {
-	void *m = mmap(NULL, sizeof(struct meanwhile), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-	               -1, 0);
+	void *m = mmap(NULL, SLOTS * sizeof(struct meanwhile), PROT_READ | PROT_WRITE,
+	               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	return m == MAP_FAILED ? NULL : m;
 }
@@ -34,8 +36,17 @@ struct meanwhile *meanwhile_new(void)
 void meanwhile_free(struct meanwhile *m)
 {
 	if (m)
-		munmap(m, sizeof(*m));
+		munmap(m, SLOTS * sizeof(*m));
 }
+
+struct meanwhile *meanwhile_take(struct tcp *t)
+{
+	for (unsigned i = 0;; i = (i + 1) % SLOTS)
+		if (!__atomic_exchange_n(&t->meanwhile[i].taken, true, __ATOMIC_SEQ_CST))
+			return &t->meanwhile[i];
+}
+
+void meanwhile_leave(struct meanwhile *m) { __atomic_store_n(&m->taken, false, __ATOMIC_SEQ_CST); }
 
 static void put_back(struct meanwhile *m, int fd)
 {
@@ -46,21 +57,33 @@ static void put_back(struct meanwhile *m, int fd)
 	}
 }
 
+static void put_back_there(struct meanwhile *m)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, m->pid, 0);
+	cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, m->fd, 0);
+
+	if (fd >= 0)
+		put_back(m, fd);
+}
+
 /* In the process of last wills. */
 static void last_will(const void *bytes, size_t len)
 {
 	struct meanwhile *m;
 
 	memcpy(&m, bytes, sizeof(m));
-	if (!m->n)
-		return;
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, m->pid, 0);
-	cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, pidfd, m->fd, 0);
-	if (fd >= 0)
-		put_back(m, fd);
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (m[i].n)
+			put_back_there(&m[i]);
 }
 
-static void undo(void *state) { meanwhile_back(state); }
+static void undo(void *state)
+{
+	const struct tcp *t = state;
+
+	for (unsigned i = 0; i < SLOTS; i++)
+		meanwhile_back(&t->meanwhile[i]);
+}
 
 int meanwhile_begin(struct tcp *t, struct crcore_error *err)
 {
@@ -71,25 +94,23 @@ int meanwhile_begin(struct tcp *t, struct crcore_error *err)
 	return t->host->will_first(t->ctx, last_will, &t->meanwhile, sizeof(t->meanwhile), err);
 }
 
-void meanwhile_of(struct tcp *t, const struct known *k, int fd)
+void meanwhile_of(struct meanwhile *m, const struct known *k, int fd)
 {
-	t->meanwhile->pid = k->pid;
-	t->meanwhile->fd = k->fd;
-	t->meanwhile->here = fd;
+	m->pid = k->pid;
+	m->fd = k->fd;
+	m->here = fd;
 }
 
-void meanwhile_note(struct tcp *t, int level, int number, int own)
+void meanwhile_note(struct meanwhile *m, int level, int number, int own)
 {
-	struct meanwhile *m = t->meanwhile;
-
 	m->v[m->n] = (struct change){ level, number, own };
 	__atomic_store_n(&m->n, m->n + 1, __ATOMIC_SEQ_CST);
 }
 
-int meanwhile_set(struct tcp *t, int level, int number, int value, int own)
+int meanwhile_set(struct meanwhile *m, int level, int number, int value, int own)
 {
-	meanwhile_note(t, level, number, own);
-	return set_int(t->meanwhile->here, level, number, value);
+	meanwhile_note(m, level, number, own);
+	return set_int(m->here, level, number, value);
 }
 
-void meanwhile_back(struct tcp *t) { put_back(t->meanwhile, t->meanwhile->here); }
+void meanwhile_back(struct meanwhile *m) { put_back(m, m->here); }

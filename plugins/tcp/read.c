@@ -39,16 +39,29 @@ static int fail(const struct known *k, int r, const char *what, struct crcore_er
 	return crcore_fail(err, r, "%s: %s", what, strerror(-r));
 }
 
+/* Until it is asked for again. NULL: err is filled. */
+static char *room_for(struct reader *rd, size_t len, struct crcore_error *err)
+{
+	if (len > rd->size) {
+		free(rd->room);
+		rd->room = malloc(len);
+		rd->size = rd->room ? len : 0;
+	}
+	if (!rd->room)
+		crcore_fail(err, -ENOMEM, "out of memory");
+	return rd->room;
+}
+
 /* -- a look ------------------------------------------------------------------------ */
 
-static int enter_repair(struct tcp *t, const struct known *k, int fd)
+static int enter_repair(struct meanwhile *m, const struct known *k, int fd)
 {
-	int reuse = ahead_value(k, SOL_SOCKET, SO_REUSEADDR, 0);
+	int reuse = known_value(k, SOL_SOCKET, SO_REUSEADDR, 0);
 
-	meanwhile_of(t, k, fd);
+	meanwhile_of(m, k, fd);
 	if (reuse) /* repair mode clears it */
-		meanwhile_note(t, SOL_SOCKET, SO_REUSEADDR, reuse);
-	return meanwhile_set(t, IPPROTO_TCP, T_REPAIR, REPAIR_ON, REPAIR_OFF_SILENT);
+		meanwhile_note(m, SOL_SOCKET, SO_REUSEADDR, reuse);
+	return meanwhile_set(m, IPPROTO_TCP, T_REPAIR, REPAIR_ON, REPAIR_OFF_SILENT);
 }
 
 int repair_number(int fd, int queue, uint32_t *ret)
@@ -107,7 +120,8 @@ static bool same_moment(const struct tcp_info *a, const struct tcp_info *b)
 }
 
 /* Numbers that belong together, although segments may still arrive. */
-static int look(struct tcp *t, const struct known *k, int fd, struct seen *s, struct crcore_error *err)
+static int look(struct reader *rd, const struct known *k, int fd, struct seen *s,
+                struct crcore_error *err)
 {
 	struct tcp_info before;
 
@@ -116,16 +130,16 @@ static int look(struct tcp *t, const struct known *k, int fd, struct seen *s, st
 		if (!r)
 			r = look_to_send(fd, s);
 		if (!r)
-			r = urgent_count(t, k, fd, &s->all, &s->mark);
+			r = urgent_count(rd, k, fd, &s->all, &s->mark);
 		if (r < 0)
 			return fail(k, r, "cannot be asked what waits in it", err);
-		if (s->queued && !(s->at = bytes_room(t, (size_t)s->queued + SLACK, err)))
+		if (s->queued && !(s->at = room_for(rd, (size_t)s->queued + SLACK, err)))
 			return err->code;
-		r = enter_repair(t, k, fd);
+		r = enter_repair(rd->meanwhile, k, fd);
 		if (!r)
 			r = look_inside(fd, s);
 		set_queue(fd, QUEUE_NONE);
-		meanwhile_back(t);
+		meanwhile_back(rd->meanwhile);
 		if (!r)
 			r = get_info(fd, &s->info);
 		if (r < 0)
@@ -181,7 +195,7 @@ static void note_numbers(struct known *k, const struct seen *s)
 }
 
 /* The bytes at the end of those that were seen: others are acknowledged. */
-static void keep_sent(struct tcp *t, struct known *k, int fd, const struct seen *s)
+static int keep_sent(struct tcp *t, struct known *k, int fd, const struct seen *s)
 {
 	int fin = k->stream.fin_sent, queued = s->queued - (s->queued ? fin : 0);
 	int unsent = s->unsent - (s->unsent ? fin : 0);
@@ -194,35 +208,33 @@ static void keep_sent(struct tcp *t, struct known *k, int fd, const struct seen 
 	k->queues.sent = (uint32_t)(queued - unsent);
 	k->queues.unsent = (uint32_t)unsent;
 	k->queues.urgent_to_send = urgent_to_send(t, fd, k->to_send, (uint32_t)queued);
-	if (queued)
-		memmove(s->at, s->at + s->sent - queued, (size_t)queued);
-	k->queues.blob = bytes_keep(t, (size_t)queued);
+	return bytes_put(t, queued ? s->at + s->sent - queued : NULL, (size_t)queued, &k->queues.blob);
 }
 
 /* -- what was received --------------------------------------------------------------- */
 
 /* A socket may have an own idea of where a peek begins. */
-static int peek(struct tcp *t, const struct known *k, int fd, char *at, size_t len)
+static int peek(struct meanwhile *m, const struct known *k, int fd, char *at, size_t len)
 {
-	int offset = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = 0;
+	int offset = known_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = 0;
 	ssize_t n = -1;
 
-	meanwhile_of(t, k, fd);
+	meanwhile_of(m, k, fd);
 	if (offset >= 0)
-		r = meanwhile_set(t, SOL_SOCKET, SO_PEEK_OFF, 0, offset);
+		r = meanwhile_set(m, SOL_SOCKET, SO_PEEK_OFF, 0, offset);
 	if (!r)
 		n = recv(fd, at, len, MSG_PEEK | MSG_DONTWAIT);
 	if (!r && n != (ssize_t)len)
 		r = n < 0 ? -errno : -EIO;
-	meanwhile_back(t);
+	meanwhile_back(m);
 	return r;
 }
 
 /* The same, where some of it is urgent. */
-static int peek_urgent(struct tcp *t, const struct known *k, int fd, char *at, size_t len)
+static int peek_urgent(struct reader *rd, const struct known *k, int fd, char *at, size_t len)
 {
 	for (size_t have = 0; have < len;) {
-		ssize_t n = urgent_peek(t, k, fd, at + have, len - have, have);
+		ssize_t n = urgent_peek(rd, k, fd, at + have, len - have, have);
 		if (n <= 0)
 			return n < 0 ? (int)n : -EIO;
 		have += (size_t)n;
@@ -230,7 +242,7 @@ static int peek_urgent(struct tcp *t, const struct known *k, int fd, char *at, s
 	return 0;
 }
 
-static int keep_received(struct tcp *t, struct known *k, int fd, const struct seen *s,
+static int keep_received(struct reader *rd, struct known *k, int fd, const struct seen *s,
                          struct crcore_error *err)
 {
 	struct pollfd p = { .fd = fd, .events = POLLPRI };
@@ -243,12 +255,13 @@ static int keep_received(struct tcp *t, struct known *k, int fd, const struct se
 	k->queues.urgent_read = k->queues.urgent && poll(&p, 1, 0) >= 0 && !(p.revents & POLLPRI);
 	if (!len)
 		return 0;
-	at = bytes_room(t, len, err);
+	at = room_for(rd, len, err);
 	if (!at)
 		return err->code;
-	r = k->queues.urgent ? peek_urgent(t, k, fd, at, len) : peek(t, k, fd, at, len);
-	k->queues.receive_blob = bytes_keep(t, len);
-	return r < 0 ? fail(k, r, "what it has received cannot be read", err) : 0;
+	r = k->queues.urgent ? peek_urgent(rd, k, fd, at, len) : peek(rd->meanwhile, k, fd, at, len);
+	if (r < 0)
+		return fail(k, r, "what it has received cannot be read", err);
+	return bytes_fail(bytes_put(rd->t, at, len, &k->queues.receive_blob), err);
 }
 
 /* -- connections ----------------------------------------------------------------------- */
@@ -265,30 +278,33 @@ static bool closed(const struct known *k)
 	                                    (state_connected(k->state) && k->verdict == CLOSE));
 }
 
-static int read_closed(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+static int read_closed(struct reader *rd, struct known *k, int fd, struct crcore_error *err)
 {
 	struct seen s = { 0 };
-	int r = urgent_count(t, k, fd, &s.all, &s.mark);
+	int r = urgent_count(rd, k, fd, &s.all, &s.mark);
 
-	return r < 0 ? fail(k, r, "cannot be asked what waits in it", err) : keep_received(t, k, fd, &s, err);
+	return r < 0 ? fail(k, r, "cannot be asked what waits in it", err)
+	             : keep_received(rd, k, fd, &s, err);
 }
 
-static int read_open(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+static int read_open(struct reader *rd, struct known *k, int fd, struct crcore_error *err)
 {
 	struct seen s = { 0 };
-	int r = look(t, k, fd, &s, err);
+	int r = look(rd, k, fd, &s, err);
 
 	if (r < 0)
 		return r;
 	note_numbers(k, &s);
-	keep_sent(t, k, fd, &s);
+	r = keep_sent(rd->t, k, fd, &s);
+	if (r < 0)
+		return bytes_fail(r, err);
 	if (s.info.tcpi_state == ST_CLOSE) { /* its end has come just now */
 		struct pollfd p = { .fd = fd };
 		k->state = ST_CLOSE;
 		k->hung_up = k->was_connected = true;
 		k->error = poll(&p, 1, 0) > 0 && p.revents & POLLERR;
 	}
-	return keep_received(t, k, fd, &s, err);
+	return keep_received(rd, k, fd, &s, err);
 }
 
 /* The second has acknowledgements of what the first had not received when it was read. */
@@ -298,49 +314,35 @@ static bool apart(const struct known *first, const struct known *second)
 	       (int32_t)(second->to_send - first->received) > 0;
 }
 
-static int read_both(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
+static int read_both(struct reader *rd, struct known *k, int fd, int other,
+                     struct crcore_error *err)
 {
-	cleanup_close int other = known_open(t, k->peer, err);
-	int r = other < 0 ? other : ahead_need(t, k->peer, other, err);
+	int r = 0;
 
 	for (int i = 0; !r && i < TRIES; i++) {
-		r = read_open(t, k, fd, err);
+		r = read_open(rd, k, fd, err);
 		if (!r)
-			r = read_open(t, k->peer, other, err);
+			r = read_open(rd, k->peer, other, err);
 		if (!r && !apart(k, k->peer))
-			break;
+			return 0;
 	}
-	k->peer->read = true;
-	return r ? r : apart(k, k->peer) ? fail(k, -EBUSY, "its numbers cannot be read", err) : 0;
+	return r ? r : fail(k, -EBUSY, "its numbers cannot be read", err);
 }
 
-static int begin(struct tcp *t, struct crcore_error *err)
+static int read_end(struct reader *rd, struct known *k, int fd, struct crcore_error *err)
+{
+	k->read = kept(k) || closed(k);
+	return kept(k) ? read_open(rd, k, fd, err) : closed(k) ? read_closed(rd, k, fd, err) : 0;
+}
+
+int read_connection(struct reader *rd, struct known *k, int fd, int other, struct crcore_error *err)
 {
 	int r;
 
-	if (t->taken)
-		return 0;
-	t->taken = true;
-	for (unsigned i = 0; i < t->nknown; i++) {
-		tcp__stream__init(&t->known[i].stream);
-		tcp__queues__init(&t->known[i].queues);
+	if (other >= 0 && kept(k) && kept(k->peer)) {
+		k->read = k->peer->read = true;
+		return read_both(rd, k, fd, other, err);
 	}
-	r = t->host->blob(t->ctx, "socket", err);
-	return r < 0 ? r : meanwhile_begin(t, err);
-}
-
-int read_connection(struct tcp *t, struct known *k, int fd, struct crcore_error *err)
-{
-	int r = begin(t, err);
-
-	if (r < 0 || k->read || (!kept(k) && !closed(k)))
-		return r;
-	r = ahead_need(t, k, fd, err);
-	k->read = !r;
-	if (r < 0)
-		return r;
-	if (!kept(k))
-		return read_closed(t, k, fd, err);
-	return k->peer && k->peer != k && kept(k->peer) && !k->peer->read ? read_both(t, k, fd, err)
-	                                                                   : read_open(t, k, fd, err);
+	r = read_end(rd, k, fd, err);
+	return r || other < 0 ? r : read_end(rd, k->peer, other, err);
 }

@@ -205,6 +205,26 @@ static int judge(struct tcp *t, struct known *k, struct crcore_error *err)
 	return state_connected(k->state) && !k->peer ? judge_outside(t, k, err) : 0;
 }
 
+static bool frozen(struct tcp *t)
+{
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+
+	return CRCORE_HAS(t->host, found) && t->host->found(t->ctx, -1, &unused) > 0;
+}
+
+/* While the tree runs there is time for that. */
+static void prepare_options(struct tcp *t)
+{
+	unsigned n = 0, n6 = 0;
+
+	for (unsigned i = 0; i < t->nknown; i++)
+		*(t->known[i].local.family == AF_INET ? &n : &n6) += 1;
+	if (n >= NET_MANY)
+		net_options_many(&t->usual, AF_INET, SOCK_STREAM, IPPROTO_TCP);
+	if (n6 >= NET_MANY)
+		net_options_many(&t->usual, AF_INET6, SOCK_STREAM, IPPROTO_TCP);
+}
+
 int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct tcp *t = state;
@@ -213,6 +233,8 @@ int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error
 
 	if (obj == t->host->object(t->ctx, 0) && (r = list_sockets(t, err)) < 0)
 		return r;
+	if (obj == t->host->object(t->ctx, 0) && !frozen(t))
+		prepare_options(t);
 	k = tcp_known(t, (uint32_t)obj->st.st_ino);
 	r = k && k->obj ? judge(t, k, err) : crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	if (r < 0)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dump: the record of one socket. */
-#include "plugins/net/filter.h"
 #include "plugins/tcp/backlog.h"
 
 Tcp__Address *address_record(const struct end *e, Tcp__Address *ret)
@@ -33,9 +32,6 @@ static Tcp__State state_of(const struct tcp *t, const struct known *k)
 static void fill_plain(const struct tcp *t, const struct crcore_object *obj,
                        const struct known *k, Tcp__Socket *rec)
 {
-	struct net_buffers b;
-
-	net_buffers_read(obj->local_fd, &b);
 	rec->id = obj->id;
 	rec->family = k->local.family;
 	rec->flags = obj->flags & ~(uint32_t)O_CLOEXEC;
@@ -47,13 +43,15 @@ static void fill_plain(const struct tcp *t, const struct crcore_object *obj,
 	rec->mode = obj->st.st_mode;
 	rec->uid = obj->st.st_uid;
 	rec->gid = obj->st.st_gid;
-	rec->send_buffer = b.send;
-	rec->receive_buffer = b.receive;
-	rec->buffer_lock = b.lock;
-	if (rec->state == TCP__STATE__NEW || rec->state == TCP__STATE__LISTENING) {
-		int mss = get_int(obj->local_fd, IPPROTO_TCP, T_MAXSEG);
-		rec->user_mss = mss > 0 && mss != 536 ? (uint32_t)mss : 0; /* 536: TCP_MSS_DEFAULT, not set */
-	}
+	rec->send_buffer = k->buffers.send;
+	rec->receive_buffer = k->buffers.receive;
+	rec->buffer_lock = k->buffers.lock;
+	if ((rec->state == TCP__STATE__NEW || rec->state == TCP__STATE__LISTENING) && k->user_mss > 0 &&
+	    k->user_mss != 536) /* TCP_MSS_DEFAULT: not set */
+		rec->user_mss = (uint32_t)k->user_mss;
+	rec->filter = k->filter;
+	rec->n_filter = k->nfilter;
+	rec->filter_locked = k->filter_locked;
 	rec->error_read = rec->state == TCP__STATE__REFUSED && !k->error;
 	rec->shut_read = rec->state == TCP__STATE__CONNECTED && state_connected(k->state) &&
 	                 k->hung_up && !k->stream.fin_received;
@@ -63,33 +61,29 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
                 struct crcore_error *err)
 {
 	cleanup_free Net__Option **options = NULL;
-	cleanup_free uint64_t *filter = NULL;
-	bool locked = false;
 	Tcp__Socket rec = TCP__SOCKET__INIT;
 	Tcp__Address local, remote;
-	int r = ahead_need(t, k, obj->local_fd, err);
 
-	if (r < 0)
-		return r;
 	fill_plain(t, obj, k, &rec);
-	rec.options = options = net_options_list(k->options->values, k->options->n);
-	rec.n_options = k->options->n;
+	rec.options = options = net_options_list(k->options, k->noptions);
+	rec.n_options = k->noptions;
 	if (!options)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	rec.local = address_record(&k->local, &local);
 	rec.remote = address_record(&k->remote, &remote);
-	if (rec.state == TCP__STATE__CONNECTED) {
-		socklen_t len = sizeof(k->stream.clock);
-		getsockopt(obj->local_fd, IPPROTO_TCP, T_TIMESTAMP, &k->stream.clock, &len);
+	if (rec.state == TCP__STATE__CONNECTED)
 		rec.stream = &k->stream;
-	}
-	r = net_filter_read(obj->local_fd, &filter, &rec.n_filter, &locked, err);
-	if (r < 0)
-		return r;
-	rec.filter = filter;
-	rec.filter_locked = locked;
 	rec.queues = k->read && rec.state != TCP__STATE__REFUSED ? &k->queues : NULL;
 	return record_put(t->host, t->ctx, "socket", &rec.base, err);
+}
+
+/* Why it could not be read. */
+static int tell(const struct known *k, struct crcore_error *err)
+{
+	if (!k->failure)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	*err = *k->failure;
+	return err->code;
 }
 
 int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
@@ -100,9 +94,9 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 
 	if (!k || !k->obj)
 		return crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
-	r = read_connection(t, k, obj->local_fd, err);
+	r = tcp_gather(t, err);
 	if (!r)
-		r = save(t, obj, k, err);
+		r = k->failed ? tell(k, err) : save(t, obj, k, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;

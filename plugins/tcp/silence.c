@@ -114,7 +114,6 @@ int tcp_dump_release(struct tcp *t, struct crcore_error *err)
 {
 	int r;
 
-	ahead_stop(t);
 	if (leaves(t) != CRCORE_LEAVE_KILLED) {
 		lock_drop(t);
 		return 0;

@@ -12,12 +12,8 @@
 
 static void known_forget(struct tcp *t)
 {
-	ahead_stop(t);
-	for (unsigned i = 0; i < t->nknown; i++) {
-		if (t->known[i].options)
-			free(t->known[i].options->values);
-		free(t->known[i].options);
-	}
+	for (unsigned i = 0; i < t->nknown; i++)
+		known_free(&t->known[i]);
 	t->nknown = 0;
 	t->reviewed = false;
 }
@@ -37,7 +33,8 @@ static void tcp_close(void *state)
 	free(t->old_table);
 	net_usual_free(&t->usual);
 	graph_free(&t->graph);
-	bytes_free(t);
+	free(t->bytes.buf);
+	pthread_mutex_destroy(&t->shared);
 	bank_free(t->bank);
 	free(t->reset);
 	free(t->banked);
@@ -62,6 +59,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 
 	if (!t)
 		return crcore_fail(err, -ENOMEM, "out of memory");
+	pthread_mutex_init(&t->shared, NULL);
 	t->host = host;
 	t->ctx = ctx;
 	t->raw[0] = t->raw[1] = -1;
@@ -152,7 +150,7 @@ static int remember(struct tcp *t, const struct crcore_object *obj, struct crcor
 	if (r < 0)
 		return r;
 	t->nknown++;
-	return ahead_ask(t, k, obj, err);
+	return 0;
 }
 
 static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)

@@ -10,7 +10,7 @@
  *   meanwhile.c dump: what is set on a socket for a moment
  *   read.c     dump: sequence numbers and queues of a connection
  *   bytes.c    dump: what was in queues, on its way into the image
- *   ahead.c    dump: options of all sockets, by a thread, from the freeze on
+ *   gather.c   dump: the same and options, of all sockets, by several threads
  *   save.c     dump: records
  *   urgent.c   both: urgent data; urgent_send.c: such that is still to be sent
  *   lock.c     both: the network lock, by nftables
@@ -35,6 +35,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -91,17 +92,14 @@ struct known {
 	Tcp__Queues queues;
 	uint32_t to_send, received; /* the first number not acknowledged, the next one to come */
 	bool read;
-	struct asked *options;   /* after ahead_need() */
-};
-
-/* Dump: the options in which a socket differs from a new one. */
-enum { ASK_OPEN, ASK_TAKEN, ASK_DONE };
-struct asked {
-	struct asked *before;
-	pid_t pid;
-	int fd, family, state;
-	struct net_value *values;
-	unsigned n;
+	struct net_value *options; /* in which it differs from a new socket */
+	unsigned noptions;
+	struct net_buffers buffers;
+	int user_mss;
+	uint64_t *filter;
+	size_t nfilter;
+	bool filter_locked, failed; /* failed: it, or its peer, cannot be read */
+	struct crcore_error *failure;
 };
 
 struct tcp_window { uint32_t wl1, send, max, receive, wup; };
@@ -147,7 +145,6 @@ struct lock;
 struct block;
 struct meanwhile;
 struct bank;
-struct ahead;
 struct backlog;
 struct queued;
 struct requeue;
@@ -179,8 +176,9 @@ struct tcp {
 	unsigned ntuples;
 	uint8_t listening[65536 / 8]; /* ports, a bit each */
 	struct graph graph;      /* if it is needed */
-	bool taken, blind;       /* blind: there can be no peek */
-	struct bytes { char *buf; size_t size, used; uint64_t end; } bytes;
+	bool gathered, blind;    /* blind: there can be no peek */
+	pthread_mutex_t shared;  /* bytes and peek, while several threads read */
+	struct bytes { int blob; char *buf; size_t used; uint64_t end; } bytes;
 	struct meanwhile *meanwhile;
 	struct peek *peek;       /* once there was something to send */
 	struct backlog *backlog; /* if it is kept */
@@ -188,7 +186,6 @@ struct tcp {
 	int kfunc;               /* ... and found this */
 	struct lock *lock;
 	int low[2];              /* small numbers, kept for lock.c */
-	struct ahead *ahead;
 	struct bank *bank;       /* sockets, for the end of the tree; for that of the restore */
 	bool *reset;             /* for each there: its peer is to see a reset */
 	unsigned nreset;
@@ -224,7 +221,7 @@ static inline int get_int(int fd, int level, int option)
 }
 
 static inline int set_repair(int fd, int mode) { return set_int(fd, IPPROTO_TCP, T_REPAIR, mode); }
-static inline int set_queue(int fd, int queue) { return set_int(fd, IPPROTO_TCP, T_REPAIR_QUEUE, queue); }
+static inline int set_queue(int fd, int q) { return set_int(fd, IPPROTO_TCP, T_REPAIR_QUEUE, q); }
 
 /* tcp.c: fn is called at the end if all has gone well, whatever becomes of this process. */
 int tcp_at_end(struct tcp *, void (*fn)(void *), struct crcore_error *);
@@ -269,35 +266,42 @@ const struct other *graph_find(const struct graph *, const struct end *local,
 /* 1: a task of the tree holds it by now, whatever was seen before; 0: none. */
 int graph_in_tree(struct tcp *, uint32_t ino, struct crcore_error *);
 
+/* gather.c */
+int tcp_gather(struct tcp *, struct crcore_error *); /* once */
+/* After that: the value of an option, usual if it is as in a new socket. */
+int known_value(const struct known *, int level, int number, int usual);
+void known_free(struct known *);
+
 /* read.c */
-/* What a socket has in its queues, if that is kept, and its other end if that is in the tree. */
-int read_connection(struct tcp *, struct known *, int fd, struct crcore_error *);
+struct reader { /* one thread's */
+	struct tcp *t;
+	struct meanwhile *meanwhile;
+	char *room;
+	size_t size;
+};
+/* What a socket has in its queues, if that is kept, and its other end if that is in the tree
+ * (other >= 0). */
+int read_connection(struct reader *, struct known *, int fd, int other, struct crcore_error *);
 int repair_number(int fd, int queue, uint32_t *ret); /* in repair mode */
 
 /* bytes.c */
-/* For len bytes more, until it is asked for room again. NULL: err is filled. */
-char *bytes_room(struct tcp *, size_t len, struct crcore_error *);
-/* So many of those are kept. Returns where they will be. */
-uint64_t bytes_keep(struct tcp *, size_t len);
+int bytes_begin(struct tcp *, struct crcore_error *);
+int bytes_put(struct tcp *, const void *, size_t len, uint64_t *ret_at); /* where they will be */
+int bytes_fail(int r, struct crcore_error *);
 int bytes_flush(struct tcp *, struct crcore_error *);
-void bytes_free(struct tcp *);
 
 /* meanwhile.c */
 struct meanwhile *meanwhile_new(void);
 void meanwhile_free(struct meanwhile *);
 int meanwhile_begin(struct tcp *, struct crcore_error *); /* before the first of them */
-void meanwhile_of(struct tcp *, const struct known *, int fd);
+/* One for each thread, for one socket after the other. */
+struct meanwhile *meanwhile_take(struct tcp *);
+void meanwhile_leave(struct meanwhile *);
+void meanwhile_of(struct meanwhile *, const struct known *, int fd);
 /* Sets an option of that socket; own is what it is to be afterwards. */
-int meanwhile_set(struct tcp *, int level, int number, int value, int own);
-void meanwhile_note(struct tcp *, int level, int number, int own); /* it will change by itself */
-void meanwhile_back(struct tcp *); /* the last one first */
-
-/* ahead.c */
-int ahead_ask(struct tcp *, struct known *, const struct crcore_object *, struct crcore_error *);
-int ahead_need(struct tcp *, const struct known *, int fd, struct crcore_error *);
-/* After that: the value of an option, usual if it is as in a new socket. */
-int ahead_value(const struct known *, int level, int number, int usual);
-void ahead_stop(struct tcp *);
+int meanwhile_set(struct meanwhile *, int level, int number, int value, int own);
+void meanwhile_note(struct meanwhile *, int level, int number, int own); /* it will by itself */
+void meanwhile_back(struct meanwhile *); /* the last one first */
 
 /* save.c */
 Tcp__Address *address_record(const struct end *, Tcp__Address *ret); /* NULL: there is none */
@@ -306,7 +310,7 @@ int tcp_save(void *state, struct crcore_error *err);
 
 /* lock.c */
 int lock_possible(struct tcp *, struct crcore_error *);
-int lock_ready(struct tcp *, struct crcore_error *); /* what is undone later is undone before it goes */
+int lock_ready(struct tcp *, struct crcore_error *); /* it goes after what is undone later */
 /* While we live; in place of the one that is there, without a gap. */
 int lock_take(struct tcp *, const struct lock_list *, struct crcore_error *);
 int lock_stay(struct tcp *, const struct lock_list *, struct crcore_error *);  /* beyond */
@@ -319,7 +323,7 @@ void lock_free(struct tcp *);
 /* block.c */
 #define BLOCK_NAME 16
 int block_possible(struct crcore_error *);
-int block_take(const struct lock_list *, struct block **ret, struct crcore_error *); /* while we live */
+int block_take(const struct lock_list *, struct block **, struct crcore_error *); /* while we live */
 int block_stay(const struct lock_list *, const char *name, struct crcore_error *);
 void block_remove(const char *name);
 void block_free(struct block *);
@@ -367,19 +371,19 @@ int made_bind(struct made *, struct crcore_error *);
 
 /* repair.c */
 int repair_connect(struct tcp *, struct made *, struct crcore_error *);
-/* first, ack: numbers of the first byte received and of the next one to be sent. */
-int repair_receive(struct tcp *, struct made *, uint32_t first, uint32_t ack, struct crcore_error *);
+/* The numbers: of the first byte received and of the next one to be sent. */
+int repair_receive(struct tcp *, struct made *, uint32_t first, uint32_t, struct crcore_error *);
 int repair_send(struct tcp *, struct made *, struct crcore_error *);
 int repair_sequence(int fd, int queue, uint32_t seq);
 
 /* urgent.c, urgent_send.c */
 int urgent_supported(struct crcore_error *);
 /* Dump: how many bytes wait, and how many of them before the mark (as many: there is none). */
-int urgent_count(struct tcp *, const struct known *, int fd, int *ret_all, int *ret_mark);
+int urgent_count(struct reader *, const struct known *, int fd, int *ret_all, int *ret_mark);
 /* Dump: the bytes from a place on, as they were sent; as many as come at once. */
-ssize_t urgent_peek(struct tcp *, const struct known *, int fd, void *buf, size_t len, size_t from);
+ssize_t urgent_peek(struct reader *, const struct known *, int fd, void *, size_t len, size_t from);
 void urgent_prepare(struct tcp *, int fd); /* what the next one needs */
-/* Dump: how many of len bytes, the first of that number, are up to the mark of urgent data; 0: none. */
+/* Dump: how many of len bytes, the first of that number, are up to the urgent mark; 0: none. */
 uint32_t urgent_to_send(struct tcp *, int fd, uint32_t first, uint32_t len);
 /* Restore: one byte more is received, which is urgent. */
 int urgent_put(struct tcp *, const struct made *, uint8_t byte, uint32_t seq, uint32_t ack,

@@ -37,24 +37,25 @@ int urgent_supported(struct crcore_error *err)
 	                   "at in its place (SO_PEEK_OFF of TCP)");
 }
 
-static int set_inline(struct tcp *t, const struct known *k, int fd, int value)
+static int set_inline(struct reader *r, const struct known *k, int fd, int value)
 {
-	meanwhile_of(t, k, fd);
-	return meanwhile_set(t, SOL_SOCKET, SO_OOBINLINE, value, ahead_value(k, SOL_SOCKET, SO_OOBINLINE, 0));
+	meanwhile_of(r->meanwhile, k, fd);
+	return meanwhile_set(r->meanwhile, SOL_SOCKET, SO_OOBINLINE, value,
+	                     known_value(k, SOL_SOCKET, SO_OOBINLINE, 0));
 }
 
 /* Segments may arrive meanwhile: then it is asked again. */
-int urgent_count(struct tcp *t, const struct known *k, int fd, int *ret_all, int *ret_mark)
+int urgent_count(struct reader *rd, const struct known *k, int fd, int *ret_all, int *ret_mark)
 {
-	int own = ahead_value(k, SOL_SOCKET, SO_OOBINLINE, 0), first, other, last, r;
+	int own = known_value(k, SOL_SOCKET, SO_OOBINLINE, 0), first, other, last, r;
 
 	for (int i = 0; i < TRIES; i++) {
 		if (ioctl(fd, SIOCINQ, &first) < 0)
 			return -errno;
-		r = set_inline(t, k, fd, !own);
+		r = set_inline(rd, k, fd, !own);
 		if (!r && ioctl(fd, SIOCINQ, &other) < 0)
 			r = -errno;
-		meanwhile_back(t);
+		meanwhile_back(rd->meanwhile);
 		if (r < 0 || ioctl(fd, SIOCINQ, &last) < 0)
 			return r < 0 ? r : -errno;
 		*ret_all = other > last ? other : last;
@@ -65,18 +66,19 @@ int urgent_count(struct tcp *t, const struct known *k, int fd, int *ret_all, int
 	return -EBUSY;
 }
 
-ssize_t urgent_peek(struct tcp *t, const struct known *k, int fd, void *buf, size_t len, size_t from)
+ssize_t urgent_peek(struct reader *rd, const struct known *k, int fd, void *buf, size_t len,
+                    size_t from)
 {
-	int own = ahead_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = set_inline(t, k, fd, 1);
+	int own = known_value(k, SOL_SOCKET, SO_PEEK_OFF, -1), r = set_inline(rd, k, fd, 1);
 	ssize_t n = -1;
 
 	if (!r)
-		r = meanwhile_set(t, SOL_SOCKET, SO_PEEK_OFF, (int)from, own);
+		r = meanwhile_set(rd->meanwhile, SOL_SOCKET, SO_PEEK_OFF, (int)from, own);
 	if (!r)
 		n = recv(fd, buf, len, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && !r)
 		r = -errno;
-	meanwhile_back(t);
+	meanwhile_back(rd->meanwhile);
 	return r < 0 ? r : n;
 }
 

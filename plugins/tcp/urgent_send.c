@@ -43,8 +43,14 @@ void urgent_prepare(struct tcp *t, int fd)
 uint32_t urgent_to_send(struct tcp *t, int fd, uint32_t first, uint32_t len)
 {
 	uint64_t end;
+	int r;
 
-	if (!len || !open_peek(t) || find_end(t->peek, fd, &end) < 0)
+	if (!len || !t->peek) /* urgent_prepare() */
+		return 0;
+	pthread_mutex_lock(&t->shared);
+	r = find_end(t->peek, fd, &end);
+	pthread_mutex_unlock(&t->shared);
+	if (r < 0)
 		return 0;
 	return (uint32_t)end - first <= len ? (uint32_t)end - first : 0;
 }

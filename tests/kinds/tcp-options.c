@@ -2,8 +2,9 @@
 /*
  * Every option of every level that the kernel lets one read and change, found by
  * trying all numbers: on a new socket, a listening one and the ends of a
- * connection, IPv4 and IPv6. Each that takes another value gets one, and all
- * are compared afterwards.
+ * connection, IPv4 and IPv6. Each that takes another value gets one, a little larger than
+ * its own or a large one, and all are compared afterwards. There are so many sockets that what
+ * is usual of them is learned, and not asked for (NET_MANY in plugins/net/options.h).
  */
 #include "kind.h"
 
@@ -12,7 +13,8 @@
 #include <sys/socket.h>
 
 #define NUMBERS 128
-#define SOCKETS 8
+#define SOCKETS 16 /* the second half has large values */
+#define IDLE 200 /* of each family */
 #define ROOM 256
 
 static const int levels[] = { SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP };
@@ -28,6 +30,7 @@ struct value {
 static int sockets[SOCKETS];
 static struct value before[SOCKETS][LEVELS][NUMBERS];
 static unsigned changed;
+static bool large;
 
 static bool is_state(int level, int number)
 {
@@ -83,6 +86,16 @@ static struct value get(int fd, int level, int number)
 	return v;
 }
 
+/* Of some options only a byte that a small value leaves alone. */
+static bool set_large(int fd, int level, int number)
+{
+	for (int word = 0x1000000; word >= 0x100; word >>= 8)
+		if (setsockopt(fd, level, number, &word, sizeof(word)) == 0 &&
+		    get(fd, level, number).data[0] != 1) /* 1: on */
+			return true;
+	return false;
+}
+
 static void change(int fd, int level, int number)
 {
 	struct value v = get(fd, level, number), now;
@@ -91,10 +104,12 @@ static void change(int fd, int level, int number)
 	if (!v.has || is_taboo(level, number) || v.len != sizeof(word))
 		return;
 	memcpy(&word, v.data, sizeof(word));
-	word = word ? word + 1 : 1;
-	if (setsockopt(fd, level, number, &word, sizeof(word)) < 0) {
-		word -= 2;
-		setsockopt(fd, level, number, &word, sizeof(word));
+	if (!large || !set_large(fd, level, number)) {
+		word = word ? word + 1 : 1;
+		if (setsockopt(fd, level, number, &word, sizeof(word)) < 0) {
+			word -= 2;
+			setsockopt(fd, level, number, &word, sizeof(word));
+		}
 	}
 	now = get(fd, level, number);
 	changed += memcmp(now.data, v.data, v.len) != 0;
@@ -103,13 +118,15 @@ static void change(int fd, int level, int number)
 static void change_all(int fd)
 {
 	struct timeval t = { 9, 0 };
-	struct linger l = { 1, 3 };
+	struct linger l = { 1, large ? 1 << 29 : 3 };
+	uint64_t rate = 1ull << 40;
 
 	for (int k = 0; k < LEVELS; k++)
 		for (int i = 1; i < NUMBERS; i++)
 			change(fd, levels[k], i);
 	CHECK(!setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)));
 	CHECK(!setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
+	CHECK(!large || !setsockopt(fd, SOL_SOCKET, 47 /* SO_MAX_PACING_RATE */, &rate, sizeof(rate)));
 	CHECK(!setsockopt(fd, IPPROTO_TCP, 13 /* TCP_CONGESTION */, "reno", 4));
 }
 
@@ -166,9 +183,13 @@ int main(int argc, char **argv)
 	unsigned wrong = 0;
 
 	kind_init(argc, argv);
-	make(AF_INET, sockets);
-	make(AF_INET6, sockets + 4);
-	CHECK(changed > 100);
+	for (int i = 0; i < SOCKETS; i += 4) {
+		large = i >= SOCKETS / 2;
+		make(i % 8 ? AF_INET6 : AF_INET, sockets + i);
+	}
+	for (int i = 0; i < 2 * IDLE; i++)
+		CHECK(socket(i % 2 ? AF_INET6 : AF_INET, SOCK_STREAM, 0) >= 0);
+	CHECK(changed > 200);
 	for (int s = 0; s < SOCKETS; s++)
 		for (int k = 0; k < LEVELS; k++)
 			for (int i = 1; i < NUMBERS; i++)
