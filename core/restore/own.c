@@ -111,7 +111,8 @@ int own_read(struct own **ret, struct crcore_error *err)
 	o->slack = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	o->oom_score_adj = read_oom_score_adj();
 	o->coredump_filter = read_coredump_filter();
-	o->thp_disable = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
+	int thp = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	o->thp_disable = thp > 0 ? (uint32_t)thp : 0;
 	o->restore_timer_ids = prctl(PR_TIMER_CREATE_RESTORE_IDS, 2 /* GET */, 0, 0, 0) >= 0;
 	o->anon_names = try_anon_names();
 	return 0;

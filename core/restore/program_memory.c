@@ -272,9 +272,9 @@ int memory_build(struct stub *s, struct crcore_error *err)
 	if (s->share[SHARE_MM].n)
 		OP(s->p, "wait for those who share it", OP_WAIT, EXPECT_ANY, 0,
 		   IMM(s->share[SHARE_MM].word), IMM(l->nsteps));
-	if (!s->mm->thp_disable != !s->r->own->thp_disable)
+	if (s->mm->thp_disable != s->r->own->thp_disable) /* 1: it is off; what else is set are flags */
 		CALL(s->p, "set huge page setting", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_THP_DISABLE),
-		     IMM(s->mm->thp_disable), IMM(0), IMM(0), IMM(0));
+		     IMM(s->mm->thp_disable != 0), IMM(s->mm->thp_disable & ~1U), IMM(0), IMM(0));
 	if (!s->mm->memory_merge != !s->r->own->memory_merge)
 		CALL(s->p, "set merge setting", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_MEMORY_MERGE),
 		     IMM(s->mm->memory_merge), IMM(0), IMM(0), IMM(0));

@@ -110,6 +110,9 @@ void thread_attributes(prog *p, const struct own *own, const Crcore__Thread *t)
 		     IMM(t->timer_slack));
 	if (t->personality != own->personality)
 		CALL(p, "set personality", SYS_personality, EXPECT_OK, 0, IMM(t->personality));
+	if (t->no_tsc)
+		CALL(p, "forbid the time stamp counter", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_TSC),
+		     IMM(PR_TSC_SIGSEGV));
 }
 
 /* The end of its privileges, and what would not outlive it. */

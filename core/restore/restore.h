@@ -280,7 +280,8 @@ struct own {
 	int oom_score_adj;
 	uint32_t coredump_filter;
 	int memory_policy;      /* MPOL_* */
-	bool thp_disable, memory_merge;
+	uint32_t thp_disable;   /* as PR_GET_THP_DISABLE gives it */
+	bool memory_merge;
 	bool restore_timer_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	bool anon_names;        /* PR_SET_VMA_ANON_NAME */
 };

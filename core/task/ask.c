@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include "core/task/arch/x86_64.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
@@ -27,7 +28,7 @@ struct kernel_sigaction { /* as rt_sigaction(2) has it without libc */
 
 struct asked {          /* of a thread */
 	uint32_t altstack, tid_address, pdeath, robust, robust_len; /* data references */
-	uint32_t policy, nodes;
+	uint32_t policy, nodes, tsc;
 	uint32_t securebits, personality, slack, thp, has_policy;   /* operations */
 	struct asked_process *process;                              /* of the leader */
 };
@@ -35,7 +36,7 @@ struct asked {          /* of a thread */
 struct asked_process {
 	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
 	uint32_t untold;       /* of a stopped task: reference in its parent's program */
-	uint32_t dumpable, brk, overruns, membarrier, merge;  /* operations */
+	uint32_t dumpable, brk, overruns, membarrier, merge, segments; /* operations */
 };
 
 static int no_memory(struct crcore_error *err)
@@ -63,6 +64,8 @@ static void ask_thread(prog *p, struct asked *a)
 	a->personality = CALL(p, "ask personality", SYS_personality, EXPECT_OK, 0, IMM(0xffffffff));
 	a->slack = CALL(p, "ask timer slack", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TIMERSLACK));
 	a->thp = CALL(p, "ask huge page setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_THP_DISABLE));
+	a->tsc = prog_data(p, NULL, 8);
+	CALL(p, "ask for the time stamp counter", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TSC), DATA(a->tsc));
 	a->policy = prog_data(p, NULL, 8);
 	a->nodes = prog_data(p, NULL, NODES / 8);
 	a->has_policy = CALL(p, "ask memory policy", SYS_get_mempolicy, EXPECT_ANY, 0,
@@ -105,6 +108,8 @@ static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *
 	a->membarrier = CALL(p, "ask membarrier registrations", SYS_membarrier, EXPECT_ANY, 0,
 	                     IMM(MEMBARRIER_GET_REGISTRATIONS), IMM(0), IMM(0));
 	a->merge = CALL(p, "ask merge setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_MEMORY_MERGE));
+	a->segments = CALL(p, "ask for segments of its own", ARCH_SEGMENTS_CALL, EXPECT_ANY, 0, IMM(0),
+	                   DATA(prog_data(p, NULL, 8)), IMM(8));
 	ask_timers(p, rec, a);
 }
 
@@ -191,7 +196,9 @@ static int answer_thread(struct thread *t, struct crcore_error *err)
 	rec->creds->securebits = (uint32_t)prog_result(p, a->securebits);
 	rec->personality = (uint32_t)prog_result(p, a->personality);
 	rec->timer_slack = (uint64_t)prog_result(p, a->slack);
-	rec->thp_disable = prog_result(p, a->thp) == 1;
+	const int64_t thp = prog_result(p, a->thp);
+	rec->thp_disable = thp > 0 ? (uint32_t)thp : 0;
+	rec->no_tsc = answer_u64(p, a->tsc) == PR_TSC_SIGSEGV;
 	return answer_policy(rec, p, a, err);
 }
 
@@ -279,6 +286,13 @@ static void answer_parent(struct task *t, const struct asked_process *a)
 		t->rec->stop_untold = (uint32_t)si->si_status;
 }
 
+static int refuse_segments(const struct task *t, struct crcore_error *err)
+{
+	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
+	crcore_advise(err, "dump it when what has set them up has ended");
+	return crcore_fail(err, -ENOTSUP, "has segments of its own (modify_ldt(2)), which are not saved yet");
+}
+
 int task_answers(struct task *t, struct crcore_error *err)
 {
 	int r = 0;
@@ -289,6 +303,8 @@ int task_answers(struct task *t, struct crcore_error *err)
 		return r;
 	const prog *p = t->threads[0].ask;
 	const struct asked_process *a = t->threads[0].asked->process;
+	if (prog_result(p, a->segments) > 0)
+		return refuse_segments(t, err);
 	t->rec->subreaper = (uint32_t)answer_u64(p, a->subreaper) != 0;
 	if (t->mm->task == t) {
 		t->mm->rec->dumpable = (uint32_t)prog_result(p, a->dumpable);

@@ -8,9 +8,14 @@
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include "core/task/task.h"
 #include "core/util/util.h"
+
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
+#endif
 
 static int no_memory(struct crcore_error *err)
 {
@@ -293,12 +298,27 @@ out:
 	return r;
 }
 
+/* A thread may have its system calls handed to a handler of its own: those that crcore has it
+ * make would be, too. That cannot be switched off meanwhile, since nobody would switch it on
+ * again should crcore be killed. */
+static int refuse_dispatch(const struct thread *t, struct crcore_error *err)
+{
+	struct { uint64_t mode, selector, offset, len; } c = { 0 }; /* linux/ptrace.h */
+
+	if (ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(c), &c) < 0 || !c.mode)
+		return 0;
+	crcore_advise(err, "dump it when it has turned that off (PR_SYS_DISPATCH_OFF)");
+	return crcore_fail(err, -ENOTSUP, "thread %d handles its system calls itself "
+	                   "(PR_SET_SYSCALL_USER_DISPATCH), which is not saved yet", t->tid);
+}
+
 int task_collect_state(struct task *t, struct crcore_error *err)
 {
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
-		r = thread_save_state(&t->threads[i], err);
+		if ((r = refuse_dispatch(&t->threads[i], err)) == 0)
+			r = thread_save_state(&t->threads[i], err);
 	if (r < 0)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	return r;

@@ -54,6 +54,20 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 
+# Things of a thread or process that are not saved: argv[1] says which.
+MODE = """
+import ctypes, os, struct, sys, time
+libc = ctypes.CDLL(None)
+selector = ctypes.c_char()
+if sys.argv[1] == "dispatch": # PR_SET_SYSCALL_USER_DISPATCH, with all of it allowed
+    r = libc.prctl(59, 1, 0, ctypes.c_ulong(0x1000), ctypes.byref(selector))
+else: # modify_ldt(2): one segment
+    r = libc.syscall(154, 1, struct.pack("4I", 1, 0x1000, 0xfff, 0x41), 16)
+open("ready" if r == 0 else "lacking", "w").close()
+while r == 0 and not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
 LEADER = """
 import os, sys, time
 os.close(os.open(sys.argv[1], os.O_RDWR))
@@ -297,6 +311,18 @@ class Test:
         self.unchanged(t, before)
         self.end(t)
 
+    def mode(self):
+        """What a thread or process has asked of the kernel and what no image can hold."""
+        for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt")):
+            t = self.target([sys.executable, "-c", MODE, mode])
+            if os.path.exists(t.path("lacking")):
+                print(f"this kernel has no {words}", flush=True)
+                continue
+            before = snapshot.settled(t.pid)
+            self.error([t.pid, words], "dump", "-t", t.pid, "-D", self.image())
+            self.unchanged(t, before)
+            self.end(t)
+
     def grow(self, path):
         st = os.stat(path)
         with open(path, "a") as f:
@@ -313,8 +339,8 @@ class Test:
 
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
-                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.held_pid,
-                     self.zombie_pid, self.zombie_group, self.changed_file):
+                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.mode,
+                     self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
 
 #define ARCH_XSTATE_REGSET 0x202 /* NT_X86_XSTATE, elf(5) */
@@ -66,6 +67,8 @@ static inline void arch_set_call(arch_regs *r, uint64_t insn, long nr, const uin
 static inline void arch_set_undo(arch_regs *r, uint64_t size) { r->r12 = size; }
 /* Of a thread in the last system call of the way back (parasite/arch/): its struct frame. */
 static inline uint64_t arch_way_back(const arch_regs *r) { return r->rbx; }
+/* modify_ldt(2), read: > 0 if the process has segments of its own. */
+#define ARCH_SEGMENTS_CALL SYS_modify_ldt
 #define ARCH_SYSCALL_INSN "\x0f\x05"
 #define ARCH_SYSCALL_INSN_SIZE 2
 
