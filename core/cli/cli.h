@@ -8,9 +8,6 @@
 
 #include "core/policy/command.h"
 
-/* report.c, which is in a library of its own (report_lib): */
 /* The one place that prints an error: a line "Error: ..." on stderr, or JSON on stdout. */
 void report_error(const struct crcore_error *, bool json);
-/* The line without "Error: ", as it goes to the log. Control characters are escaped. */
-void error_text(const struct crcore_error *, char *ret, size_t len);
 #endif

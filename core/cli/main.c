@@ -107,11 +107,8 @@ int main(int argc, char **argv)
 	if (r < 0) {
 		if (!err.code)
 			err.code = r;
-		if (args.command.log_file) {
-			char line[2048];
-			error_text(&err, line, sizeof(line));
-			log_line(0, "%s", line);
-		}
+		if (args.command.log_file)
+			log_error(0, &err);
 		report_error(&err, json);
 		fflush(stdout);
 	}

@@ -46,8 +46,6 @@ char *show_cmdline(const struct show *, const Crcore__Task *, size_t *ret_len);
 void show_text(const struct show *, FILE *);
 void show_task(const struct show *, const Crcore__Task *, const char *prefix, FILE *);
 void show_json(const struct show *, FILE *);
-/* For text that people read. */
-static inline void print_string(FILE *f, const char *s) { print_text(f, s, strlen(s)); }
 static inline const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
 /* e.g. "1.5 MiB mapped" */
 static inline void print_size(FILE *f, uint64_t bytes, const char *what)

@@ -4,9 +4,10 @@
  * needs among it; with -t PID all that would keep that tree from being saved.
  * Changes nothing.
  */
-#include <sys/capability.h>
 #include "core/dump/dump.h"
+#include "core/util/capability.h"
 #include "core/util/json.h"
+#include "core/util/text.h"
 #include "core/util/util.h"
 
 #define MAX_NEEDS 64
@@ -15,23 +16,19 @@
 
 static unsigned plugin_needs(struct host *host, struct need_result *ret, unsigned n)
 {
-	cap_t caps = cap_get_proc();
+	char name[CAPABILITY_NAME_MAX];
 
 	for (unsigned i = 0; i < host->nplugins; i++) {
 		const struct crcore_plugin *p = &host->plugins[i]->p;
 		for (const struct crcore_need *need = p->needs; need && need->what_for && n < MAX_NEEDS;
 		     need++) {
-			cap_flag_value_t v = CAP_CLEAR;
-			if (caps)
-				cap_get_flag(caps, (cap_value_t)need->capability, CAP_EFFECTIVE, &v);
-			ret[n] = (struct need_result){ .what = p->name, .ok = v == CAP_SET };
-			char *name = cap_to_name((cap_value_t)need->capability);
-			snprintf(ret[n].why, sizeof(ret[n].why), "%s: %s", name ? name : "?", need->what_for);
-			cap_free(name);
+			const cap_value_t c = (cap_value_t)need->capability;
+			ret[n] = (struct need_result){ .what = p->name, .ok = has_capability(c) };
+			snprintf(ret[n].why, sizeof(ret[n].why), "%s: %s", capability_name(c, name),
+			         need->what_for);
 			n++;
 		}
 	}
-	cap_free(caps);
 	return n;
 }
 
@@ -64,15 +61,9 @@ static int check_machine(struct command *cmd, struct host *host)
 
 static void print_blocker(const struct crcore_error *b)
 {
-	printf("blocker: ");
-	if (b->plugin[0])
-		printf("%s: ", b->plugin);
-	if (b->pid >= 0)
-		printf("pid %d: ", b->pid);
-	if (b->fd >= 0)
-		printf("fd %d: ", b->fd);
-	printf("%s%s%s%s%s\n", b->object, b->object[0] ? ": " : "", b->message, b->advice[0] ? "; " : "",
-	       b->advice);
+	char text[ERROR_TEXT_MAX];
+
+	printf("blocker: %s\n", error_text(b, text));
 }
 
 static void print_json(pid_t pid, const struct blockers *b, unsigned ntasks)

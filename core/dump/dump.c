@@ -115,8 +115,7 @@ static int refuse(struct blockers *b, pid_t pid, struct crcore_error *err)
 		return 0;
 	*err = b->v[0];
 	for (unsigned i = 1; i < b->n; i++)
-		log_line(1, "pid %d: fd %d: %s: %s; %s", b->v[i].pid, b->v[i].fd, b->v[i].object,
-		         b->v[i].message, b->v[i].advice);
+		log_error(1, &b->v[i]);
 	if (b->n > 1) {
 		size_t len = strlen(err->message);
 		snprintf(err->message + len, sizeof(err->message) - len,

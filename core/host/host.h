@@ -179,7 +179,4 @@ int host_heir(struct host *, void (*first)(void *arg), void (*last)(void *arg), 
 void host_heir_end(struct host *);
 
 void host_print(struct host *, FILE *, bool json); /* `crcore plugins` */
-/* Whether this process holds a capability (CAP_*) now, and its name ("cap_net_admin"). */
-bool host_holds(uint32_t capability);
-void host_capability_name(uint32_t capability, char *ret, size_t len);
 #endif

@@ -208,7 +208,7 @@ static void close_one(struct crcore_ctx *ctx)
 		return;
 	ctx->opened = false;
 	if (!ctx->dead && host_call(ctx, STAGE_CLOSE, call_close, NULL, &err) < 0)
-		log_line(1, "%s: %s", err.plugin, err.message);
+		log_error(1, &err);
 }
 
 void host_drop(struct crcore_ctx *ctx)

@@ -3,8 +3,8 @@
  * `crcore plugins`: what would be loaded, in which order, with which hooks,
  * claims, options, sections and needs. For people, and as JSON for programs.
  */
-#include <sys/capability.h>
 #include "core/host/internal.h"
+#include "core/util/capability.h"
 #include "core/util/json.h"
 #include "core/util/util.h"
 
@@ -20,25 +20,6 @@ static const char *const types[] = {
 	"?", "bool", "int", "size", "seconds", "string", "choice", "list", "map",
 };
 static const char *const sensitivities[] = { "plain", "path", "address", "name", "payload" };
-
-bool host_holds(uint32_t capability)
-{
-	cap_t caps = cap_get_proc();
-	cap_flag_value_t v = CAP_CLEAR;
-
-	if (caps)
-		cap_get_flag(caps, (cap_value_t)capability, CAP_EFFECTIVE, &v);
-	cap_free(caps);
-	return v == CAP_SET;
-}
-
-void host_capability_name(uint32_t capability, char *ret, size_t len)
-{
-	char *name = cap_to_name((cap_value_t)capability);
-
-	snprintf(ret, len, "%s", name ? name : "unknown");
-	cap_free(name);
-}
 
 static bool has(const struct crcore_plugin *p, const struct named_hook *h)
 {
@@ -74,7 +55,7 @@ static void text_sections(FILE *f, const struct crcore_plugin *p)
 static void text_plugin(FILE *f, const struct crcore_ctx *ctx)
 {
 	const struct crcore_plugin *p = &ctx->p;
-	char cap[64];
+	char cap[CAPABILITY_NAME_MAX];
 
 	fprintf(f, "%s %s: %s\n  %-10s%s\n", p->name, p->version, p->summary, "file", ctx->path);
 	if (p->claims)
@@ -87,9 +68,9 @@ static void text_plugin(FILE *f, const struct crcore_ctx *ctx)
 	text_options(f, p);
 	text_sections(f, p);
 	for (const struct crcore_need *n = p->needs; n && n->what_for; n++) {
-		host_capability_name(n->capability, cap, sizeof(cap));
-		fprintf(f, "  %-10s%s, %s: %s\n", n == p->needs ? "needs" : "", cap,
-		        host_holds(n->capability) ? "held" : "NOT held", n->what_for);
+		cap_value_t c = (cap_value_t)n->capability;
+		fprintf(f, "  %-10s%s, %s: %s\n", n == p->needs ? "needs" : "", capability_name(c, cap),
+		        has_capability(c) ? "held" : "NOT held", n->what_for);
 	}
 	fprintf(f, "  %-10sABI %u, %.3g s a hook\n\n", "limits", p->abi_version,
 	        (double)ctx->time_limit / 1e9);
@@ -167,15 +148,14 @@ static void json_sections(struct json *j, const struct crcore_plugin *p)
 
 static void json_needs(struct json *j, const struct crcore_plugin *p)
 {
-	char cap[64];
+	char cap[CAPABILITY_NAME_MAX];
 
 	json_array(j, "needs");
 	for (const struct crcore_need *n = p->needs; n && n->what_for; n++) {
-		host_capability_name(n->capability, cap, sizeof(cap));
 		json_object(j, NULL);
-		json_string(j, "capability", cap);
+		json_string(j, "capability", capability_name((cap_value_t)n->capability, cap));
 		json_string(j, "for", n->what_for);
-		json_bool(j, "held", host_holds(n->capability));
+		json_bool(j, "held", has_capability((cap_value_t)n->capability));
 		json_end(j);
 	}
 	json_end(j);

@@ -83,16 +83,6 @@ int bulk_put_block(struct image_file *f, uint64_t n, uint64_t sum)
 	return 0;
 }
 
-static int bulk_failed(struct image *img, struct image_file *f, int r, struct crcore_error *err)
-{
-	crcore_fail(err, r, "cannot write: %s", strerror(-r));
-	if (r == -ENOSPC || r == -EDQUOT)
-		crcore_advise(err, "free some space there or use another -D");
-	else if (r == -EFBIG)
-		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
-	return f ? image_fail(img, f->name, r, "", err) : r;
-}
-
 int bulk_store(struct image_file *f, const void *buf, size_t len, uint64_t offset)
 {
 	if (!f->part)
@@ -120,10 +110,10 @@ static int put_in(struct image *img, struct image_file *f, uint64_t block, const
                   struct crcore_error *err)
 {
 	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
-		return bulk_failed(img, f, f ? -EINVAL : -EBADF, err);
+		return image_write_failed(img, f ? f->name : NULL, f ? -EINVAL : -EBADF, err);
 	bool packs = img->codec != PACK_PLAIN && image_page_number(f->name);
 	int r = packs ? packed_write(img, f, block, buf, len) : write_block(img, f, block, buf, len);
-	return r < 0 ? bulk_failed(img, f, r, err) : 0;
+	return r < 0 ? image_write_failed(img, f->name, r, err) : 0;
 }
 
 int image_bulk_block(struct image *img, int fd, uint64_t block, const void *buf, size_t len,
@@ -157,7 +147,7 @@ int image_pages_block(struct image *img, unsigned file, uint64_t block, const vo
 	struct image_file *f = img->stream ? stream_part(img, &block, err) : img->pages[file];
 
 	if (!f)
-		return img->stream ? -ECANCELED : bulk_failed(img, f, -EBADF, err); /* err says why */
+		return img->stream ? -ECANCELED /* err says why */ : image_write_failed(img, NULL, -EBADF, err);
 	int r = put_in(img, f, block, buf, len, err);
 	return r == 0 && img->stream ? stream_filled(img, f, err) : r;
 }
@@ -194,8 +184,5 @@ int bulk_finish(struct image *img, struct image_file *f, struct crcore_error *er
 		else if (f->hashed != f->length)
 			r = read_back(f);
 	}
-	if (r == 0)
-		return 0;
-	crcore_fail(err, r, "cannot read the file back: %s", strerror(-r));
-	return image_fail(img, f->name, r, "", err);
+	return r < 0 ? image_cannot(img, f->name, r, "read the file back", err) : 0;
 }

@@ -64,8 +64,7 @@ int image_file_create(struct image *img, struct image_file *f, struct crcore_err
 	int r = -errno;
 	if (img->stream)
 		crcore_advise(err, "set TMPDIR to a folder that has room for what is not pages");
-	crcore_fail(err, r, "cannot create the file: %s", strerror(-r));
-	return image_fail(img, f->name, r, "", err);
+	return image_cannot(img, f->name, r, "create the file", err);
 }
 
 int image_file_open(struct image *img, struct image_file *f, struct crcore_error *err)
@@ -73,11 +72,8 @@ int image_file_open(struct image *img, struct image_file *f, struct crcore_error
 	struct stat st;
 
 	f->fd = openat(img->dir, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (f->fd < 0) {
-		int r = -errno;
-		crcore_fail(err, r, "cannot open the file: %s", strerror(-r));
-		return image_fail(img, f->name, r, "", err);
-	}
+	if (f->fd < 0)
+		return image_cannot(img, f->name, -errno, "open the file", err);
 	if (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return image_fail(img, f->name, -EBADMSG, "not a plain file", err);
 	if ((uint64_t)st.st_size != f->length) {

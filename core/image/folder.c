@@ -21,6 +21,22 @@ int image_fail(const struct image *img, const char *name, int code, const char *
 	return code;
 }
 
+int image_cannot(const struct image *img, const char *name, int code, const char *what,
+                 struct crcore_error *err)
+{
+	crcore_fail(err, code, "cannot %s: %s", what, strerror(-code));
+	return image_fail(img, name, code, "", err);
+}
+
+int image_write_failed(const struct image *img, const char *name, int code, struct crcore_error *err)
+{
+	if (code == -ENOSPC || code == -EDQUOT)
+		crcore_advise(err, "free some space there or use another -D");
+	else if (code == -EFBIG)
+		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
+	return image_cannot(img, name, code, "write", err);
+}
+
 bool image_plain_name(const char *name)
 {
 	size_t n = strlen(name);
@@ -104,7 +120,7 @@ static int look(struct image *img, bool remove, struct contents *ret, struct crc
 		int r = -errno;
 		if (fd >= 0)
 			close(fd);
-		return image_fail(img, NULL, r, "cannot list the folder", err);
+		return image_cannot(img, NULL, r, "list the folder", err);
 	}
 	memset(ret, 0, sizeof(*ret));
 	while ((e = readdir(d))) {
@@ -119,8 +135,8 @@ static int look(struct image *img, bool remove, struct contents *ret, struct crc
 		else if (!remove || !unlinkat(img->dir, e->d_name, 0))
 			ret->files++;
 		else
-			return image_fail(img, e->d_name, -errno,
-			                  "cannot remove what an unfinished dump left", err);
+			return image_cannot(img, e->d_name, -errno,
+			                    "remove what an unfinished dump left", err);
 	}
 	return 0;
 }
@@ -155,8 +171,8 @@ static int check_contents(struct image *img, bool locked, struct crcore_error *e
 	if (r < 0)
 		return r;
 	if (unlinkat(img->dir, MANIFEST_TMP, 0) < 0)
-		return image_fail(img, MANIFEST_TMP, -errno,
-		                  "cannot remove what an unfinished dump left", err);
+		return image_cannot(img, MANIFEST_TMP, -errno,
+		                    "remove what an unfinished dump left", err);
 	return 0;
 }
 
@@ -166,11 +182,11 @@ static int tighten(struct image *img, struct crcore_error *err)
 	struct stat st;
 
 	if (fstat(img->dir, &st) < 0)
-		return image_fail(img, NULL, -errno, "cannot stat the folder", err);
+		return image_cannot(img, NULL, -errno, "look at the folder", err);
 	if (st.st_uid != geteuid() || (st.st_mode & 07777) == 0700)
 		return 0;
 	if (fchmod(img->dir, 0700) < 0)
-		return image_fail(img, NULL, -errno, "cannot make the folder private", err);
+		return image_cannot(img, NULL, -errno, "make the folder private", err);
 	if (img->parent < 0)
 		img->old_mode = st.st_mode & 07777;
 	return 0;

@@ -97,6 +97,11 @@ int image_section_name(const char *prefix, const char *section, char ret[IMAGE_N
 /* Names an image's file as the object of a failure; returns code. */
 int image_fail(const struct image *, const char *name, int code, const char *why,
                struct crcore_error *);
+/* The same where the system has refused something: "cannot WHAT: " and its reason. */
+int image_cannot(const struct image *, const char *name, int code, const char *what,
+                 struct crcore_error *);
+/* Bytes could not be written: with what to do. */
+int image_write_failed(const struct image *, const char *name, int code, struct crcore_error *);
 
 /* -- files.c: the list of files -- */
 struct image_file *image_file_find(struct image *, const char *name);

@@ -53,10 +53,7 @@ static int write_file(struct image *img, const void *bytes, size_t len, struct c
 
 	if (r == 0 && img->sync && fsync(img->marker) < 0)
 		r = -errno;
-	if (r == 0)
-		return 0;
-	crcore_fail(err, r, "cannot write: %s", strerror(-r));
-	return image_fail(img, MANIFEST_TMP, r, "", err);
+	return r < 0 ? image_write_failed(img, MANIFEST_TMP, r, err) : 0;
 }
 
 static int pack_and_write(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
@@ -124,7 +121,7 @@ static int read_file(struct image *img, unsigned char **ret, size_t *ret_len,
 		return -ENOENT;
 	}
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return image_fail(img, MANIFEST, -errno, "cannot open the manifest", err);
+		return image_cannot(img, MANIFEST, -errno, "open the manifest", err);
 	if (!S_ISREG(st.st_mode))
 		return damaged(img, "not a plain file", err);
 	if (st.st_size > IMAGE_MANIFEST_MAX)
@@ -134,7 +131,7 @@ static int read_file(struct image *img, unsigned char **ret, size_t *ret_len,
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	int r = pread_all(fd, bytes, (size_t)st.st_size, 0);
 	if (r < 0)
-		return image_fail(img, MANIFEST, r, "cannot read the manifest", err);
+		return image_cannot(img, MANIFEST, r, "read the manifest", err);
 	*ret = STEAL(bytes);
 	*ret_len = (size_t)st.st_size;
 	return 0;

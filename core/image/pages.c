@@ -128,8 +128,9 @@ int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct c
 		size_t n = len < f->end - offset ? len : (size_t)(f->end - offset);
 		int r = bulk_read(f->image, f->file, offset - f->start, to, n);
 		if (r < 0)
-			return image_fail(f->image, f->file->name, r, r == -EBADMSG ?
-			                  "does not unpack: damaged" : "cannot read the file", err);
+			return r == -EBADMSG ? image_fail(f->image, f->file->name, r,
+			                                  "does not unpack: damaged", err) :
+			                       image_cannot(f->image, f->file->name, r, "read the file", err);
 		to += n;
 		offset += n;
 		len -= n;
@@ -174,11 +175,11 @@ int pages_read_block(struct pages *p, uint64_t offset, void *buf, struct crcore_
 		bad = XXH3_64bits(buf, len) != le64toh(f->file->blocks[block]);
 	if (!bad)
 		return r;
-	r = bad < 0 ? bad : -EBADMSG;
-	crcore_fail(err, r, bad < 0 ? "cannot read the file" :
-	            "the checksum of the bytes from %llu on is wrong: damaged",
+	if (bad < 0)
+		return image_cannot(f->image, f->file->name, bad, "read the file", err);
+	crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on is wrong: damaged",
 	            (unsigned long long)(block * IMAGE_BLOCK));
-	return image_fail(f->image, f->file->name, r, "", err);
+	return image_fail(f->image, f->file->name, -EBADMSG, "", err);
 }
 
 int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len)

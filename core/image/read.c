@@ -15,7 +15,7 @@ static int load_records(struct image *img, struct image_file *f, struct crcore_e
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	int r = pread_all(f->fd, f->buf, f->length, 0);
 	if (r < 0)
-		return image_fail(img, f->name, r, "cannot read the file", err);
+		return image_cannot(img, f->name, r, "read the file", err);
 	close(STEAL_FD(f->fd));
 	f->used = f->length;
 	if (XXH3_64bits(f->buf, f->used) != f->hashed)

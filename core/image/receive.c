@@ -74,11 +74,8 @@ static int take_bytes(struct receiver *v, int fd, const char *name, uint64_t len
 	for (uint64_t left = len; r == 0 && left;) {
 		size_t n = left < IMAGE_BLOCK ? left : IMAGE_BLOCK;
 		r = in_all(v, v->buf, n, err);
-		if (r == 0 && (r = write_all(fd, v->buf, n)) < 0) {
-			crcore_fail(err, r, "cannot write: %s", strerror(-r));
-			crcore_advise(err, "use another -D, where there is room");
-			image_fail(v->img, name, r, "", err);
-		}
+		if (r == 0 && (r = write_all(fd, v->buf, n)) < 0)
+			image_write_failed(v->img, name, r, err);
 		left -= n;
 	}
 	return r < 0 ? r : in_all(v, v->buf, pad, err);
@@ -160,7 +157,7 @@ int image_receive(int fd, const char *dir, int (*stop)(struct crcore_error *), b
 	if (r == 0 && !v.manifest)
 		r = bad_stream("it ends without a manifest", err);
 	if (r == 0 && renameat(v.img->dir, MANIFEST_TMP, v.img->dir, MANIFEST) < 0)
-		r = image_fail(v.img, MANIFEST, -errno, "cannot rename manifest.tmp", err);
+		r = image_cannot(v.img, MANIFEST, -errno, "rename manifest.tmp", err);
 	if (r == 0)
 		v.img->sealed = true;
 	image_close(v.img);

@@ -162,7 +162,7 @@ static int send_file(struct image *img, struct image_file *f, struct crcore_erro
 	for (uint64_t at = 0; r == 0 && at < f->length;) {
 		size_t n = f->length - at < IMAGE_BLOCK ? f->length - at : IMAGE_BLOCK;
 		r = pread_all(f->fd, buf, n, at);
-		r = r < 0 ? image_fail(img, f->name, r, "cannot read it back", err) : out(s, buf, n, err);
+		r = r < 0 ? image_cannot(img, f->name, r, "read it back", err) : out(s, buf, n, err);
 		at += n;
 	}
 	return r < 0 ? r : out_pad(s, f->length, err);

@@ -60,12 +60,13 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 	parallel(f->nblocks, CHUNK, verify_blocks, &v);
 	int r = atomic_load(&v.error);
 	uint64_t bad = atomic_load(&v.bad);
-	if (r == 0 && bad != UINT64_MAX)
-		r = crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on%s is wrong: damaged",
-		                (unsigned long long)(bad * IMAGE_BLOCK), f->index ? " (unpacked)" : "");
 	if (r < 0)
-		image_fail(img, f->name, r, "cannot read the file", err);
-	return r;
+		return image_cannot(img, f->name, r, "read the file", err);
+	if (bad == UINT64_MAX)
+		return 0;
+	crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on%s is wrong: damaged",
+	            (unsigned long long)(bad * IMAGE_BLOCK), f->index ? " (unpacked)" : "");
+	return image_fail(img, f->name, -EBADMSG, "", err);
 }
 
 static int verify_pages(struct image *img, struct crcore_error *err)

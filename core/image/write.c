@@ -30,17 +30,6 @@ int image_create(const char *dir, bool sync, struct image **ret, struct crcore_e
 	return 0;
 }
 
-static int write_failed(struct image *img, struct image_file *f, int r, struct crcore_error *err)
-{
-	crcore_fail(err, r, "cannot write: %s", strerror(-r));
-	image_fail(img, f->name, r, "", err);
-	if (r == -ENOSPC || r == -EDQUOT)
-		crcore_advise(err, "free some space there or use another -D");
-	else if (r == -EFBIG)
-		crcore_advise(err, "raise the limit of file sizes (ulimit -f) or use another -D");
-	return r;
-}
-
 /* Writes the buffer out and empties it. */
 static int flush(struct image *img, struct image_file *f, struct crcore_error *err)
 {
@@ -57,7 +46,7 @@ static int flush(struct image *img, struct image_file *f, struct crcore_error *e
 	XXH3_64bits_update(f->state, f->buf, f->used);
 	r = write_all(f->fd, f->buf, f->used);
 	if (r < 0)
-		return write_failed(img, f, r, err);
+		return image_write_failed(img, f->name, r, err);
 	f->length += f->used;
 	f->used = 0;
 	return 0;
@@ -159,7 +148,7 @@ static int finish_file(struct image *img, struct image_file *f, struct crcore_er
 		return 0;
 	r = f->kind == FILE_BULK ? bulk_finish(img, f, err) : flush(img, f, err);
 	if (r == 0 && img->sync && fdatasync(f->fd) < 0)
-		r = write_failed(img, f, -errno, err);
+		r = image_write_failed(img, f->name, -errno, err);
 	return r;
 }
 
@@ -181,10 +170,10 @@ int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	if (renameat(img->dir, MANIFEST_TMP, img->dir, MANIFEST) < 0)
-		return image_fail(img, MANIFEST, -errno, "cannot rename manifest.tmp", err);
+		return image_cannot(img, MANIFEST, -errno, "rename manifest.tmp", err);
 	img->sealed = true;
 	if (img->sync && fsync(img->dir) < 0)
-		return image_fail(img, NULL, -errno, "cannot sync the folder", err);
+		return image_cannot(img, NULL, -errno, "sync the folder", err);
 	return 0;
 }
 

@@ -29,7 +29,7 @@ static _Noreturn void stand_by(struct state *p, int pager)
 		_exit(0);
 	/* First of all somebody must stand by again: it knows what we know, which is not all yet. */
 	if (begin(p, &err) < 0)
-		log_line(1, "%s", err.message);
+		log_error(1, &err);
 	close(pager);
 	p->nlater = 0;
 	log_line(1, "the pager was killed: %d goes on in its place", getpid());

@@ -11,14 +11,11 @@
 
 static int lacks(uint32_t cap, const char *what_for, struct crcore_error *err)
 {
-	char *name = cap_to_name((cap_value_t)cap);
+	char name[CAPABILITY_NAME_MAX];
 
-	for (char *c = name; c && *c; c++)
-		*c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
 	crcore_advise(err, "run crcore as root, or give it this capability");
-	crcore_fail(err, -EPERM, "%s is needed %s, and missing", name ? name : "a capability", what_for);
-	cap_free(name);
-	return -EPERM;
+	return crcore_fail(err, -EPERM, "%s is needed %s, and missing",
+	                   capability_name((cap_value_t)cap, name), what_for);
 }
 
 static int need(uint32_t cap, const char *what_for, struct crcore_error *err)

@@ -27,7 +27,7 @@ static int outer_session(struct restore *r, pid_t *ret_sid, pid_t *ret_pgid,
 
 /* What is mapped here must not be where the region goes: the first task begins
  * as a copy of this process. */
-static int own_mappings(Crcore__Mm *mm, Crcore__Vma ***ret, struct crcore_error *err)
+static int own_mappings(Crcore__Mm *mm, struct crcore_error *err)
 {
 	cleanup_file FILE *f = fopen("/proc/self/maps", "re");
 	unsigned long start, end;
@@ -53,7 +53,6 @@ static int own_mappings(Crcore__Mm *mm, Crcore__Vma ***ret, struct crcore_error 
 		mm->vmas[n++] = v;
 		mm->n_vmas = n;
 	}
-	*ret = mm->vmas;
 	return 0;
 }
 
@@ -88,13 +87,12 @@ static int plan_memory(struct restore *r, struct crcore_error *err)
 	cleanup_free struct layout_birth *births = calloc(r->rec.ntasks, sizeof(*births));
 	cleanup_free Crcore__Task **tasks = calloc(r->rec.ntasks, sizeof(*tasks));
 	cleanup_free Crcore__Mm **mms = calloc(r->rec.nmms + 1, sizeof(*mms));
-	cleanup_free Crcore__Vma **vmas = NULL;
 	Crcore__Mm self;
 
 	if (!births || !tasks || !mms)
 		return births_no_memory(err);
 	crcore__mm__init(&self);
-	int ret = own_mappings(&self, &vmas, err);
+	int ret = own_mappings(&self, err);
 	memcpy(mms, r->rec.mms, r->rec.nmms * sizeof(*mms));
 	mms[r->rec.nmms] = &self; /* of no task */
 	self.id = UINT32_MAX;
@@ -107,7 +105,8 @@ static int plan_memory(struct restore *r, struct crcore_error *err)
 	if (ret == 0 && r->layouts.lost)
 		log_line(2, "%llu shared pages come back as copies", (unsigned long long)r->layouts.lost);
 	for (size_t i = 0; i < self.n_vmas; i++)
-		free(vmas[i]);
+		free(self.vmas[i]);
+	free(self.vmas);
 	return ret;
 }
 

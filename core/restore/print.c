@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * restore --plan: what would be done, by whom, before anything is. Descriptors
- * of the coordinator do not exist yet and show as -1.
+ * of the coordinator do not exist yet and show as -1. Strings of the image go through
+ * print_string().
  */
 #include "core/restore/restore.h"
+#include "core/util/text.h"
 
 static void print_objects(const struct restore *r, FILE *f)
 {
@@ -11,9 +13,11 @@ static void print_objects(const struct restore *r, FILE *f)
 	for (unsigned i = 0; i < r->rec.nsegments; i++)
 		fprintf(f, "  make shared memory %u: %llu bytes\n", r->rec.segments[i]->id,
 		        (unsigned long long)r->rec.segments[i]->size);
-	for (unsigned i = 0; i < r->nobjects; i++)
-		fprintf(f, "  make object %u: %s: %s\n", r->objects[i].id, r->objects[i].rec->plugin,
-		        r->objects[i].rec->label);
+	for (unsigned i = 0; i < r->nobjects; i++) {
+		fprintf(f, "  make object %u: %s: ", r->objects[i].id, r->objects[i].rec->plugin);
+		print_string(f, r->objects[i].rec->label);
+		fputc('\n', f);
+	}
 	fprintf(f, "  region of %llu bytes at %#llx\n", (unsigned long long)r->arena.limit,
 	        (unsigned long long)r->arena.remote);
 }
@@ -23,11 +27,9 @@ static void print_birth(const struct restore *r, unsigned i, FILE *f)
 	const struct birth *b = &r->births.v[i];
 	const struct stub *s = &r->stubs[i];
 
-	if (!s->rec)
-		fprintf(f, "helper %d", b->pid);
-	else
-		fprintf(f, "task %d %s", b->pid,
-		        b->zombie || !s->rec->n_threads ? s->rec->comm : s->rec->threads[0]->comm);
+	fprintf(f, s->rec ? "task %d " : "helper %d", b->pid);
+	if (s->rec)
+		print_string(f, b->zombie || !s->rec->n_threads ? s->rec->comm : s->rec->threads[0]->comm);
 	if (b->creator >= 0)
 		fprintf(f, ", cloned by %d%s", r->births.v[b->creator].pid,
 		        b->sibling ? " as its brother" : "");
@@ -50,7 +52,9 @@ void restore_print(struct restore *r, FILE *f)
 			prog_print(s->loaders[k], f, "    ");
 		}
 		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++) {
-			fprintf(f, "  thread %u %s:\n", s->rec->threads[k]->tid, s->rec->threads[k]->comm);
+			fprintf(f, "  thread %u ", s->rec->threads[k]->tid);
+			print_string(f, s->rec->threads[k]->comm);
+			fputs(":\n", f);
 			prog_print(s->threads[k - 1], f, "    ");
 		}
 	}

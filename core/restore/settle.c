@@ -390,7 +390,7 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	each_thread(r, unkill, err);
 	host_wills_void(r->host, (pid_t)r->rec.tasks[0]->pid); /* it lives on, and keeps what was made for it */
 	if (host_run(r->host, STAGE_DONE, &late) < 0)
-		log_line(1, "%s", late.message);
+		log_error(1, &late);
 	host_undo(r->host, true);
 	each_thread(r, detach, err);
 	if (r->paused) /* those stop when they run again */

@@ -8,5 +8,8 @@
 
 /* Is it in our effective set? */
 bool has_capability(cap_value_t);
+/* "CAP_SYS_ADMIN". Returns ret. */
+#define CAPABILITY_NAME_MAX 40
+char *capability_name(cap_value_t, char ret[CAPABILITY_NAME_MAX]);
 
 #endif

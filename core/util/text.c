@@ -25,21 +25,68 @@ static bool is_control(const unsigned char *s, unsigned len)
 	return (len == 1 && (*s < 0x20 || *s == 0x7f)) || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
 }
 
+/* Length of the character at s; *fit: it may be shown as it is. */
+static unsigned character(const unsigned char *s, size_t n, bool *fit)
+{
+	unsigned len = utf8_len(s, n);
+
+	*fit = len && !is_control(s, len);
+	return len ? len : 1;
+}
+
 void print_text(FILE *f, const char *s, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)s, *end = p + len;
+	unsigned n;
+	bool fit;
 
-	while (p < end) {
-		unsigned n = utf8_len(p, (size_t)(end - p));
+	for (; p < end; p += n) {
+		n = character(p, (size_t)(end - p), &fit);
 		if (*p == '\\' || *p == '\n' || *p == '\t')
 			fprintf(f, "\\%c", *p == '\\' ? '\\' : *p == '\n' ? 'n' : 't');
-		else if (n && !is_control(p, n))
+		else if (fit)
 			fwrite(p, 1, n, f);
 		else
-			for (unsigned i = 0; i < (n ? n : 1); i++)
+			for (unsigned i = 0; i < n; i++)
 				fprintf(f, "\\x%02x", p[i]);
-		p += n ? n : 1;
 	}
+}
+
+size_t line_text(char *to, size_t room, const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s, *end = p + strlen(s);
+	size_t used = 0;
+	unsigned n;
+	bool fit;
+
+	for (; p < end; p += n) {
+		n = character(p, (size_t)(end - p), &fit);
+		if (used + (fit ? n : 4 * n) >= room)
+			break;
+		if (fit)
+			memcpy(to + used, p, n);
+		for (unsigned i = 0; !fit && i < n; i++)
+			sprintf(to + used + 4 * i, "\\x%02x", p[i]);
+		used += fit ? n : 4 * n;
+	}
+	to[used] = 0;
+	return used;
+}
+
+char *error_text(const struct crcore_error *err, char ret[ERROR_TEXT_MAX])
+{
+	char text[ERROR_TEXT_MAX], pid[24] = "", fd[24] = "";
+
+	if (err->pid >= 0)
+		snprintf(pid, sizeof(pid), "pid %d: ", err->pid);
+	if (err->fd >= 0)
+		snprintf(fd, sizeof(fd), "fd %d: ", err->fd);
+	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s%s%s", err->plugin, err->plugin[0] ? ": " : "", pid,
+	         fd, err->object, err->object[0] ? ": " : "",
+	         err->message[0] ? err->message : strerror(-err->code), err->advice[0] ? "; " : "",
+	         err->advice);
+	line_text(ret, ERROR_TEXT_MAX, text);
+	return ret;
 }
 
 char *size_text(uint64_t bytes, char ret[SIZE_TEXT_MAX])

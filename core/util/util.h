@@ -46,6 +46,8 @@ static inline uint64_t now_ns(void)
 
 /* Log of the command: to stderr or --log-file. 0 error, 1 warning, 2 info, 3 debug. */
 __attribute__((format(printf, 2, 3))) void log_line(int level, const char *fmt, ...);
+struct crcore_error;
+void log_error(int level, const struct crcore_error *); /* all that it says */
 extern int log_level;
 void log_open(const char *path, int level); /* path NULL: stderr */
 int log_descriptor(void);

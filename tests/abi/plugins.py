@@ -63,7 +63,7 @@ def main():
     if save.index("cplusplus") < save.index("first-abi"):
         raise Failure(f"order of save: {save}")
     text = crcore.must("plugins", "--policy", policy, log=False)
-    for part in ["is written in C++", "number: int, default 7", "cap_sys_admin, held"]:
+    for part in ["is written in C++", "number: int, default 7", "CAP_SYS_ADMIN, held"]:
         if part not in text:
             raise Failure(f"\"{part}\" is not in\n{text}")
     # A plugin that refuses its options, found by check: its own words come out.
