@@ -75,7 +75,7 @@ static int set_any(struct policy *p, const char *text, struct crcore_error *err)
 	if (strcmp(key, "dump") && strcmp(key, "restore"))
 		return policy_set(p, key, dot + 1, equals + 1, append, "--set", err);
 	*dot = '.';
-	return policy_set(p, NULL, key, equals + 1, false, "--set", err);
+	return policy_set(p, NULL, key, equals + 1, append, "--set", err);
 }
 
 /* Can a plugin be loaded at all? To name one that cannot would be no advice. */

@@ -74,8 +74,19 @@ static int append(struct policy *p, struct node *map, const char *key, const cha
 	return 0;
 }
 
-static int set_core(struct policy *p, const char *key, const char *text, const char *origin,
-                    struct crcore_error *err)
+/* Nodes for a list of the core's: text is added to it, or all of it. */
+static int set_core_list(struct policy *p, struct node *map, const char *key, const char *text,
+                         bool append_, const char *origin, struct crcore_error *err)
+{
+	int r = append_ ? 0 : node_put(p, map, key, node_new(NODE_LIST, origin, 0, 0), err);
+
+	if (r >= 0)
+		r = append(p, map, key, text, origin, err);
+	return r < 0 ? r : policy_refresh_core(p, err);
+}
+
+static int set_core(struct policy *p, const char *key, const char *text, bool append_,
+                    const char *origin, struct crcore_error *err)
 {
 	const struct crcore_option *o = core_option_find(key);
 	struct crcore_value ignored;
@@ -92,9 +103,13 @@ static int set_core(struct policy *p, const char *key, const char *text, const c
 	}
 	const char *dot = strchr(key, '.');
 	snprintf(section, sizeof(section), "%.*s", (int)(dot - key), key);
-	if (o->type == CRCORE_LIST) {
-		int added = append(p, node_find(p->root, section), dot + 1, text, origin, err);
-		return added < 0 ? added : policy_refresh_core(p, err);
+	struct node *map = node_find(p->root, section);
+	if (o->type == CRCORE_LIST)
+		return set_core_list(p, map, dot + 1, text, append_, origin, err);
+	if (append_) {
+		crcore_advise(err, "write %s=%s", key, text);
+		crcore_fail(err, -EINVAL, "'%s' has one value, to which nothing can be added", key);
+		return flag_fail(err, origin, -EINVAL);
 	}
 	struct node *n = node_scalar(text, origin);
 	int r = n ? policy_parse_value(o, n, &ignored, err) : policy_no_memory(err);
@@ -102,7 +117,7 @@ static int set_core(struct policy *p, const char *key, const char *text, const c
 		node_free(n);
 		return r;
 	}
-	r = node_put(p, node_find(p->root, section), dot + 1, n, err);
+	r = node_put(p, map, dot + 1, n, err);
 	return r < 0 ? r : policy_refresh_core(p, err);
 }
 
@@ -117,7 +132,7 @@ int policy_set(struct policy *p, const char *plugin, const char *key, const char
 	if (r < 0)
 		return r;
 	if (!plugin)
-		return set_core(p, key, text, o, err);
+		return set_core(p, key, text, append_, o, err);
 	struct node *map = policy_plugin_node(p, plugin);
 	if (!map)
 		return plugin_missing(p, plugin, o, err);

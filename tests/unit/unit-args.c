@@ -201,6 +201,7 @@ static void test_options_refused(void **state)
 		{ "dump -t 5 --policy % --set x=1", "--set: 'x=1' is not KEY=VALUE" },
 		{ "dump -t 5 --policy % --set dump.leav=kill", "--set: there is no option 'dump.leav'; did" },
 		{ "dump -t 5 --policy % --set dump.timeout=x", "--set: 'x' is no value for 'dump.timeout'" },
+		{ "dump -t 5 --policy % --set dump.timeout+=3s", "'dump.timeout' has one value" },
 		{ "dump -t 5 --policy % --set fles.x=1", "--set: needs the plugin 'fles', which the policy "
 		  "does not name; did you mean 'files'?" },
 		{ "restore -D /nowhere", "/nowhere" },
