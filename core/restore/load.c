@@ -197,33 +197,6 @@ static int tasks_for_plugins(struct restore *r, struct crcore_error *err)
 
 /* ---- the stage ------------------------------------------------------------------------------- */
 
-/* That it cannot be opened is said when the file is to be made. */
-static void open_pidfile_dir(struct restore *r)
-{
-	cleanup_free char *copy = r->cmd->pidfile ? strdup(r->cmd->pidfile) : NULL;
-	char *slash = copy ? strrchr(copy, '/') : NULL;
-
-	if (slash)
-		slash[slash == copy] = '\0';
-	if (copy)
-		r->pidfile_dir = open(slash ? copy : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-int pidfile_write(const struct restore *r, struct crcore_error *err)
-{
-	const char *path = r->cmd->pidfile, *slash = path ? strrchr(path, '/') : NULL;
-
-	if (!path)
-		return 0;
-	cleanup_close int fd = openat(r->pidfile_dir, slash ? slash + 1 : path,
-	                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || dprintf(fd, "%u\n", r->rec.tasks[0]->pid) < 0) {
-		crcore_fail_at(err, -1, -1, "%s", path);
-		return crcore_fail(err, -errno, "cannot write the pid file: %s", strerror(errno));
-	}
-	return 0;
-}
-
 /* From here on names are those that the tree has for things. */
 static int join(struct restore *r, struct crcore_error *err)
 {
@@ -262,7 +235,6 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	if (ret < 0)
 		return ret;
 	r->manifest = image_manifest(r->image);
-	open_pidfile_dir(r);
 	if ((ret = check_manifest(r->manifest, err)) < 0 ||
 	    (ret = core_records_load(r->image, &r->rec, err)) < 0)
 		return ret;
@@ -285,8 +257,6 @@ int restore_load(struct restore *r, struct crcore_error *err)
 
 void restore_unload(struct restore *r)
 {
-	if (r->pidfile_dir >= 0)
-		close(r->pidfile_dir);
 	programs_free(r);
 	feeds_end(r);
 	feeds_free(r);

@@ -79,12 +79,18 @@ static int build(struct restore *r, struct crcore_error *err)
 	return (int)r->rec.tasks[0]->pid;
 }
 
-static int work(struct worker *w, struct command *cmd, struct fate *fate,
+/* In memory that main and worker share. */
+struct common {
+	struct fate fate;
+	struct pidfile pidfile;
+};
+
+static int work(struct worker *w, struct command *cmd, struct common *common,
                 const struct namespaces *join, struct crcore_error *err)
 {
 	struct restore r = { .cmd = cmd, .worker = w, .only_plan = cmd->plan,
-	                     .fate = fate, .join = join, .pidfile_dir = -1, .arena.memfd = -1,
-	                     .main_pgid = getpgid(w->main) };
+	                     .fate = &common->fate, .pidfile = &common->pidfile, .join = join,
+	                     .arena.memfd = -1, .main_pgid = getpgid(w->main) };
 
 	r.shell_job = policy_core(cmd->policy, "dump.shell-job")->b;
 	int ret = build(&r, err);
@@ -106,7 +112,7 @@ struct outcome {
 	pid_t first;      /* what main cloned; 0: nothing */
 	pid_t *before;    /* children that main had already */
 	unsigned nbefore;
-	struct fate *fate; /* shared with the worker (host.h) */
+	struct common *common;
 	struct namespaces join;
 };
 
@@ -114,7 +120,7 @@ static int main_work(struct worker *w, void *arg, struct crcore_error *err)
 {
 	struct outcome *o = arg;
 
-	return work(w, o->cmd, o->fate, &o->join, err);
+	return work(w, o->cmd, o->common, &o->join, err);
 }
 
 static int serve(void *arg, const void *msg, size_t len, const int *fds, int nfds,
@@ -161,7 +167,7 @@ static void end_children(const struct outcome *o)
 			if (k < o->nbefore)
 				continue;
 			ours++;
-			if (v[i] != o->fate->guard) /* it has work to do, and ends by itself */
+			if (v[i] != o->common->fate.guard) /* it has work to do, and ends by itself */
 				kill(v[i], SIGKILL);
 			while (waitpid(v[i], NULL, __WALL) < 0 && errno == EINTR)
 				;
@@ -206,41 +212,53 @@ static int wait_for_root(pid_t pid, struct crcore_error *err)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* The worker has succeeded, failed or been killed: what is left for main to do. */
+static int finish(struct outcome *o, int r, bool sibling, struct crcore_error *err)
+{
+	struct common *c = o->common;
+
+	if (r == -EPIPE && c->fate.kept) { /* killed when there was nothing more to do */
+		*err = (struct crcore_error)CRCORE_ERROR_INIT;
+		r = c->fate.kept;
+	}
+	if (r >= 0)
+		image_place_remove(o->cmd->received);
+	if (r < 0) {
+		if (o->first && sibling && err->code == -EPIPE)
+			kill(o->first, SIGKILL);
+		end_children(o);
+		pidfile_remove(&c->pidfile);
+	}
+	if (r > 0 && o->first != r) /* a helper, and gone by now */
+		waitpid(o->first, NULL, __WALL);
+	return r;
+}
+
 int command_restore(struct command *cmd, struct crcore_error *err)
 {
 	const bool detached = policy_core(cmd->policy, "restore.detached")->b;
 	const bool sibling = policy_core(cmd->policy, "restore.sibling")->b;
+	const struct crcore_value *paths = policy_core(cmd->policy, "restore.join-ns");
 	struct outcome o = { .cmd = cmd };
 
-	o.fate = mmap(NULL, sizeof(*o.fate), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (o.fate == MAP_FAILED)
+	o.common = mmap(NULL, sizeof(*o.common), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	                0);
+	if (o.common == MAP_FAILED)
 		return crcore_fail(err, -errno, "out of memory");
-
-	const struct crcore_value *paths = policy_core(cmd->policy, "restore.join-ns");
-	int opened = namespaces_open(&o.join, paths ? paths->list : NULL, err);
-	if (opened < 0)
-		return opened;
+	int r = namespaces_open(&o.join, paths ? paths->list : NULL, err);
+	if (r < 0)
+		return r;
 	if (cmd->plan)
 		return worker_run(main_work, NULL, &o, err);
+	if ((r = pidfile_open(&o.common->pidfile, cmd->pidfile, err)) < 0)
+		return r;
 	signal(SIGCHLD, SIG_DFL); /* an ignored one would reap the root for us */
 	children(&o.before, &o.nbefore);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	int r = worker_run(main_work, serve, &o, err);
-	if (r == -EPIPE && o.fate->kept) { /* killed when there was nothing more to do */
-		*err = (struct crcore_error)CRCORE_ERROR_INIT;
-		r = o.fate->kept;
-	}
-	if (r >= 0)
-		image_place_remove(cmd->received);
-	if (r < 0) {
-		if (o.first && sibling && err->code == -EPIPE)
-			kill(o.first, SIGKILL);
-		end_children(&o);
-	}
+	r = finish(&o, worker_run(main_work, serve, &o, err), sibling, err);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(o.before);
-	if (r > 0 && o.first != r) /* a helper, and gone by now */
-		waitpid(o.first, NULL, __WALL);
+	pidfile_close(&o.common->pidfile);
 	if (r < 0)
 		return r;
 	return detached || sibling ? 0 : wait_for_root(r, err);

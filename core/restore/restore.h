@@ -90,6 +90,13 @@ struct bank { pid_t pid; int pidfd; };
 struct owner { unsigned birth; uint32_t fd; const Crcore__Owner *rec; }; /* program_owner.c */
 struct segment_fd { uint32_t id; int fd; };
 
+/* Shared by worker and main. */
+struct pidfile {
+	const char *path;            /* NULL: none */
+	int dir;                     /* where it goes */
+	bool written;
+};
+
 struct restore {
 	struct command *cmd;
 	struct worker *worker;
@@ -132,7 +139,7 @@ struct restore {
 	pid_t root_pid, main_pgid;
 	struct fate *fate;           /* of the host, and of main */
 	const struct namespaces *join; /* what the tree joins */
-	int pidfile_dir;             /* where the pid file goes; from before we joined any */
+	struct pidfile *pidfile;
 	bool wants_lazy;             /* restore.lazy, and the kernel can do it */
 	struct lazy *lazy;           /* lazy.c; NULL: all is read before the tree runs */
 	bool paused;                 /* release() has left tasks that do not run */
@@ -141,7 +148,11 @@ struct restore {
 /* load.c */
 int restore_load(struct restore *, struct crcore_error *);
 void restore_unload(struct restore *);
-int pidfile_write(const struct restore *, struct crcore_error *);
+/* pidfile.c */
+int pidfile_open(struct pidfile *, const char *path, struct crcore_error *); /* main */
+int pidfile_write(struct restore *, struct crcore_error *);
+void pidfile_remove(void *); /* what was written */
+void pidfile_close(struct pidfile *);
 /* The processes and what they share; all refusals that need no machine. */
 int restore_plan(struct restore *, struct crcore_error *); /* plan.c */
 /* machine.c: capabilities, limits, processor, vdso, kernel features. */

@@ -370,7 +370,6 @@ int restore_release(struct restore *r, struct crcore_error *err)
 {
 	struct crcore_error late = CRCORE_ERROR_INIT;
 	int ret = pidfile_write(r, err);
-	const bool written = ret == 0 && r->cmd->pidfile;
 
 	if (ret == 0)
 		ret = host_run(r->host, STAGE_RELEASE, err);
@@ -380,8 +379,6 @@ int restore_release(struct restore *r, struct crcore_error *err)
 		if ((ret = lazy_keep(r, err)) == 0)
 			ret = pact_begin(r, err);
 	}
-	if (ret < 0 && written)
-		unlink(r->cmd->pidfile);
 	if (ret < 0)
 		return ret;
 	const bool stopped = policy_core(r->cmd->policy, "restore.stopped")->b;

@@ -10,6 +10,7 @@
  *   odd:HOOK      the hook returns a number that is no errno
  *   hang:HOOK     the hook blocks in a system call, for ever
  *   spin:HOOK     the hook computes, for ever, in and out of malloc
+ *   kill:HOOK     the hook ends the process that it runs in by SIGKILL
  *
  * HOOK may also be "undo", or "load" for the constructor. Built a second time with -DNO_SYMBOL (nothing is
  * exported), with -DUNDEFINED (a symbol that nobody has), and with -DNAME=... as one that is
@@ -18,6 +19,7 @@
 #include <crcore/plugin.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -70,6 +72,8 @@ static int act(const char *hook, struct crcore_error *err)
 			pause();
 	if (!strncmp(w, "spin:", 5))
 		spin();
+	if (!strncmp(w, "kill:", 5))
+		kill(getpid(), SIGKILL);
 	if (!strncmp(w, "silent:", 7))
 		return -EIO;
 	if (!strncmp(w, "odd:", 4))

@@ -186,7 +186,7 @@ class Groups:
         t.killed()
         self.remove()
         self.fails(image, "in the middle", "--set", "restore.timeout=1us")
-        self.fails(image, "at the very end", "--pidfile", os.path.join(self.top, "no", "such"))
+        self.fails(image, "at the very end", "--pidfile", self.top)
         for mode in ("none", "props"):
             if "does not exist" not in self.fails(image, mode, f"--manage-cgroups={mode}"):
                 raise Failure(f"--manage-cgroups={mode} does not say what is missing")

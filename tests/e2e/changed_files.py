@@ -68,17 +68,24 @@ class Test:
         with open(t.path("kept.dat"), "w") as f:
             f.write("quite another one\n")
         before = self.contents(t)
-        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, "--pidfile", "/nowhere/pid")
+        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, "--pidfile", "/proc")
         if rc != 1 or "pid file" not in err:
             raise Failure(f"a restore that has to fail at its end: {rc} {err}")
         if self.contents(t) != before:
             raise Failure(f"a failed restore left {self.contents(t)} of {before}")
-        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, f"--plugins=+{self.failing}",
-                                     env={"MISBEHAVE": "fail:release"})
-        if rc != 1 or "was told to fail in release" not in err:
-            raise Failure(f"a restore whose last but one hook has to fail: {rc} {err}")
-        if self.contents(t) != before:
-            raise Failure(f"a restore that failed in release left {self.contents(t)} of {before}")
+        pidfile = os.path.join(self.top, "pidfile")
+        for how, words in (("fail", "was told to fail in release"), ("kill", "the worker process died")):
+            rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, "--pidfile", pidfile,
+                                         f"--plugins=+{self.failing}",
+                                         env={"MISBEHAVE": f"{how}:release"})
+            if rc != 1 or words not in err:
+                raise Failure(f"a restore whose last but one hook has to {how}: {rc} {err}")
+            if self.contents(t) != before or os.path.exists(pidfile):
+                raise Failure(f"a restore that had to {how} in release left {self.contents(t)} of "
+                              f"{before}, and a pid file: {os.path.exists(pidfile)}")
+        rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, "--pidfile", "/nowhere/pid")
+        if rc != 1 or "folder that is there" not in err:
+            raise Failure(f"a pid file in a folder that is not there: {rc} {err}")
         os.unlink(t.path("kept.dat"))
         self.crcore.restore_detached(self.image)
         now = self.contents(t)

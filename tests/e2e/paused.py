@@ -122,8 +122,7 @@ class Paused:
         if anew:
             for g in reversed(self.all):
                 g.remove()
-        rc, _, _ = self.crcore.run("restore", "-D", self.image("last"), "-d", "--pidfile",
-                                   self.image("no/such"))
+        rc, _, _ = self.crcore.run("restore", "-D", self.image("last"), "-d", "--pidfile", self.top)
         if not rc or [g.own() for g in self.all if os.path.exists(g.path)] not in ([], self.states):
             raise Failure(f"{self.label}: groups are not as they were after a restore that failed")
         if self.crcore.restore_detached(self.image("last")) != t.pid:
