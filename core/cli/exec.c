@@ -242,5 +242,5 @@ int command_exec(struct command *cmd, struct crcore_error *err)
 		crcore_advise(err, "crcore exec -t PID CALL [ARG...]");
 		return crcore_fail(err, -EINVAL, "which task? -t PID is missing");
 	}
-	return worker_run(exec_work, NULL, cmd, err);
+	return worker_run(exec_work, NULL, cmd, "the task went on by itself", err);
 }

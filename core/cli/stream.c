@@ -61,7 +61,7 @@ static int receive(struct worker *w, void *arg, struct crcore_error *err)
 
 int stream_receive(struct command *c, struct crcore_error *err)
 {
-	int r = worker_run(receive, NULL, c, err);
+	int r = worker_run(receive, NULL, c, "what came in is no image", err);
 
 	return r < 0 || c->keep_images ? r : image_place_open(c->images_dir, r, &c->received, err);
 }

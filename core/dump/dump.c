@@ -386,5 +386,5 @@ static int dump_work(struct worker *w, void *arg, struct crcore_error *err)
 
 int command_dump(struct command *cmd, struct crcore_error *err)
 {
-	return worker_run(dump_work, NULL, cmd, err);
+	return worker_run(dump_work, NULL, cmd, "the tree went on by itself", err);
 }

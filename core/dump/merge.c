@@ -252,5 +252,5 @@ int command_merge(struct command *cmd, struct crcore_error *err)
 		crcore_advise(err, "write crcore merge -D NEW DIR");
 		return crcore_fail(err, -EINVAL, "one image is merged with its ancestors, not %d", cmd->nargs);
 	}
-	return worker_run(merge, NULL, cmd, err);
+	return worker_run(merge, NULL, cmd, "what it has written is no image", err);
 }

@@ -217,14 +217,14 @@ static int finish(struct outcome *o, int r, bool sibling, struct crcore_error *e
 {
 	struct common *c = o->common;
 
-	if (r == -EPIPE && c->fate.kept) { /* killed when there was nothing more to do */
+	if (r == -EOWNERDEAD && c->fate.kept) { /* killed when there was nothing more to do */
 		*err = (struct crcore_error)CRCORE_ERROR_INIT;
 		r = c->fate.kept;
 	}
 	if (r >= 0)
 		image_place_remove(o->cmd->received);
 	if (r < 0) {
-		if (o->first && sibling && err->code == -EPIPE)
+		if (o->first && sibling && r == -EOWNERDEAD)
 			kill(o->first, SIGKILL);
 		end_children(o);
 		pidfile_remove(&c->pidfile);
@@ -249,13 +249,14 @@ int command_restore(struct command *cmd, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	if (cmd->plan)
-		return worker_run(main_work, NULL, &o, err);
+		return worker_run(main_work, NULL, &o, "nothing was made", err);
 	if ((r = pidfile_open(&o.common->pidfile, cmd->pidfile, err)) < 0)
 		return r;
 	signal(SIGCHLD, SIG_DFL); /* an ignored one would reap the root for us */
 	children(&o.before, &o.nbefore);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	r = finish(&o, worker_run(main_work, serve, &o, err), sibling, err);
+	r = worker_run(main_work, serve, &o, "what there was of the tree is taken back", err);
+	r = finish(&o, r, sibling, err);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(o.before);
 	pidfile_close(&o.common->pidfile);

@@ -167,14 +167,13 @@ static int serve_requests(int channel,
 			close(fds[i]);
 		send_message(channel, &reply, NULL, 0);
 	}
-	crcore_advise(err, "tasks that it held went back to work by themselves; see the log");
-	return crcore_fail(err, -EPIPE, "the worker process died");
+	return crcore_fail(err, -EOWNERDEAD, "the worker process was killed");
 }
 
 int worker_run(int (*work)(struct worker *, void *arg, struct crcore_error *),
                int (*serve)(void *arg, const void *msg, size_t len, const int *fds, int nfds,
                             struct crcore_error *),
-               void *arg, struct crcore_error *err)
+               void *arg, const char *if_killed, struct crcore_error *err)
 {
 	sigset_t block, old;
 	int pair[2];
@@ -199,6 +198,8 @@ int worker_run(int (*work)(struct worker *, void *arg, struct crcore_error *),
 	                : serve_requests(pair[0], serve, arg, err);
 	worker_pid = 0;
 	close(pair[0]);
+	if (r == -EOWNERDEAD)
+		crcore_advise(err, "%s; see the kernel log for why: out of memory?", if_killed);
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;

@@ -22,12 +22,13 @@ struct worker {
  * message that the worker sends with worker_request(), with the descriptors
  * that came along; what it returns is worker_request()'s result.
  * SIGINT, SIGHUP and SIGTERM of main cancel the worker, whose end is then waited for; the first two
- * not if they were ignored.
+ * not if they were ignored. -EOWNERDEAD: it was killed, and (if_killed) what has become of things
+ * then, for people.
  */
 int worker_run(int (*work)(struct worker *, void *arg, struct crcore_error *),
                int (*serve)(void *arg, const void *msg, size_t len, const int *fds, int nfds,
                             struct crcore_error *),
-               void *arg, struct crcore_error *);
+               void *arg, const char *if_killed, struct crcore_error *);
 /* Is main not to hear this signal, as nohup(1) begins it, or a script in the background? */
 bool worker_ignores(int signo);
 int worker_request(struct worker *, const void *msg, size_t len, const int *fds, int nfds,

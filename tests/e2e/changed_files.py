@@ -74,7 +74,7 @@ class Test:
         if self.contents(t) != before:
             raise Failure(f"a failed restore left {self.contents(t)} of {before}")
         pidfile = os.path.join(self.top, "pidfile")
-        for how, words in (("fail", "was told to fail in release"), ("kill", "the worker process died")):
+        for how, words in (("fail", "was told to fail in release"), ("kill", "the tree is taken back")):
             rc, _, err = self.crcore.run("restore", "-d", "-D", self.image, "--pidfile", pidfile,
                                          f"--plugins=+{self.failing}",
                                          env={"MISBEHAVE": f"{how}:release"})
