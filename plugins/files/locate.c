@@ -340,6 +340,10 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 		if (seen || ret->memfd)
 			return locate_unnamed(f, obj, ret, err);
 	}
+	if (magic == SECRETMEM_MAGIC) {
+		crcore_advise(err, "dump when it is not mapped");
+		return crcore_fail(err, -ENOTSUP, "secret memory (memfd_secret(2)) is for nobody else to read");
+	}
 	if (!seen) {
 		crcore_advise(err, "run crcore in the mount namespace of the task (nsenter -m)");
 		return crcore_fail(err, -ENOTSUP, "it is on a mount that crcore does not see");

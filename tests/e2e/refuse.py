@@ -61,6 +61,13 @@ libc = ctypes.CDLL(None)
 selector = ctypes.c_char()
 if sys.argv[1] == "dispatch": # PR_SET_SYSCALL_USER_DISPATCH, with all of it allowed
     r = libc.prctl(59, 1, 0, ctypes.c_ulong(0x1000), ctypes.byref(selector))
+elif sys.argv[1] == "secret": # memfd_secret(2)
+    fd = libc.syscall(447, 0)
+    libc.mmap.restype = ctypes.c_void_p
+    r = -1 if fd < 0 or libc.ftruncate(fd, 4096) else 0
+    if r == 0:
+        libc.mmap(None, ctypes.c_size_t(4096), 3, 1, fd, ctypes.c_long(0))
+        os.close(fd)
 else: # modify_ldt(2): one segment
     r = libc.syscall(154, 1, struct.pack("4I", 1, 0x1000, 0xfff, 0x41), 16)
 open("ready" if r == 0 else "lacking", "w").close()
@@ -313,7 +320,8 @@ class Test:
 
     def mode(self):
         """What a thread or process has asked of the kernel and what no image can hold."""
-        for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt")):
+        for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt"),
+                            ("secret", "memfd_secret")):
             t = self.target([sys.executable, "-c", MODE, mode])
             if os.path.exists(t.path("lacking")):
                 print(f"this kernel has no {words}", flush=True)
