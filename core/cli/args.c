@@ -6,7 +6,7 @@
  */
 #include "core/cli/flags.h"
 #include "core/image/image.h"
-#include "core/policy/nearest.h"
+#include "core/util/nearest.h"
 #include "core/util/util.h"
 #include <getopt.h>
 
@@ -158,17 +158,26 @@ static int parse_flags(struct args *a, int argc, char **argv, struct crcore_erro
 	return 0;
 }
 
+static int stray_operand(const struct verb *v, const char *word, struct crcore_error *err)
+{
+	if (v->bit & (V_RESTORE | V_SHOW))
+		crcore_advise(err, "the folder of an image is named with -D: crcore %s -D %s", v->name, word);
+	else if (v->needs_pid && strspn(word, "0123456789") == strlen(word))
+		crcore_advise(err, "a process is named with -t: crcore %s -t %s", v->name, word);
+	return crcore_fail(err, -EINVAL, "'crcore %s' takes no '%s'", v->name, word);
+}
+
 static int check_operands(const struct args *a, struct crcore_error *err)
 {
 	const struct verb *v = a->verb;
 	int r = 0;
 
-	if (v->needs_pid && !a->command.pid)
+	if (!v->operands && a->command.nargs)
+		r = stray_operand(v, a->command.args[0], err);
+	else if (v->needs_pid && !a->command.pid)
 		r = crcore_fail(err, -EINVAL, "'crcore %s' needs -t PID", v->name);
 	else if (v->operands && !a->command.nargs)
 		r = crcore_fail(err, -EINVAL, "'crcore %s' needs %s", v->name, v->operands);
-	else if (!v->operands && a->command.nargs)
-		r = crcore_fail(err, -EINVAL, "'crcore %s' takes no '%s'", v->name, a->command.args[0]);
 	if (r < 0)
 		crcore_advise(err, "see 'crcore help %s'", v->name);
 	return r;

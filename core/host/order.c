@@ -6,6 +6,7 @@
  * before anything happens.
  */
 #include "core/host/internal.h"
+#include "core/util/nearest.h"
 #include "core/util/util.h"
 
 struct edge { /* plugin a runs before plugin b */
@@ -50,13 +51,31 @@ static uint32_t stage_mask(const char *name)
 	return mask;
 }
 
-static int unknown(struct sorter *s, const char *why, const char *what, const char *name)
+static int unknown_stage(struct sorter *s, const char *why, const char *name)
 {
-	crcore_advise(s->err, "%s", *what == 's' ? "use dump, restore, open, observe, claim, pause, wake, "
-	              "rest, ask, hold, save, load, check, prepare, plan, create, emit, settle, release, done or close" :
-	              "add it to the policy, or write \"?name\" for one that need not be there");
-	return crcore_fail(s->err, -EINVAL, "order: %s names the %s \"%s\", which is not %s", why, what,
-	                   name, *what == 's' ? "one" : "loaded");
+	struct nearest near = NEAREST_INIT(name);
+	char list[200] = "dump, restore";
+	size_t len = strlen(list);
+
+	nearest_try(&near, "dump");
+	nearest_try(&near, "restore");
+	for (unsigned i = 0; i < NSTAGES; i++) {
+		nearest_try(&near, names[i]);
+		if (len < sizeof(list))
+			len += (size_t)snprintf(list + len, sizeof(list) - len, ", %s", names[i]);
+	}
+	if (near.best)
+		crcore_advise(s->err, "did you mean \"%s\"?", near.best);
+	crcore_advise(s->err, "there are: %s", list);
+	return crcore_fail(s->err, -EINVAL, "order: %s names the stage \"%s\", which there is not", why,
+	                   name);
+}
+
+static int unknown_plugin(struct sorter *s, const char *why, const char *name)
+{
+	crcore_advise(s->err, "add it to the policy, or write \"?name\" for one that need not be there");
+	return crcore_fail(s->err, -EINVAL, "order: %s names the plugin \"%s\", which is not loaded", why,
+	                   name);
 }
 
 /* 1: found; 0: not there, and need not be. */
@@ -66,7 +85,7 @@ static int find(struct sorter *s, const char *why, const char *name, unsigned *r
 	const struct crcore_ctx *ctx = host_find(s->host, name + optional);
 
 	if (!ctx)
-		return optional || host_is_spare(s->host, name) ? 0 : unknown(s, why, "plugin", name);
+		return optional || host_is_spare(s->host, name) ? 0 : unknown_plugin(s, why, name);
 	*ret = ctx->index;
 	return 1;
 }
@@ -76,7 +95,7 @@ static int add_edge(struct sorter *s, const char *why, const char *stage, const 
 {
 	uint32_t mask = stage_mask(stage);
 	unsigned a, b;
-	int rc = mask ? find(s, why, plugin, &a) : unknown(s, why, "stage", stage);
+	int rc = mask ? find(s, why, plugin, &a) : unknown_stage(s, why, stage);
 
 	if (rc > 0)
 		rc = find(s, why, other, &b);

@@ -72,9 +72,11 @@ int image_file_open(struct image *img, struct image_file *f, struct crcore_error
 	struct stat st;
 
 	f->fd = openat(img->dir, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (f->fd < 0)
+	if (f->fd < 0 && errno == ENOENT)
+		return image_fail(img, f->name, -EBADMSG, "is missing", err);
+	if (f->fd < 0 && errno != ELOOP)
 		return image_cannot(img, f->name, -errno, "open the file", err);
-	if (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (f->fd < 0 || fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return image_fail(img, f->name, -EBADMSG, "not a plain file", err);
 	if ((uint64_t)st.st_size != f->length) {
 		crcore_fail(err, -EBADMSG, "is %lld bytes long, not %llu: damaged or truncated",

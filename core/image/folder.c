@@ -90,6 +90,12 @@ static int open_parent(const char *dir, int *ret_parent, char **ret_base, struct
 	return 0;
 }
 
+static int refuse_complete(struct image *img, struct crcore_error *err)
+{
+	crcore_advise(err, "use an empty folder or remove it");
+	return image_fail(img, NULL, -EEXIST, "there is a complete image in this folder already", err);
+}
+
 /* flock, where the file system has it. 1: it has none. */
 static int take_lock(struct image *img, int how, struct crcore_error *err)
 {
@@ -97,6 +103,8 @@ static int take_lock(struct image *img, int how, struct crcore_error *err)
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return 1;
+	if (how == LOCK_EX && faccessat(img->dir, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return refuse_complete(img, err); /* and somebody reads it: us, perhaps */
 	image_fail(img, NULL, -EBUSY, "another crcore command works in this folder", err);
 	crcore_advise(err, "wait for it to end, or use another folder");
 	return -EBUSY;
@@ -149,11 +157,8 @@ static int check_contents(struct image *img, bool locked, struct crcore_error *e
 
 	if (r < 0)
 		return r;
-	if (c.complete) {
-		image_fail(img, NULL, -EEXIST, "there is a complete image in this folder already", err);
-		crcore_advise(err, "use an empty folder or remove it");
-		return -EEXIST;
-	}
+	if (c.complete)
+		return refuse_complete(img, err);
 	if (c.other[0] || (c.files && !c.marked)) {
 		image_fail(img, c.other[0] ? c.other : NULL, -ENOTEMPTY,
 		           "the folder for the image holds files that are not crcore's", err);

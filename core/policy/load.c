@@ -48,6 +48,8 @@ static int syntax_error(struct loader *l)
 	         p->context ? " " : "", p->context ? p->context : "");
 	yaml_mark_t mark = p->error == YAML_READER_ERROR ? mark_of_offset(l, p->problem_offset) :
 	                                                  p->problem_mark;
+	if (p->error == YAML_SCANNER_ERROR && mark.index < l->len && l->bytes[mark.index] == '\t')
+		crcore_advise(l->err, "indent with spaces: a tab is no indentation in YAML");
 	return fail_at(l, &mark, -EINVAL, message);
 }
 
@@ -253,6 +255,7 @@ int load_nodes(const char *origin, const void *bytes, size_t len, struct node **
 	}
 	if (!root) {
 		crcore_fail_at(err, -1, -1, "%s", origin);
+		crcore_advise(err, "begin it with 'version: " POLICY_VERSION "'");
 		return crcore_fail(err, -EINVAL, "is empty");
 	}
 	*ret = root;

@@ -5,7 +5,7 @@
  */
 #include "core/policy/internal.h"
 #include "core/policy/core_options.h"
-#include "core/policy/nearest.h"
+#include "core/util/nearest.h"
 #include "core/util/util.h"
 #include <limits.h>
 

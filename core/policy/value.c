@@ -4,7 +4,7 @@
  * not wholly understood is refused, with the position and what would be right.
  */
 #include "core/policy/internal.h"
-#include "core/policy/nearest.h"
+#include "core/util/nearest.h"
 #include "core/util/util.h"
 #include <strings.h>
 

@@ -54,6 +54,8 @@ static void test_usage(void **state)
 		{ "help dmp", "did you mean 'dump'?" },
 		{ "dump", "'crcore dump' needs -t PID" },
 		{ "dump -t 5 x", "'crcore dump' takes no 'x'" },
+		{ "dump 5", "named with -t: crcore dump -t 5" },
+		{ "restore images", "named with -D: crcore restore -D images" },
 		{ "dump -t", "-t needs a value: PID" },
 		{ "dump -t 5x", "-t: '5x' is not a pid" },
 		{ "dump -t -5", "-t: '-5' is not a pid" },

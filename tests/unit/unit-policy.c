@@ -130,7 +130,8 @@ static void test_core_options(void **state)
 
 static void test_syntax_refused(void **state)
 {
-	refused("", "t.yaml", "is empty", NULL);
+	refused("", "t.yaml", "is empty", "version: 1");
+	refused("version: 1\nplugins:\n\tfiles: {}\n", "t.yaml:3:1", "not YAML", "spaces");
 	refused("# only a comment\n", "t.yaml", "is empty", NULL);
 	refused("version: 1\nplugins: { files: [ }\n", "t.yaml:2:21", "not YAML", NULL);
 	refused("version: 1\n\xff\xfe\n", "t.yaml:2:1", "not YAML", NULL);

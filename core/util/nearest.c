@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Edit distance (Levenshtein) over short names, for advice in errors. */
-#include "core/policy/nearest.h"
+#include "core/util/nearest.h"
 #include <string.h>
 
 #define LEN_MAX 48
