@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Compiles the interpreter to its bytes, for inclusion in an array: build-blob.sh OUT SOURCE-DIR CC [ARG...]
+# build-blob.sh OUT SOURCE-DIR CC [ARG...]: compiles the interpreter to its bytes, for an array.
 # The flags of the build (sanitizers, coverage, protectors) must not reach it.
 set -e
 out=$1 src=$2
@@ -16,7 +16,8 @@ tmp=$out.tmp
 objcopy -O binary -j .text "$tmp.elf" "$tmp.bin"
 {
 	echo '/* Made by build-blob.sh. */'
-	nm "$tmp.elf" | sed -n 's/^\([0-9a-f]*\) . \(landing\|landing_end\|return_to_application\)$/#define BLOB_\2 0x\1/p'
+	nm "$tmp.elf" | sed -En \
+		's/^([0-9a-f]*) . (landing|landing_end|return_to_application)$/#define BLOB_\2 0x\1/p'
 	od -An -v -tx1 "$tmp.bin" | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
 } > "$tmp"
 rm -f "$tmp.elf" "$tmp.bin"

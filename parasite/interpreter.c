@@ -186,7 +186,8 @@ static void finish(struct program *p, struct region *r, uint32_t state)
 }
 
 /* The end of the task itself: the program counts as done before it. */
-static _Noreturn void end(struct program *p, struct region *r, struct op *op, uint64_t status, uint64_t sig)
+static _Noreturn void end(struct program *p, struct region *r, struct op *op, uint64_t status,
+                          uint64_t sig)
 {
 	uint64_t set = sig ? 1ULL << (sig - 1) : 0;
 

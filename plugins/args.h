@@ -2,7 +2,8 @@
 /*
  * Arguments of operations (host->call), in short:
  *
- *   host->call(p, "acme: go on", SYS_ioctl, ARGS(RESULT(fd), IMM(ACME_GO), DATA(head)), CRCORE_EQUAL, 0);
+ *   host->call(p, "acme: go on", SYS_ioctl, ARGS(RESULT(fd), IMM(ACME_GO), DATA(head)),
+ *              CRCORE_EQUAL, 0);
  */
 #ifndef PLUGINS_ARGS_H
 #define PLUGINS_ARGS_H

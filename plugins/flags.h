@@ -37,7 +37,8 @@ FLAG("cgroup-root", 0, "PATH", V_RESTORE, "cgroup-freezer", "root", NULL, true,
 FLAG("freeze-cgroup", 0, "PATH", V_DUMP | V_CHECK, "cgroup-freezer", "freeze", NULL, false,
      "freeze the tree by this cgroup")
 FLAG("external", 0, "RESOURCE", V_DUMP | V_CHECK, "files", "external", NULL, true,
-     "a descriptor's resource that stays outside: pipe[N], socket[N], file[MNT:INO], tty[RDEV:DEV], a path")
+     "a descriptor's resource that stays outside: pipe[N], socket[N], file[MNT:INO], "
+     "tty[RDEV:DEV], a path")
 FLAG("root", 'r', "DIR", V_RESTORE, "mounts", "root", NULL, false,
      "root of the file systems in which the tree is restored")
 FLAG("action-script", 0, "FILE", V_DUMP | V_RESTORE, "scripts", "run", NULL, true,

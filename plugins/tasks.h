@@ -35,7 +35,8 @@ static inline const struct crcore_task *task_of_thread(const struct crcore_host 
 
 /* A descriptor of our own of what pid has as fd, or a negative errno. While we have it others
  * do not see it closed. */
-static inline int task_fetch(const struct crcore_host *host, struct crcore_ctx *ctx, pid_t pid, int fd)
+static inline int task_fetch(const struct crcore_host *host, struct crcore_ctx *ctx, pid_t pid,
+                             int fd)
 {
 	const struct crcore_task *task = task_find(host, ctx, pid);
 	int r = task ? (int)syscall(SYS_pidfd_getfd, task->pidfd, fd, 0) : -1;

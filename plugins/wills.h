@@ -26,10 +26,11 @@ struct will_name_ {
 };
 
 static inline int will_make_(const struct crcore_host *host, struct crcore_ctx *ctx,
-                             void (*fn)(const void *, size_t), struct will_name_ like, const char *path,
-                             const char *other, struct crcore_error *err)
+                             void (*fn)(const void *, size_t), struct will_name_ like,
+                             const char *path, const char *other, struct crcore_error *err)
 {
-	size_t n = strlen(path) + 1, more = other ? strlen(other) + 1 : 0, len = sizeof(like) + n + more;
+	size_t n = strlen(path) + 1, more = other ? strlen(other) + 1 : 0;
+	size_t len = sizeof(like) + n + more;
 	char *bytes;
 
 	if (!CRCORE_HAS(host, will_call) || !host->will_call)
@@ -62,8 +63,8 @@ static inline void will_unlink_(const void *bytes, size_t len)
 }
 
 /* Whatever is there goes: for a name that nobody else would use. */
-static inline int will_remove(const struct crcore_host *host, struct crcore_ctx *ctx, const char *path,
-                              struct crcore_error *err)
+static inline int will_remove(const struct crcore_host *host, struct crcore_ctx *ctx,
+                              const char *path, struct crcore_error *err)
 {
 	return will_make_(host, ctx, will_unlink_, (struct will_name_){ 0 }, path, NULL, err);
 }
@@ -80,7 +81,8 @@ static inline void will_unlink_inode_(const void *bytes, size_t len)
 
 /* Only that very inode goes: for a name that it is to get. */
 static inline int will_remove_inode(const struct crcore_host *host, struct crcore_ctx *ctx,
-                                    const char *path, dev_t dev, ino_t ino, struct crcore_error *err)
+                                    const char *path, dev_t dev, ino_t ino,
+                                    struct crcore_error *err)
 {
 	return will_make_(host, ctx, will_unlink_inode_, (struct will_name_){ .dev = dev, .ino = ino },
 	                  path, NULL, err);

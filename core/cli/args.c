@@ -91,7 +91,8 @@ static int other_verbs(const struct flag *any, const char *written, const struct
 
 	for (const struct verb *v = verbs; v->name; v++)
 		if (for_verb(any, v) && len < sizeof(list))
-			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", v->name);
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+			                        v->name);
 	crcore_advise(err, "it is a flag of: %s", list);
 	return crcore_fail(err, -EINVAL, "%s does nothing for 'crcore %s'", written, verb->name);
 }
@@ -161,7 +162,8 @@ static int parse_flags(struct args *a, int argc, char **argv, struct crcore_erro
 static int stray_operand(const struct verb *v, const char *word, struct crcore_error *err)
 {
 	if (v->bit & (V_RESTORE | V_SHOW))
-		crcore_advise(err, "the folder of an image is named with -D: crcore %s -D %s", v->name, word);
+		crcore_advise(err, "the folder of an image is named with -D: crcore %s -D %s", v->name,
+		              word);
 	else if (v->needs_pid && strspn(word, "0123456789") == strlen(word))
 		crcore_advise(err, "a process is named with -t: crcore %s -t %s", v->name, word);
 	return crcore_fail(err, -EINVAL, "'crcore %s' takes no '%s'", v->name, word);
@@ -192,7 +194,8 @@ static int unknown_verb(const char *word, struct crcore_error *err)
 	if (near.best)
 		crcore_advise(err, "did you mean '%s'?", near.best);
 	crcore_advise(err, "see 'crcore help'");
-	return crcore_fail(err, -EINVAL, *word == '-' ? "a command comes before the flags, not '%s'" :
+	return crcore_fail(err, -EINVAL, *word == '-' ?
+	                   "a command comes before the flags, not '%s'" :
 	                   "there is no command '%s'", word);
 }
 

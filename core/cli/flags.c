@@ -157,8 +157,8 @@ const struct flag flags[] = {
 	{ "set", 0, "KEY=VALUE", V_WITH_POLICY | V_MERGE, NULL, NULL, NULL, NULL, false,
 	  "any option, e.g. dump.timeout=20s or PLUGIN.OPTION=VALUE; += adds to a list" },
 
-	{ "compress", 0, "[CODEC]", V_DUMP | V_MERGE | V_POLICY, NULL, NULL, "dump.compress", "lz4", false,
-	  "pack the pages of memory: lz4, or --compress=zstd, which is smaller and slower" },
+	{ "compress", 0, "[CODEC]", V_DUMP | V_MERGE | V_POLICY, NULL, NULL, "dump.compress", "lz4",
+	  false, "pack the pages of memory: lz4, or --compress=zstd, which is smaller and slower" },
 	CORE("leave-running", 'R', V_DUMP | V_POLICY, "dump.leave", "running",
 	     "let the tree run on once it is saved")
 	CORE("track-mem", 0, V_DUMP | V_POLICY, "dump.track-memory", "yes",
@@ -169,7 +169,8 @@ const struct flag flags[] = {
 	     "copy memory while the tree runs, also if it is then killed or stopped")
 	CORE("leave-stopped", 's', V_DUMP | V_POLICY, "dump.leave", "stopped",
 	     "leave the tree stopped once it is saved")
-	CORE("leave-stopped", 's', V_RESTORE, "restore.stopped", "yes", "leave the restored tree stopped")
+	CORE("leave-stopped", 's', V_RESTORE, "restore.stopped", "yes",
+	     "leave the restored tree stopped")
 	CORE("shell-job", 'j', V_DUMP | V_CHECK | V_RESTORE | V_POLICY, "dump.shell-job", "yes",
 	     "the tree is a job of a shell: its session is outside the tree")
 	CORE("restore-detached", 'd', V_RESTORE | V_POLICY, "restore.detached", "yes",

@@ -58,12 +58,12 @@ void help_print(FILE *f, const struct verb *verb)
 		print_flags(f, verb->bit);
 		return;
 	}
-	fprintf(f, "Usage: crcore COMMAND [FLAG...]\n"
-	        "Saves a running process tree to a folder of images and brings it back.\n\nCommands:\n");
+	fprintf(f, "Usage: crcore COMMAND [FLAG...]\nSaves a running process tree to a folder of "
+	        "images and brings it back.\n\nCommands:\n");
 	for (const struct verb *v = verbs; v->name; v++)
 		fprintf(f, "  %-12s%s\n", v->name, v->summary);
-	fprintf(f, "  %-12s%s\n  %-12s%s\n", "help", "print this, or 'crcore help COMMAND' for its flags",
-	        "--version", "print the version");
+	fprintf(f, "  %-12s%s\n  %-12s%s\n", "help", "print this, or 'crcore help COMMAND' for its "
+	        "flags", "--version", "print the version");
 	fprintf(f, "\nExit status: 0 done, 1 failed, 2 bad usage; a restore that waits ends as the\n"
 	        "restored root task did.\n");
 }
@@ -135,8 +135,8 @@ static void man_flag(FILE *f, const struct flag *g)
 static void man_options(FILE *f)
 {
 	fputs(".SH POLICY\n"
-	      "A policy is a YAML file that names the plugins and their options; flags are an overlay on\n"
-	      "it. Options of crcore itself:\n", f);
+	      "A policy is a YAML file that names the plugins and their options; flags are an overlay\n"
+	      "on it. Options of crcore itself:\n", f);
 	for (const struct crcore_option *o = core_options; o->name; o++) {
 		fputs(".TP\n.B ", f);
 		man_text(f, o->name);
@@ -151,25 +151,25 @@ static void man_options(FILE *f)
 
 void help_man(FILE *f)
 {
-	fprintf(f, ".\\\" Made by crcore help --man from the tables of core/cli/flags.c.\n"
-	        ".TH CRCORE 1 \"\" \"crcore %s\" \"User Commands\"\n"
-	        ".SH NAME\ncrcore \\- save a running process tree to files and bring it back\n"
-	        ".SH SYNOPSIS\n.B crcore\nCOMMAND [FLAG...]\n.SH DESCRIPTION\n"
-	        "crcore saves a running process tree (memory, threads, files, timers, identities) to a\n"
-	        "folder of images, and brings it back later, unchanged, with the same pids. A dump that\n"
-	        "fails leaves the tree running as it was; a restore that fails leaves nothing behind.\n",
-	        CRCORE_VERSION);
+	fprintf(f, ".\\\" Made by crcore help --man from the tables of core/cli/flags.c.\n.TH CRCORE 1 "
+	        "\"\" \"crcore %s\" \"User Commands\"\n.SH NAME\ncrcore \\- save a running process "
+	        "tree to files and bring it back\n.SH SYNOPSIS\n.B crcore\nCOMMAND [FLAG...]\n.SH "
+	        "DESCRIPTION\ncrcore saves a running process tree (memory, threads, files, timers, "
+	        "identities) to a\nfolder of images, and brings it back later, unchanged, with the "
+	        "same pids. A dump that\nfails leaves the tree running as it was; a restore that fails "
+	        "leaves nothing behind.\n", CRCORE_VERSION);
 	man_commands(f);
 	fputs(".SH FLAGS\n", f);
 	for (const struct flag *g = flags; g->name; g++)
 		man_flag(f, g);
 	man_options(f);
-	fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as\n"
-	      "the restored root task did; SIGINT, SIGTERM, SIGHUP and SIGQUIT it hands on to that, and\n"
-	      "keys of the terminal to its process group, unless it was told to ignore them. An error is\n"
-	      "one line on standard error that begins with Error; with \\-\\-json it is an object on\n"
+	fputs(".SH EXIT STATUS\n"
+	      "0 done, 1 failed, 2 bad usage. A restore that waits for the tree ends as the restored\n"
+	      "root task did; SIGINT, SIGTERM, SIGHUP and SIGQUIT it hands on to that, and keys of\n"
+	      "the terminal to its process group, unless it was told to ignore them. An error is one\n"
+	      "line on standard error that begins with Error; with \\-\\-json it is an object on\n"
 	      "standard output.\n"
-	      ".SH ENVIRONMENT\n.TP\n.B CRCORE_CONFDIR\nA folder of policies, before " , f);
+	      ".SH ENVIRONMENT\n.TP\n.B CRCORE_CONFDIR\nA folder of policies, before ", f);
 	man_text(f, CRCORE_CONFDIR);
 	fputs(".\n.TP\n.B CRCORE_PLUGIN_PATH\nFolders of plugins, before the installed one.\n"
 	      ".SH FILES\n.TP\n.B ", f);

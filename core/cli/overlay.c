@@ -128,7 +128,8 @@ static int set_option(struct policy *p, const struct given *g, struct crcore_err
 		return 0;
 	if (f->plugin && !policy_plugin_node(p, f->plugin) && !is_installed(f->plugin)) {
 		crcore_advise(err, "see 'crcore plugins' for those that are there");
-		return crcore_fail(err, -ENOENT, "needs the plugin '%s', which is not installed", f->plugin);
+		return crcore_fail(err, -ENOENT, "needs the plugin '%s', which is not installed",
+		                   f->plugin);
 	}
 	return policy_set(p, f->plugin, f->option, g->value ? g->value : f->text, f->append, g->origin,
 	                  err);

@@ -32,7 +32,8 @@ static int count_one(void *arg, const void *msg, size_t len, struct crcore_error
 	return 0;
 }
 
-struct section_count show_count_section(const struct show *s, const char *prefix, const char *section)
+struct section_count show_count_section(const struct show *s, const char *prefix,
+                                        const char *section)
 {
 	struct section_count c = { 0, 0 };
 

@@ -38,7 +38,8 @@ const char *show_comm(const Crcore__Task *);
 int show_count_memory(struct show *, struct crcore_error *);
 /* Reads memory of a task out of the image. Returns how many bytes from addr on are
  * known; the rest is as the mapping's file gives it. */
-size_t show_read_memory(const struct show *, const Crcore__Mm *, uint64_t addr, void *buf, size_t len);
+size_t show_read_memory(const struct show *, const Crcore__Mm *, uint64_t addr, void *buf,
+                        size_t len);
 /* The command line, arguments each ended by NUL; NULL if the image does not hold it. */
 char *show_cmdline(const struct show *, const Crcore__Task *, size_t *ret_len);
 
@@ -56,5 +57,6 @@ static inline void print_size(FILE *f, uint64_t bytes, const char *what)
 }
 /* Records and bytes of a section. */
 struct section_count { uint64_t records, bytes; };
-struct section_count show_count_section(const struct show *, const char *prefix, const char *section);
+struct section_count show_count_section(const struct show *, const char *prefix,
+                                        const char *section);
 #endif

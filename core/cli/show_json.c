@@ -43,7 +43,8 @@ static void enum_word(struct json *j, const char *key, const ProtobufCEnumDescri
 }
 
 /* Prints one value; returns the size it has in an array. */
-static size_t value(struct json *j, const char *key, const ProtobufCFieldDescriptor *f, const void *v)
+static size_t value(struct json *j, const char *key, const ProtobufCFieldDescriptor *f,
+                    const void *v)
 {
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_INT32:

@@ -79,7 +79,8 @@ static const Crcore__Run *find_run(const Crcore__Mm *m, uint64_t addr)
 }
 
 /* The part of [addr, addr+len) that one run holds; 0: unknown. */
-static size_t read_piece(const struct show *s, const Crcore__Mm *m, uint64_t addr, void *buf, size_t len)
+static size_t read_piece(const struct show *s, const Crcore__Mm *m, uint64_t addr, void *buf,
+                         size_t len)
 {
 	for (int hops = 0; m && hops < HOPS_MAX; hops++) {
 		const Crcore__Run *r = find_run(m, addr);
@@ -99,7 +100,8 @@ static size_t read_piece(const struct show *s, const Crcore__Mm *m, uint64_t add
 	return 0;
 }
 
-size_t show_read_memory(const struct show *s, const Crcore__Mm *m, uint64_t addr, void *buf, size_t len)
+size_t show_read_memory(const struct show *s, const Crcore__Mm *m, uint64_t addr, void *buf,
+                        size_t len)
 {
 	size_t done = 0;
 

@@ -20,8 +20,10 @@ static int check_dump(const struct args *a, struct crcore_error *err)
 	if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
 		return crcore_fail(err, -EBADF, "standard output is closed");
 	if (isatty(STDOUT_FILENO)) {
-		crcore_advise(err, "send it somewhere: crcore dump --stream ... | ssh other cat '>' image.tar");
-		return crcore_fail(err, -EINVAL, "standard output is a terminal, which is no place for an image");
+		crcore_advise(err, "send it somewhere: crcore dump --stream ... | ssh other cat '>' "
+		              "image.tar");
+		return crcore_fail(err, -EINVAL, "standard output is a terminal, which is no place for an "
+		                   "image");
 	}
 	return 0;
 }

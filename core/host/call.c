@@ -55,7 +55,8 @@ static _Thread_local struct call *volatile current;
 
 static void arm(struct limit *l, uint64_t when)
 {
-	struct itimerspec t = { .it_value = { (time_t)(when / 1000000000u), (long)(when % 1000000000u) } };
+	const struct timespec end = { (time_t)(when / 1000000000u), (long)(when % 1000000000u) };
+	struct itimerspec t = { .it_value = end };
 
 	l->armed = when;
 	timer_settime(l->timer, TIMER_ABSTIME, &t, NULL);
@@ -158,7 +159,8 @@ static int make_timer(struct limit *l, pid_t tid, struct crcore_error *err)
 	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = LIMIT_SIGNAL };
 
 	ev.sigev_notify_thread_id = tid;
-	if (sigaction(LIMIT_SIGNAL, &sa, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &ev, &l->timer) < 0) {
+	if (sigaction(LIMIT_SIGNAL, &sa, NULL) < 0 ||
+	    timer_create(CLOCK_MONOTONIC, &ev, &l->timer) < 0) {
 		int rc = -errno;
 		return crcore_fail(err, rc, "no timer for the time limit of plugins: %s", strerror(-rc));
 	}

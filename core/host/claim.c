@@ -11,7 +11,7 @@ struct bids {
 	const struct crcore_object *obj;
 	int best;
 	struct crcore_ctx *winner, *rival; /* rival: claims as exactly as the winner */
-	struct crcore_error refusal;       /* of the first plugin that says "mine, but cannot be saved" */
+	struct crcore_error refusal; /* of the first plugin that says "mine, but cannot be saved" */
 };
 
 static int call_claim(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)
@@ -81,8 +81,8 @@ static int judge(struct bids *b, struct crcore_error *err)
 		                   b->best == CRCORE_CLAIM_EXACT ? "exact" : "generic");
 	}
 	crcore_advise(err, "load a plugin that knows it, in place of %s", b->winner->p.name);
-	return crcore_fail(err, -ENOTSUP, "the plugin %s claims this, but could not restore it: it has no "
-	                   "hook create", b->winner->p.name);
+	return crcore_fail(err, -ENOTSUP, "the plugin %s claims this, but could not restore it: it has "
+	                   "no hook create", b->winner->p.name);
 }
 
 int host_claim(struct host *h, const struct crcore_object *obj, struct crcore_ctx **ret_ctx,

@@ -94,7 +94,8 @@ int host_find_file(const struct finder *f, const char *key, char **ret, struct c
 		if (*ret)
 			return 0;
 	}
-	crcore_advise(err, "check the name in the policy, install the plugin, or set CRCORE_PLUGIN_PATH");
+	crcore_advise(err, "check the name in the policy, install the plugin, or set "
+	              "CRCORE_PLUGIN_PATH");
 	return crcore_fail(err, -ENOENT, "there is no plugin %s.so in %s", key, f->dirs);
 }
 

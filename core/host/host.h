@@ -50,8 +50,10 @@ struct host_services {
 	int (*hand)(void *arg, struct crcore_ctx *, struct crcore_program *, int fd, uint32_t *ret_op,
 	            struct crcore_error *);
 	uint32_t leave; /* enum crcore_leave */
-	int (*save_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);
-	int (*load_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd, struct crcore_error *);
+	int (*save_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd,
+	                     struct crcore_error *);
+	int (*load_contents)(void *arg, struct crcore_ctx *, uint64_t key, int fd,
+	                     struct crcore_error *);
 	int (*run_as)(void *arg, struct crcore_ctx *, pid_t pid, int (*fn)(void *), void *fn_arg,
 	              struct crcore_error *);
 	void *arg;
@@ -133,7 +135,8 @@ int host_call(struct crcore_ctx *, enum stage, int (*fn)(struct crcore_ctx *, vo
  * DONE and REST. */
 int host_run(struct host *, enum stage, struct crcore_error *);
 int host_wake(struct host *, uint32_t how, struct crcore_error *);
-int host_ask(struct host *, const struct crcore_task *, struct crcore_program *, struct crcore_error *);
+int host_ask(struct host *, const struct crcore_task *, struct crcore_program *,
+             struct crcore_error *);
 int host_ask_again(struct host *, const struct crcore_task *, struct crcore_program *,
                    struct crcore_error *);
 int host_emit(struct host *, const struct crcore_task *, uint32_t phase, struct crcore_program *,

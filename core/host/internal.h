@@ -21,7 +21,7 @@ struct finder {
 	 * is trusted already: a developer's build tree works, also under sudo. */
 	struct stat self[24];
 	unsigned nself;
-	char trusted[PATH_MAX];     /* the last file that was: no directory above it is looked at again */
+	char trusted[PATH_MAX]; /* the last file that was: no directory above it is looked at again */
 };
 void finder_start(struct finder *);
 /* Real path of the plugin that the policy calls key. Caller frees. */

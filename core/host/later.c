@@ -14,8 +14,8 @@
 
 /* Both notes have one form. */
 #define IS_NOTE(note, kind, size_of) \
-	((note).type == (kind) && (note).name_size == sizeof((note).name) && (note).size == (size_of) && \
-	 !memcmp((note).name, "crcore", sizeof("crcore")))
+	((note).type == (kind) && (note).name_size == sizeof((note).name) && \
+	 (note).size == (size_of) && !memcmp((note).name, "crcore", sizeof("crcore")))
 
 static bool take_note(const struct crcore_note *note, struct later *ret)
 {
@@ -93,7 +93,8 @@ static int check_hooks(const struct crcore_ctx *ctx, struct crcore_error *err)
 		return 0;
 	snprintf(err->plugin, sizeof(err->plugin), "%s", p->name);
 	crcore_advise(err, "take CRCORE_ONLY_FOR out of the plugin");
-	return crcore_fail(err, -EINVAL, "is loaded when an object is met, and has hooks that come before");
+	return crcore_fail(err, -EINVAL, "is loaded when an object is met, and has hooks that come "
+	                   "before");
 }
 
 /* Takes its place among the others, in every stage. */
@@ -147,8 +148,8 @@ int later_load(struct host *h, const struct crcore_object *obj, struct crcore_er
 
 int host_load_for(struct host *h, mode_t mode, dev_t dev, struct crcore_error *err)
 {
-	const struct crcore_object obj = { .size = sizeof(obj), .st = { .st_mode = mode, .st_rdev = dev },
-		                           .link = "" };
+	const struct crcore_object obj = { .size = sizeof(obj),
+		                               .st = { .st_mode = mode, .st_rdev = dev }, .link = "" };
 
 	return h->nlater ? later_load(h, &obj, err) : 0;
 }

@@ -73,9 +73,10 @@ static int unknown_stage(struct sorter *s, const char *why, const char *name)
 
 static int unknown_plugin(struct sorter *s, const char *why, const char *name)
 {
-	crcore_advise(s->err, "add it to the policy, or write \"?name\" for one that need not be there");
-	return crcore_fail(s->err, -EINVAL, "order: %s names the plugin \"%s\", which is not loaded", why,
-	                   name);
+	crcore_advise(s->err, "add it to the policy, or write \"?name\" for one that need not be "
+	              "there");
+	return crcore_fail(s->err, -EINVAL, "order: %s names the plugin \"%s\", which is not loaded",
+	                   why, name);
 }
 
 /* 1: found; 0: not there, and need not be. */

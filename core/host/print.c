@@ -44,7 +44,8 @@ static void text_options(FILE *f, const struct crcore_plugin *p)
 static void text_sections(FILE *f, const struct crcore_plugin *p)
 {
 	for (const struct crcore_section *s = p->sections; s && s->name; s++) {
-		fprintf(f, "  %-10s%s, version %u", s == p->sections ? "sections" : "", s->name, s->version);
+		fprintf(f, "  %-10s%s, version %u", s == p->sections ? "sections" : "", s->name,
+		        s->version);
 		for (const struct crcore_field *d = s->fields; d && d->number; d++)
 			fprintf(f, "%s%s (%s)", d == s->fields ? ": " : ", ", d->name,
 			        sensitivities[d->sensitivity]);

@@ -82,7 +82,8 @@ static int call_emit_thread(struct crcore_ctx *ctx, void *arg, struct crcore_err
 {
 	struct hook_args *a = arg;
 
-	return ctx->p.emit_thread ? ctx->p.emit_thread(ctx->state, a->task, a->thread, a->program, err) : 0;
+	return ctx->p.emit_thread ?
+	       ctx->p.emit_thread(ctx->state, a->task, a->thread, a->program, err) : 0;
 }
 
 static int call_wake(struct crcore_ctx *ctx, void *arg, struct crcore_error *err)

@@ -106,8 +106,8 @@ static int write_block(struct image *img, struct image_file *f, uint64_t block, 
 	return r;
 }
 
-static int put_in(struct image *img, struct image_file *f, uint64_t block, const void *buf, size_t len,
-                  struct crcore_error *err)
+static int put_in(struct image *img, struct image_file *f, uint64_t block, const void *buf,
+                  size_t len, struct crcore_error *err)
 {
 	if (!f || len > IMAGE_BLOCK || block > UINT64_MAX / 2 / IMAGE_BLOCK)
 		return image_write_failed(img, f ? f->name : NULL, f ? -EINVAL : -EBADF, err);
@@ -147,7 +147,8 @@ int image_pages_block(struct image *img, unsigned file, uint64_t block, const vo
 	struct image_file *f = img->stream ? stream_part(img, &block, err) : img->pages[file];
 
 	if (!f)
-		return img->stream ? -ECANCELED /* err says why */ : image_write_failed(img, NULL, -EBADF, err);
+		return img->stream ?
+		       -ECANCELED /* err says why */ : image_write_failed(img, NULL, -EBADF, err);
 	int r = put_in(img, f, block, buf, len, err);
 	return r == 0 && img->stream ? stream_filled(img, f, err) : r;
 }

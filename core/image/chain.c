@@ -12,7 +12,8 @@
 
 #define CHAIN_MAX 1000 /* ancestors; each takes a descriptor */
 
-static int bad_parent(const struct image *child, int code, const char *why, struct crcore_error *err)
+static int bad_parent(const struct image *child, int code, const char *why,
+                      struct crcore_error *err)
 {
 	const char *path = child->manifest->parent->path;
 

@@ -53,7 +53,8 @@ static int check_thread(const Crcore__Thread *t, struct crcore_error *err)
 	if (t->regs.len != sizeof(struct user_regs_struct) ||
 	    !absent_or(t->xstate, XSTATE_MIN, XSTATE_MAX))
 		return BAD(err, "thread %u has registers of the wrong size", t->tid);
-	if (!siginfos(t->pending, t->n_pending) || !absent_or(t->altstack, sizeof(stack_t), sizeof(stack_t)))
+	if (!siginfos(t->pending, t->n_pending) ||
+	    !absent_or(t->altstack, sizeof(stack_t), sizeof(stack_t)))
 		return BAD(err, "thread %u has signal state of the wrong size", t->tid);
 	if ((t->robust_len && t->robust_len != ROBUST_LEN) || t->pdeath_signal > SIGNALS)
 		return BAD(err, "thread %u has a number that is out of range", t->tid);

@@ -28,7 +28,8 @@ int image_cannot(const struct image *img, const char *name, int code, const char
 	return image_fail(img, name, code, "", err);
 }
 
-int image_write_failed(const struct image *img, const char *name, int code, struct crcore_error *err)
+int image_write_failed(const struct image *img, const char *name, int code,
+                       struct crcore_error *err)
 {
 	if (code == -ENOSPC || code == -EDQUOT)
 		crcore_advise(err, "free some space there or use another -D");

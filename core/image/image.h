@@ -58,7 +58,7 @@ int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
  * format, files and checksum is filled by the caller. */
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);
-/* Closes. An image that was not sealed is removed (files it created; the folder if it created it). */
+/* Closes. An image that was not sealed is removed: its files, and the folder if it made that. */
 void image_close(struct image *);
 
 /*
@@ -96,8 +96,8 @@ int image_each(struct image *, const char *prefix, const char *section,
  * proportion to the record's length. */
 int image_each_message(struct image *, const char *prefix, const char *section,
                        const ProtobufCMessageDescriptor *,
-                       int (*fn)(void *arg, ProtobufCMessage *msg, struct crcore_error *), void *arg,
-                       struct crcore_error *);
+                       int (*fn)(void *arg, ProtobufCMessage *msg, struct crcore_error *),
+                       void *arg, struct crcore_error *);
 /* A bulk file for reading; *ret_len its length. Owned by the image. -ENOENT: none of
  * that name (err is filled; pass NULL where that is no failure). Not for packed files. */
 int image_bulk_read(struct image *, const char *name, uint64_t *ret_len, struct crcore_error *);

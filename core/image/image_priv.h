@@ -19,7 +19,7 @@
 #define IMAGE_STRING_MAX 16384u           /* bytes of a string in a core record, with the NUL */
 
 #define MANIFEST "manifest"
-#define MANIFEST_TMP "manifest.tmp"       /* there from the first moment: marks what is unfinished */
+#define MANIFEST_TMP "manifest.tmp" /* there from the first moment: marks what is unfinished */
 
 enum file_kind { FILE_RECORDS, FILE_BULK };
 
@@ -142,7 +142,8 @@ struct image_file **pages_files(const struct image *);
 int packed_write(struct image *, struct image_file *, uint64_t block, const void *buf, size_t len);
 /* Reads bytes of any bulk file that are within bulk_length(); by any thread. -EBADMSG: they
  * do not unpack. */
-int bulk_read(const struct image *, const struct image_file *, uint64_t offset, void *buf, size_t len);
+int bulk_read(const struct image *, const struct image_file *, uint64_t offset, void *buf,
+              size_t len);
 /* Takes the index of a file whose length is known. What is wrong with it, or NULL. */
 const char *packed_parse(struct image_file *, uint64_t unpacked, const void *index, size_t len);
 /* Loads what unpacking it takes. */

@@ -58,7 +58,8 @@ static int place_block(struct image_file *f, uint64_t n, size_t len, struct pack
 	return bulk_put_block(f, n, sum);
 }
 
-int packed_write(struct image *img, struct image_file *f, uint64_t block, const void *buf, size_t len)
+int packed_write(struct image *img, struct image_file *f, uint64_t block, const void *buf,
+                 size_t len)
 {
 	struct pack *pack = img->packs[img->codec];
 	cleanup_free void *packed = malloc(IMAGE_BLOCK);
@@ -215,7 +216,8 @@ static void give_back(struct kept_blocks *k, struct kept *s)
 	pthread_mutex_unlock(&k->lock);
 }
 
-int bulk_read(const struct image *img, const struct image_file *f, uint64_t offset, void *buf, size_t len)
+int bulk_read(const struct image *img, const struct image_file *f, uint64_t offset, void *buf,
+              size_t len)
 {
 	int r = 0;
 

@@ -12,7 +12,8 @@
 struct pages;
 
 /* Opens the ancestors of the image, if it has any: one that is missing, or not what the image
- * was made on, is refused. Borrows from the image, which must stay open. One without a page file has no bytes. */
+ * was made on, is refused. Borrows from the image, which must stay open. One without a page
+ * file has no bytes. */
 int pages_open(struct image *, struct pages **ret, struct crcore_error *);
 uint64_t pages_length(const struct pages *);
 /* Reads len bytes from offset on; by any thread. */

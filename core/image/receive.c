@@ -66,7 +66,8 @@ static int in_all(struct receiver *v, unsigned char *buf, size_t len, struct crc
 	return 0;
 }
 
-static int take_bytes(struct receiver *v, int fd, const char *name, uint64_t len, struct crcore_error *err)
+static int take_bytes(struct receiver *v, int fd, const char *name, uint64_t len,
+                      struct crcore_error *err)
 {
 	uint64_t pad = (TAR_BLOCK - len % TAR_BLOCK) % TAR_BLOCK;
 	int r = 0;
@@ -125,7 +126,8 @@ static int take_entry(struct receiver *v, struct crcore_error *err)
 	return r < 0 ? r : 1;
 }
 
-/* What an archive ends with, one more block of zeroes at least, so that its writer can write all of it. */
+/* What an archive ends with, one more block of zeroes at least; read, so that its writer can
+ * write all of it. */
 static int take_tail(struct receiver *v, struct crcore_error *err)
 {
 	size_t total = 0;
@@ -146,7 +148,8 @@ int image_receive(int fd, const char *dir, int (*stop)(struct crcore_error *), b
                   struct crcore_error *err)
 {
 	struct receiver v = { .fd = fd, .stop = stop, .buf = malloc(IMAGE_BLOCK) };
-	int r = v.buf ? image_create(dir, false, &v.img, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = v.buf ? image_create(dir, false, &v.img, err) :
+	                crcore_fail(err, -ENOMEM, "out of memory");
 
 	if (r == 0)
 		*ret_made = v.img->parent >= 0;

@@ -68,7 +68,8 @@ int image_create_stream(int fd, int (*stop)(struct crcore_error *), struct image
 		free(s);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	*s = (struct stream){ .fd = fd, .stop = stop, .failed = CRCORE_ERROR_INIT, .started = (uint64_t)time(NULL) };
+	*s = (struct stream){ .fd = fd, .stop = stop, .failed = CRCORE_ERROR_INIT,
+	                      .started = (uint64_t)time(NULL) };
 	pthread_mutex_init(&s->out, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->sent, NULL);

@@ -28,8 +28,8 @@ static int no_memory(struct crcore_error *err)
 
 static int cannot_tell(struct crcore_error *err)
 {
-	return crcore_fail(err, -ENOTRECOVERABLE, "its threads moved memory to the same place at the same "
-	                   "moment, and what is where cannot be told");
+	return crcore_fail(err, -ENOTRECOVERABLE, "its threads moved memory to the same place at the "
+	                   "same moment, and what is where cannot be told");
 }
 
 /* ---- one change to one view ------------------------------------------------------------ */
@@ -50,7 +50,8 @@ static bool change(struct view *w, const struct change *c)
 		       places_move(&w->watched, c->start, c->to, c->end - c->start);
 	case UFFD_EVENT_UNMAP:
 		return places_cut(&w->lacks, c->start, c->end) &&
-		       places_cut(&w->shared, c->start, c->end) && places_cut(&w->watched, c->start, c->end);
+		       places_cut(&w->shared, c->start, c->end) &&
+		       places_cut(&w->watched, c->start, c->end);
 	case UFFD_EVENT_REMOVE:
 		return places_cut(&w->lacks, c->start, c->end);
 	default:
@@ -105,7 +106,8 @@ static int find_older(const struct state *p, const struct space *s, const struct
 }
 
 /* To the space, and to the children that had it when they were forked. */
-static int commit(struct state *p, struct space *s, const struct change *c, struct crcore_error *err)
+static int commit(struct state *p, struct space *s, const struct change *c,
+                  struct crcore_error *err)
 {
 	unsigned bit = 1;
 

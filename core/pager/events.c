@@ -105,7 +105,7 @@ int events_read(struct state *p, unsigned space, struct fault *ret, unsigned *re
 	ssize_t n = read_some(p->v[space], note);
 	if (n > 0)
 		atomic_fetch_add(&p->journal->n, (unsigned)n);
-	else if (n < 0 && n != -EAGAIN) /* no descriptor is left for a child, until others are complete */
+	else if (n < 0 && n != -EAGAIN) /* no descriptor is left for a child, until others end */
 		nanosleep(&breath, NULL);
 	for (ssize_t i = 0; i < n && r == 0; i++) {
 		if (note[i].msg.event == UFFD_EVENT_PAGEFAULT)

@@ -101,12 +101,12 @@ static bool poison_all(struct state *p)
 static void say(const struct state *p, const struct crcore_error *err)
 {
 	const char *advice = err->code == -EBADMSG ?
-		"restore another image of it; a damaged one is refused before anything runs without --lazy" :
+		"restore another image of it; without --lazy a damaged one is refused before it runs" :
 		"restore it again; without --lazy all is loaded before it runs";
 	char line[1024];
 
-	snprintf(line, sizeof(line), "%s%s%s; its memory cannot be loaded, so the restored tree of process "
-	         "%d was ended; %s", err->object, err->object[0] ? ": " : "", err->message,
+	snprintf(line, sizeof(line), "%s%s%s; its memory cannot be loaded, so the restored tree of "
+	         "process %d was ended; %s", err->object, err->object[0] ? ": " : "", err->message,
 	         p->nvictims ? p->victims[0].pid : 0, advice);
 	log_line(0, "%s", line);
 	openlog("crcore", LOG_PID, LOG_DAEMON);

@@ -94,15 +94,16 @@ static void report(struct state *p, int r, struct crcore_error *err)
 }
 
 /* Part of what was read of [offset, ...). */
-static void put(struct state *p, const struct use *u, uint64_t from, uint64_t end, const uint8_t *bytes,
-                uint64_t offset)
+static void put(struct state *p, const struct use *u, uint64_t from, uint64_t end,
+                const uint8_t *bytes, uint64_t offset)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct timespec pause = { 0, 20000 };
 
 	for (uint64_t at = from; at < end && !p->stop;) {
 		size_t n = end - at < PIECE ? (size_t)(end - at) : PIECE;
-		int r = copy_if_lacking(p, u->space, u->addr + (at - u->offset), at, bytes + (at - offset), n);
+		int r = copy_if_lacking(p, u->space, u->addr + (at - u->offset), at, bytes + (at - offset),
+		                        n);
 		if (r == -ESRCH) {
 			(void)!write(p->wake[1], "", 1);
 			return;

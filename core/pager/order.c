@@ -63,8 +63,8 @@ bool order_write(const struct order *o, int dir, uint64_t key)
 		v[i] = htole32(o->v[i]);
 	/* What is left of an earlier one that was killed is in the way. */
 	unlinkat(dir, NAME_TMP, 0);
-	cleanup_close int fd = openat(dir, NAME_TMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-	                              0600);
+	cleanup_close int fd = openat(dir, NAME_TMP,
+	                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (!v || fd < 0)
 		return false;
 	const struct head h = { htole64(MAGIC), htole64(key), htole64(o->n),

@@ -27,7 +27,8 @@ int pager_prepare(int uffd, struct crcore_error *err)
 
 	if (ioctl(uffd, UFFDIO_API, &api) == 0)
 		return 0;
-	return crcore_fail(err, -errno, "this kernel cannot load memory on demand: %s", strerror(errno));
+	return crcore_fail(err, -errno, "this kernel cannot load memory on demand: %s",
+	                   strerror(errno));
 }
 
 bool pager_works(void)

@@ -17,7 +17,8 @@ struct places {
 };
 
 /* All that return bool return false when out of memory, and have changed nothing then. */
-bool places_add(struct places *, uint64_t addr, uint64_t len, uint64_t offset); /* behind the last */
+/* Behind the last. */
+bool places_add(struct places *, uint64_t addr, uint64_t len, uint64_t offset);
 /* The place of addr, NULL: nothing is lacking there. */
 const struct span *places_at(const struct places *, uint64_t addr);
 /* The first place that ends behind addr, NULL: none. */

@@ -39,7 +39,7 @@ struct change {
 	uint64_t start, end;   /* what of it */
 	uint64_t to;           /* moved: where to */
 	unsigned number, batch; /* batch: of what was read in one call */
-	unsigned told;         /* moved: the batch with the last that its thread had to tell; 0: not yet */
+	unsigned told; /* moved: the batch with the last that its thread had to tell; 0: not yet */
 	struct note *note;     /* of it */
 	int child;             /* forked: its descriptor, */
 	struct view *view;     /* what it has, */
@@ -98,7 +98,7 @@ struct state {
 	struct order order;               /* what to load first, then what was asked for */
 	struct order asked;
 	bool held;                        /* some space has changes that are held */
-	bool dropped;                     /* of a segment that is not complete something may have been */
+	bool dropped; /* of a segment that is not complete something may have been */
 	struct fault *later; unsigned nlater; /* must wait until an event was read */
 	struct victim *victims; unsigned nvictims;
 	int requests, replies;            /* from and to the worker; -1: it is gone */
@@ -133,7 +133,7 @@ int copy_zeroes(struct space *, uint64_t addr);
 int copy_if_lacking(struct state *, unsigned space, uint64_t addr, uint64_t offset,
                     const uint8_t *from, size_t len);
 void wake_all(const struct space *);
-/* One more huge page, where all is loaded and nothing is watched; false: none is left to be made. */
+/* One more huge page, where all is loaded and nothing is watched; false: none is left to make. */
 bool copy_collapse(struct state *);
 void note_failure(struct state *, const struct crcore_error *); /* the first one counts */
 bool failed(struct state *);

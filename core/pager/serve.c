@@ -276,7 +276,8 @@ static int take(struct state *p, const struct request *q, struct crcore_error *e
 
 static int take_segment(struct state *p, const struct request *q, struct crcore_error *err)
 {
-	int fd = q->space < p->setup.nsegments ? (int)syscall(SYS_pidfd_getfd, p->worker, q->fd, 0) : -1;
+	int fd = q->space < p->setup.nsegments ? (int)syscall(SYS_pidfd_getfd, p->worker, q->fd, 0) :
+	                                         -1;
 
 	if (fd < 0)
 		return crcore_fail(err, -errno, "the pager cannot fetch a descriptor: %s", strerror(errno));

@@ -138,7 +138,8 @@ static bool begin_one(struct state *p, const struct pager_segment *from)
 
 	if (!g)
 		return false;
-	void *base = mmap(NULL, from->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *base = mmap(NULL, from->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+	                  0);
 	s->segment = g;
 	*g = (struct segment){ .base = (uintptr_t)base, .size = from->size, .file = -1 };
 	bool ok = base != MAP_FAILED;
@@ -224,8 +225,8 @@ int shared_inherit(struct state *p, struct crcore_error *err)
 	int r = 0;
 
 	if (p->dropped && shared_lacking(p))
-		return crcore_fail(err, -ENOTRECOVERABLE, "the pager was killed while shared memory was thrown "
-		                   "away, and what is left of it cannot be told");
+		return crcore_fail(err, -ENOTRECOVERABLE, "the pager was killed while shared memory was "
+		                   "thrown away, and what is left of it cannot be told");
 	for (unsigned i = p->setup.n; i < p->setup.n + p->setup.nsegments && r == 0; i++)
 		if (p->v[i]->uffd >= 0)
 			r = attach(p->v[i], err);

@@ -56,7 +56,8 @@ static int begin(struct state *p, struct crcore_error *err)
 	int r = -errno;
 	if (pid > 0)
 		standby_end(p);
-	return crcore_fail(err, r, "no process to stand by should the pager be killed: %s", strerror(-r));
+	return crcore_fail(err, r, "no process to stand by should the pager be killed: %s",
+	                   strerror(-r));
 }
 
 int standby_begin(struct state *p, struct crcore_error *err)

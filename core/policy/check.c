@@ -58,7 +58,8 @@ int check_plugin_name(const struct node *where, const char *name, struct crcore_
 		return node_fail(where, err, -EINVAL, "relative path '%s' of a plugin", name);
 	}
 	if (!name[0] || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(name)) {
-		crcore_advise(err, "a name has a-z, 0-9 and '-'; anything else is a path that begins with /");
+		crcore_advise(err, "a name has a-z, 0-9 and '-'; anything else is a path that begins with "
+		              "/");
 		return node_fail(where, err, -EINVAL, "'%s' is not the name of a plugin", name);
 	}
 	return 0;

@@ -20,7 +20,8 @@ static int check_text(const char *origin, const char *text, struct crcore_error 
 	if (text_is_clean(text))
 		return 0;
 	return flag_fail(err, origin,
-	                 crcore_fail(err, -EINVAL, "its value is not one line of printable UTF-8 text"));
+	                 crcore_fail(err, -EINVAL,
+	                             "its value is not one line of printable UTF-8 text"));
 }
 
 static int plugin_missing(struct policy *p, const char *plugin, const char *origin,
@@ -32,8 +33,8 @@ static int plugin_missing(struct policy *p, const char *plugin, const char *orig
 	for (unsigned i = 0; (name = policy_plugin(p, i)); i++)
 		nearest_try(&near, name);
 	if (near.best)
-		crcore_advise(err, "did you mean '%s'? Or add '%s' to 'plugins' in the policy, or --plugins=+%s",
-		              near.best, plugin, plugin);
+		crcore_advise(err, "did you mean '%s'? Or add '%s' to 'plugins' in the policy, or "
+		              "--plugins=+%s", near.best, plugin, plugin);
 	else
 		crcore_advise(err, "add '%s: {}' to 'plugins' in the policy, or --plugins=+%s", plugin,
 		              plugin);
@@ -58,7 +59,8 @@ static int append(struct policy *p, struct node *map, const char *key, const cha
 	if (old && old->type == NODE_MAP) {
 		cleanup_free char *k = strndup(text, (size_t)(equals - text));
 		if (k && strlen(k) > POLICY_KEY_LEN_MAX)
-			return flag_fail(err, origin, crcore_fail(err, -EINVAL, "the key of a pair is too long"));
+			return flag_fail(err, origin,
+			                 crcore_fail(err, -EINVAL, "the key of a pair is too long"));
 		return k ? node_put(p, old, k, node_scalar(equals + 1, origin), err) :
 		           policy_no_memory(err);
 	}
@@ -138,8 +140,8 @@ int policy_set(struct policy *p, const char *plugin, const char *key, const char
 		return plugin_missing(p, plugin, o, err);
 	if (!*key || strlen(key) > POLICY_KEY_LEN_MAX)
 		return flag_fail(err, o, crcore_fail(err, -EINVAL, "it names no option"));
-	return append_ ? append(p, map, key, text, o, err) :
-	                 node_put(p, map, key, node_scalar(text, o), err);
+	return append_ ?
+	       append(p, map, key, text, o, err) : node_put(p, map, key, node_scalar(text, o), err);
 }
 
 /* An item of --plugins: its name, or its path made whole. */

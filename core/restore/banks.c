@@ -47,8 +47,8 @@ static int open_bank(struct restore *r, int *fds, unsigned n, struct crcore_erro
 
 	if (r->nbanks == BANKS_MAX) {
 		crcore_advise(err, "raise the hard limit of open files (ulimit -Hn) for crcore");
-		return crcore_fail(err, -EMFILE, "the tree has more descriptions than crcore and %d banks can "
-		                   "hold", BANKS_MAX);
+		return crcore_fail(err, -EMFILE, "the tree has more descriptions than crcore and %d banks "
+		                   "can hold", BANKS_MAX);
 	}
 	pid_t pid = fork();
 	if (pid == 0)

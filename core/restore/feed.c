@@ -57,7 +57,8 @@ static bool add_plain(struct fills *plain, uint64_t addr, uint64_t len, uint64_t
 	return true;
 }
 
-static bool add_packed(struct feed *f, uint64_t addr, uint64_t len, uint64_t offset, uint64_t block_end)
+static bool add_packed(struct feed *f, uint64_t addr, uint64_t len, uint64_t offset,
+                       uint64_t block_end)
 {
 	if (!GROW(f->v, f->n))
 		return false;
@@ -65,7 +66,8 @@ static bool add_packed(struct feed *f, uint64_t addr, uint64_t len, uint64_t off
 	return true;
 }
 
-static bool divide(struct restore *r, const struct layout_fill *fill, struct fills *plain, struct feed *f)
+static bool divide(struct restore *r, const struct layout_fill *fill, struct fills *plain,
+                   struct feed *f)
 {
 	uint64_t at, piece, addr = fill->addr, offset = fill->file_offset, len = fill->pages * PAGE;
 	bool ok = true;
@@ -152,8 +154,8 @@ static struct feed *take(struct restore *r, unsigned *ret_from, unsigned *ret_to
 	return NULL;
 }
 
-static int write_pieces(const struct feed *f, unsigned from, unsigned to, char *block, uint64_t base,
-                        struct crcore_error *err)
+static int write_pieces(const struct feed *f, unsigned from, unsigned to, char *block,
+                        uint64_t base, struct crcore_error *err)
 {
 	struct iovec local[WRITE_MAX], remote[WRITE_MAX];
 
@@ -176,8 +178,8 @@ static int write_pieces(const struct feed *f, unsigned from, unsigned to, char *
 	return 0;
 }
 
-static int feed_block(struct restore *r, const struct feed *f, unsigned from, unsigned to, char *block,
-                      struct crcore_error *err)
+static int feed_block(struct restore *r, const struct feed *f, unsigned from, unsigned to,
+                      char *block, struct crcore_error *err)
 {
 	uint64_t base = f->v[from].offset, end = base;
 

@@ -4,9 +4,10 @@
  * task asks for them, and otherwise little by little.
  *
  * Left to the pager is private anonymous memory that no other address space has a part of, which
- * is most of it, and shared anonymous memory (lazy_segments.c); what is shared copy-on-write, locked, on a stack or of hugetlb, and changed pages
- * of files, is read at once as ever. Mappings are given to the pager whole: one that is watched in
- * part is two to the kernel, which mremap(2) would not forgive.
+ * is most of it, and shared anonymous memory (lazy_segments.c); what is shared copy-on-write,
+ * locked, on a stack or of hugetlb, and changed pages of files, is read at once as ever. Mappings
+ * are given to the pager whole: one that is watched in part is two to the kernel, which mremap(2)
+ * would not forgive.
  *
  * A userfaultfd belongs to the address space of whoever makes it, so the task does, with an
  * operation of its program where it would have read its pages; we fetch it, and the task closes
@@ -38,12 +39,13 @@ static const struct layout_map *map_from(const struct layout *l, unsigned *at, u
 	return *at < l->nmaps ? &l->maps[*at] : NULL;
 }
 
-static bool add_fill(struct layout_fill **v, unsigned *n, const struct layout_fill *f, uint64_t from,
-                     uint64_t to)
+static bool add_fill(struct layout_fill **v, unsigned *n, const struct layout_fill *f,
+                     uint64_t from, uint64_t to)
 {
 	if (!GROW(*v, *n))
 		return false;
-	(*v)[(*n)++] = (struct layout_fill){ from, (to - from) / PAGE, f->file_offset + (from - f->addr) };
+	(*v)[(*n)++] = (struct layout_fill){ from, (to - from) / PAGE,
+		                                 f->file_offset + (from - f->addr) };
 	return true;
 }
 
@@ -86,8 +88,8 @@ static bool add_huge(struct lazy_mm *m, const Crcore__Vma *v, uint64_t from, uin
 }
 
 /* Parts one fill; what is not the pager's goes to now. */
-static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_fill *f, unsigned *at,
-                 struct layout_fill **now, unsigned *nnow)
+static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_fill *f,
+                 unsigned *at, struct layout_fill **now, unsigned *nnow)
 {
 	const uint64_t end = f->addr + f->pages * PAGE;
 	bool ok = true;

@@ -23,7 +23,8 @@ static bool has_good_runs(const struct restore *r, const Crcore__Segment *s, uin
 		at = run->addr + run->pages * PAGE;
 		if (run->source != CRCORE__SOURCE__PAGES)
 			continue;
-		if (run->offset % PAGE || run->offset > length || run->pages > (length - run->offset) / PAGE)
+		if (run->offset % PAGE || run->offset > length ||
+		    run->pages > (length - run->offset) / PAGE)
 			return false;
 		*ret_pages += run->pages;
 	}

@@ -58,8 +58,8 @@ static int serve_load_contents(void *arg, struct crcore_ctx *ctx, uint64_t key, 
 	return contents_load(arg, ctx->p.name, key, fd, err);
 }
 
-static int serve_run_as(void *arg, struct crcore_ctx *ctx, pid_t pid, int (*fn)(void *), void *fn_arg,
-                        struct crcore_error *err)
+static int serve_run_as(void *arg, struct crcore_ctx *ctx, pid_t pid, int (*fn)(void *),
+                        void *fn_arg, struct crcore_error *err)
 {
 	return run_as(pid, fn, fn_arg, err);
 }
@@ -117,8 +117,8 @@ static int load_section(struct restore *r, struct crcore_ctx *ctx, const Crcore_
 		snprintf(err->plugin, sizeof(err->plugin), "%s", ctx->p.name);
 		crcore_fail_at(err, -1, -1, "section %.80s", u->name);
 		crcore_advise(err, "use the release of the plugin that wrote the image, or a later one");
-		return crcore_fail(err, -ENOTSUP, "the image has version %u, this plugin (%s) reads up to %u",
-		                   u->version, ctx->p.version, s && s->name ? s->version : 0);
+		return crcore_fail(err, -ENOTSUP, "the image has version %u, this plugin (%s) reads up to "
+		                   "%u", u->version, ctx->p.version, s && s->name ? s->version : 0);
 	}
 	return host_call(ctx, STAGE_LOAD, call_load, &l, err);
 }
@@ -134,9 +134,8 @@ static int load_plugins(struct restore *r, struct crcore_error *err)
 			continue;
 		if (!ctx) {
 			crcore_advise(err, "load it: --plugins=+%.40s", u->name);
-			return crcore_fail(err, -ENOENT,
-			                   "the image was saved with plugin \"%.40s\" (%.40s), which is not loaded",
-			                   u->name, u->version);
+			return crcore_fail(err, -ENOENT, "the image was saved with plugin \"%.40s\" (%.40s), "
+			                   "which is not loaded", u->name, u->version);
 		}
 		for (size_t k = 0; k < u->n_sections; k++) {
 			int ret = load_section(r, ctx, u->sections[k], err);
@@ -202,8 +201,8 @@ static int join(struct restore *r, struct crcore_error *err)
 {
 	if (r->manifest->namespaces & ~r->join->types) {
 		crcore_advise(err, "give it others to join, e.g. --join-ns /proc/PID/ns/mnt for each");
-		return crcore_fail(err, -ENOTSUP, "the tree lived in namespaces of its own (flags %#x), and "
-		                   "those to join (flags %#x) lack some", r->manifest->namespaces,
+		return crcore_fail(err, -ENOTSUP, "the tree lived in namespaces of its own (flags %#x), "
+		                   "and those to join (flags %#x) lack some", r->manifest->namespaces,
 		                   r->join->types);
 	}
 	return namespaces_enter(r->join, false, err);

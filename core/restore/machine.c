@@ -82,7 +82,8 @@ static int check_caps(const struct own *own, const Crcore__Creds *c, struct crco
 	uint64_t missing = (c->permitted | c->bounding | c->ambient) & ~own->creds.permitted;
 
 	for (uint32_t cap = 0; cap < 64; cap++)
-		if ((missing >> cap & 1) && ((c->permitted >> cap & 1) || !(own->creds.bounding >> cap & 1)))
+		if ((missing >> cap & 1) &&
+		    ((c->permitted >> cap & 1) || !(own->creds.bounding >> cap & 1)))
 			return lacks(cap, "because the task had it", err);
 	return 0;
 }
@@ -117,7 +118,8 @@ static int check_limits(const Crcore__Task *t, struct crcore_error *err)
 		               (unsigned long long)t->rlimits[i]->hard);
 		crcore_advise(err, "start crcore with a hard limit that is as high");
 		return crcore_fail(err, -EPERM, "is above crcore's own (%llu), and without "
-		                   "CAP_SYS_RESOURCE it cannot be raised", (unsigned long long)own.rlim_max);
+		                   "CAP_SYS_RESOURCE it cannot be raised",
+		                   (unsigned long long)own.rlim_max);
 	}
 	return 0;
 }

@@ -41,9 +41,11 @@ static int read_creds(struct own *o, struct crcore_error *err)
 	cleanup_close int proc = open("/proc/thread-self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_free char *status = NULL;
 	Crcore__Creds *c = &o->creds;
-	int r = proc < 0 ? crcore_fail(err, -errno, "cannot open /proc/thread-self: %s", strerror(errno))
-	                 : proc_read(proc, "status", &status, NULL, err);
+	int r;
 
+	if (proc < 0)
+		return crcore_fail(err, -errno, "cannot open /proc/thread-self: %s", strerror(errno));
+	r = proc_read(proc, "status", &status, NULL, err);
 	if (r < 0)
 		return r;
 	crcore__creds__init(c);

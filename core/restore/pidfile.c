@@ -53,8 +53,8 @@ int pidfile_write(struct restore *r, struct crcore_error *err)
 
 	if (ret < 0 || !f->path)
 		return ret;
-	cleanup_close int fd = openat(f->dir, name_of(f->path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-	                              0644);
+	cleanup_close int fd = openat(f->dir, name_of(f->path),
+	                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	f->written = fd >= 0;
 	return fd < 0 || dprintf(fd, "%u\n", r->rec.tasks[0]->pid) < 0 ? fail(f->path, -errno, err) : 0;
 }

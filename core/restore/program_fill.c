@@ -146,7 +146,8 @@ static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint6
 	return ret;
 }
 
-static int read_all(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
+static int read_all(struct stub *s, const struct layout_fill *f, unsigned n,
+                    struct crcore_error *err)
 {
 	uint64_t total = 0, word = 0;
 	int ret = 0;

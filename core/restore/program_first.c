@@ -40,8 +40,8 @@ void first_begin(struct stub *s)
 	if (keep > 0)
 		CALL(s->p, "close descriptors", SYS_close_range, EXPECT_EQUAL, 0, IMM(0), IMM(keep - 1),
 		     IMM(0));
-	CALL(s->p, "close descriptors", SYS_close_range, EXPECT_EQUAL, 0, IMM(keep + 1 + r->nbanks), IMM(~0U),
-	     IMM(0));
+	CALL(s->p, "close descriptors", SYS_close_range, EXPECT_EQUAL, 0, IMM(keep + 1 + r->nbanks),
+	     IMM(~0U), IMM(0));
 	for (unsigned i = 0; i < r->nspecials; i++)
 		move_special(s, r->specials[i].start, parked_at(r, i),
 		             r->specials[i].end - r->specials[i].start, r->specials[i].vdso);

@@ -159,7 +159,8 @@ static int map_all(struct stub *s, const struct layout_map *m, unsigned n,
 }
 
 /* All mappings of one object at once: to its plugin they may be one thing. */
-static int map_object(struct stub *s, const struct layout *l, unsigned first, struct crcore_error *err)
+static int map_object(struct stub *s, const struct layout *l, unsigned first,
+                      struct crcore_error *err)
 {
 	uint32_t id = l->maps[first].vma->object, n = 0;
 	cleanup_free struct crcore_mapping *v = calloc(l->nmaps, sizeof(*v));

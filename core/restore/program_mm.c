@@ -26,7 +26,8 @@ static void history(const struct layout *l, const Crcore__Vma *v, uint64_t *fres
 		++*map_at;
 	for (unsigned i = *map_at; i < l->nmaps && l->maps[i].start < v->end; i++)
 		*fresh += l->maps[i].end - l->maps[i].start;
-	while (*fill_at < l->nfills && l->fills[*fill_at].addr + l->fills[*fill_at].pages * PAGE <= v->start)
+	while (*fill_at < l->nfills &&
+	       l->fills[*fill_at].addr + l->fills[*fill_at].pages * PAGE <= v->start)
 		++*fill_at;
 	*filled = *fill_at < l->nfills && l->fills[*fill_at].addr < v->end;
 }
@@ -102,7 +103,8 @@ static int fetch_exe(struct stub *s, int number, struct crcore_error *err)
 	if (fd < 0 && !s->r->only_plan)
 		return fd;
 	uint32_t op = fetch_fd(s->r, s->p, "fetch executable", fd);
-	CALL(s->p, "number executable", SYS_dup3, EXPECT_EQUAL, number, RESULT(op), IMM(number), IMM(0));
+	CALL(s->p, "number executable", SYS_dup3, EXPECT_EQUAL, number, RESULT(op), IMM(number),
+	     IMM(0));
 	close_fd(s->p, op);
 	return 0;
 }

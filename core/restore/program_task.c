@@ -3,7 +3,8 @@
  * The program of one process, from its birth to the last operation before it is
  * let go. The order is the point of this file:
  *
- *   what plugins must do first, memory that children inherit, children, own memory, descriptors, directories
+ *   what plugins must do first, memory that children inherit, children
+ *   own memory, descriptors, directories
  *   sessions, groups, zombies               (barriers: program_family.c)
  *   threads, what plugins must do late, signals, timers, limits
  *   attributes and credentials              (from here on without privileges)

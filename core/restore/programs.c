@@ -35,8 +35,8 @@ static void find_owner(struct restore *r, struct stub *s, enum share what)
 void share_ready(struct stub *s, enum share what)
 {
 	if (s->owner[what] != s)
-		OP(s->p, "tell who shares it", OP_POST, EXPECT_ANY, 0, IMM(s->owner[what]->share[what].word),
-		   IMM(1));
+		OP(s->p, "tell who shares it", OP_POST, EXPECT_ANY, 0,
+		   IMM(s->owner[what]->share[what].word), IMM(1));
 }
 
 void share_wait(struct stub *s, enum share what)

@@ -204,7 +204,8 @@ static int wait_for_root(pid_t pid, struct crcore_error *err)
 		if (!worker_ignores(heard[i])) /* if it is, its being blocked would make it heard */
 			sigaddset(&set, heard[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	while ((got = waitpid(-1, &status, __WALL | WNOHANG)) != pid) /* others that end are gone: a pager */
+	/* Others that end are gone: a pager. */
+	while ((got = waitpid(-1, &status, __WALL | WNOHANG)) != pid)
 		if (got < 0 && errno != EINTR)
 			return crcore_fail(err, -errno, "cannot wait for task %d: %s", pid, strerror(errno));
 		else if (got == 0 && sigwaitinfo(&set, &info) > 0 && info.si_signo != SIGCHLD)

@@ -197,23 +197,25 @@ void objects_close(struct restore *);
 int segments_create(struct restore *, struct crcore_error *); /* segments.c */
 int segment_fd(struct restore *, uint32_t id);
 /* Fills a plugin's file with what was saved under the plugin's key, if anything was. */
-int contents_load(struct restore *, const char *plugin, uint64_t key, int fd, struct crcore_error *);
+int contents_load(struct restore *, const char *plugin, uint64_t key, int fd,
+                  struct crcore_error *);
 /* run_as.c: fn in a process of its own with that pid (0: any). */
 int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *);
 /* objects.c: lets the object's plugin map it. 1: it did; 0: it is mapped as any file. */
 bool object_maps(struct restore *, uint32_t id);
-int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const *, uint32_t n, prog *,
-               struct crcore_error *);
+int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const *, uint32_t n,
+               prog *, struct crcore_error *);
 
 /* lazy.c: memory that is loaded on demand */
 int lazy_plan(struct restore *, struct crcore_error *);   /* takes fills out of the layouts */
-int lazy_verify(struct restore *, struct crcore_error *); /* lazy_verify.c: of what is left in them */
+/* lazy_verify.c: of what is left in them */
+int lazy_verify(struct restore *, struct crcore_error *);
 int lazy_begin(struct restore *, struct crcore_error *);
 /* lazy_segments.c: is it the pager's? Then it is given to it, without pages. */
 bool lazy_segment(const struct restore *, const Crcore__Segment *, unsigned *ret);
 int lazy_segment_give(struct restore *, unsigned, int fd, struct crcore_error *);
 void lazy_build(struct stub *);
-uint32_t *lazy_word(const struct restore *);               /* changes when a task waits; NULL: none will */
+uint32_t *lazy_word(const struct restore *); /* changes when a task waits; NULL: none will */
 int lazy_serve(struct restore *, struct crcore_error *);   /* whoever waits; did the pager fail? */
 int lazy_keep(struct restore *, struct crcore_error *);    /* the tree is about to run */
 void lazy_end(struct restore *);
@@ -232,7 +234,7 @@ int arena_place(struct arena *, prog *, uint64_t *ret_at, struct crcore_error *)
 /* programs.c: builds and places all; program_*.c: the parts of one process */
 int programs_build(struct restore *, struct crcore_error *);
 void programs_free(struct restore *);
-void share_ready(struct stub *, enum share);                       /* a sharer tells the owner ... */
+void share_ready(struct stub *, enum share); /* a sharer tells the owner ... */
 void share_wait(struct stub *, enum share);                        /* ... who waits for all */
 int process_build(struct stub *, struct crcore_error *);           /* program_task.c */
 int spawn_children(struct stub *, struct crcore_error *);          /* program_births.c */

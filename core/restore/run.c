@@ -258,7 +258,8 @@ int restore_run(struct restore *r, struct crcore_error *err)
 	struct root_request q = {
 		.region = r->arena.remote, .size = r->arena.limit,
 		.entry = arena_region(&r->arena)->entry, .program = r->stubs[0].at,
-		.coordinator_fd = r->coordinator_fd, .npidfds = 1 + (int)r->nbanks, .pid = r->births.v[0].pid,
+		.coordinator_fd = r->coordinator_fd, .npidfds = 1 + (int)r->nbanks,
+		.pid = r->births.v[0].pid,
 		.sibling = policy_core(r->cmd->policy, "restore.sibling")->b,
 	};
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);

@@ -51,7 +51,8 @@ int run_as(pid_t pid, int (*fn)(void *), void *arg, struct crcore_error *err)
 		_exit(r < 0 ? -r & 0xff : 0);
 	}
 	if (child < 0)
-		return crcore_fail(err, -errno, "cannot make a helper with pid %d: %s", pid, strerror(errno));
+		return crcore_fail(err, -errno, "cannot make a helper with pid %d: %s", pid,
+		                   strerror(errno));
 	int r = await((pid_t)child, pidfd, err);
 	close(pidfd);
 	return r;

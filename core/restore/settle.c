@@ -146,7 +146,8 @@ static int stuck(const struct stub *s, unsigned thread, struct crcore_error *err
 	uint32_t op = 0;
 
 	ptrace(PTRACE_GETREGS, tid, NULL, &regs);
-	while (op + 1 < prog_nops(prog_of(s, thread)) && prog_result(prog_of(s, thread), op) != -ENODATA)
+	while (op + 1 < prog_nops(prog_of(s, thread)) &&
+	       prog_result(prog_of(s, thread), op) != -ENODATA)
 		op++;
 	crcore_fail_at(err, (pid_t)s->rec->pid, -1, "thread %d", tid);
 	return crcore_fail(err, -ETIMEDOUT, "did not come to the end of its program: it is at \"%s\", "
@@ -193,7 +194,7 @@ static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
 	return r < 0 ? lost(s, tid, r, "cannot be stopped", err) : 0;
 }
 
-/* ---- leaving the region ------------------------------------------------------------------------ */
+/* ---- leaving the region -------------------------------------------------- */
 
 /* The vdso's own instruction, else one of the program, else (its result does not
  * matter then) the interpreter's, which is gone when the call returns. */
@@ -208,7 +209,8 @@ static int find_insn(const struct stub *s, uint64_t *ret, struct crcore_error *e
 			const Crcore__Vma *v = mm->vmas[i];
 			bool right = pass ? (v->prot & 4) && v->backing == CRCORE__BACKING__FILE
 			                  : v->backing == CRCORE__BACKING__VDSO;
-			if (right && find_syscall_insn((pid_t)s->rec->pid, v->start, v->end, ret, &ignored) == 0)
+			if (right &&
+			    find_syscall_insn((pid_t)s->rec->pid, v->start, v->end, ret, &ignored) == 0)
 				return 0;
 		}
 	return find_syscall_insn((pid_t)s->rec->pid, a->remote + PAGE, a->remote + 4 * PAGE, ret, err);
@@ -243,7 +245,7 @@ static int leave_region(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
-/* ---- registers --------------------------------------------------------------------------------- */
+/* ---- registers ----------------------------------------------------------- */
 
 /* What the record says of an interrupted wait, and what became of it. */
 static void resume_regs(const struct stub *s, unsigned thread, arch_regs *regs)
@@ -281,7 +283,7 @@ static int load_state(struct stub *s, unsigned thread, struct crcore_error *err)
 	return r;
 }
 
-/* ---- from outside ------------------------------------------------------------------------------ */
+/* ---- from outside -------------------------------------------------------- */
 
 static int set_number(struct stub *s, const char *name, int value, struct crcore_error *err)
 {
@@ -308,7 +310,7 @@ static int set_numbers(struct stub *s, unsigned thread, struct crcore_error *err
 	return r;
 }
 
-/* ---- the stages -------------------------------------------------------------------------------- */
+/* ---- the stages ---------------------------------------------------------- */
 
 int restore_settle(struct restore *r, struct crcore_error *err)
 {
@@ -385,7 +387,8 @@ int restore_release(struct restore *r, struct crcore_error *err)
 	if (stopped)
 		each_thread(r, stay_stopped, err);
 	each_thread(r, unkill, err);
-	host_wills_void(r->host, (pid_t)r->rec.tasks[0]->pid); /* it lives on, and keeps what was made for it */
+	/* It lives on, and keeps what was made for it. */
+	host_wills_void(r->host, (pid_t)r->rec.tasks[0]->pid);
 	if (host_run(r->host, STAGE_DONE, &late) < 0)
 		log_error(1, &late);
 	host_undo(r->host, true);

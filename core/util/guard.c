@@ -129,7 +129,8 @@ int guard_begin(struct guard *g, const struct guard_duty *duty, struct crcore_er
 	if (r == 0)
 		return 0;
 	sigprocmask(SIG_SETMASK, &g->mask, NULL);
-	return crcore_fail(err, -r, "no process to stand by should this one be killed: %s", strerror(r));
+	return crcore_fail(err, -r, "no process to stand by should this one be killed: %s",
+	                   strerror(r));
 }
 
 void guard_end(struct guard *g)

@@ -563,7 +563,8 @@ struct crcore_note {           /* as in elf(5), so that it is found without the 
 };
 #define CRCORE_ONLY_FOR(types, link) \
 	__attribute__((used, aligned(4), section(".note.crcore"))) \
-	static const struct crcore_note crcore_only_for_ = { 8, 32, CRCORE_NOTE_ONLY_FOR, "crcore", types, link }
+	static const struct crcore_note crcore_only_for_ = { \
+		8, 32, CRCORE_NOTE_ONLY_FOR, "crcore", types, link }
 struct crcore_device_note {
 	uint32_t name_size, size, type; /* CRCORE_NOTE_NOT_FOR_DEVICES */
 	char name[8];

@@ -93,8 +93,8 @@ __asm__(".section .entry, \"ax\"\n"
         "landing_end:\n"
         "	.text\n");
 _Static_assert(__builtin_offsetof(struct program, stack_top) == 24, "see interpreter_entry");
-_Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8 && sizeof(struct frame) == 28 * 8,
-               "see return_to_application");
+_Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8, "see return_to_application");
+_Static_assert(sizeof(struct frame) == 28 * 8, "see return_to_application");
 
 _Noreturn void return_to_application(struct frame *) __attribute__((visibility("hidden")));
 

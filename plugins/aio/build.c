@@ -92,8 +92,8 @@ static void advance(const struct build *b)
 {
 	for (uint32_t left = b->taken, n; left; left -= n) {
 		submit(b, n = least(left, b->batch));
-		call(b, "aio: take out results", SYS_io_getevents, ARGS(IMM(b->rec->address), IMM(n), IMM(n),
-		     DATA(b->events)), n);
+		call(b, "aio: take out results", SYS_io_getevents,
+		     ARGS(IMM(b->rec->address), IMM(n), IMM(n), DATA(b->events)), n);
 	}
 	for (uint32_t left = b->unread, n; left; left -= n)
 		submit(b, n = least(left, BATCH));
@@ -170,7 +170,8 @@ int aio_map(void *state, uint32_t object, const struct crcore_mapping *const *v,
 	if (!is_owner(rec, v[0]->pid))
 		return 0; /* handed down by a parent: only memory */
 	if (n != 1 || v[0]->start != rec->address || v[0]->end - v[0]->start != rec->size)
-		return crcore_fail(err, -EBADMSG, "the ring of an AIO context is not where its record says");
+		return crcore_fail(err, -EBADMSG, "the ring of an AIO context is not where its record "
+		                   "says");
 	b.unread = (uint32_t)(rec->events.len / EVENT_SIZE);
 	b.taken = rec->tail - b.unread + (rec->tail < b.unread ? rec->slots : 0);
 	b.batch = rec->slots < 8 ? 1 : least(rec->slots / 4, BATCH);

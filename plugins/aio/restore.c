@@ -63,7 +63,8 @@ static unsigned long read_number(const char *path)
 /* All contexts of a machine together have a limit. */
 static int check_limit(const struct aio *a, struct crcore_error *err)
 {
-	unsigned long used = read_number("/proc/sys/fs/aio-nr"), max = read_number("/proc/sys/fs/aio-max-nr");
+	unsigned long used = read_number("/proc/sys/fs/aio-nr");
+	unsigned long max = read_number("/proc/sys/fs/aio-max-nr");
 	unsigned long want = 0;
 
 	for (unsigned i = 0; i < a->nrecs; i++)
@@ -71,8 +72,8 @@ static int check_limit(const struct aio *a, struct crcore_error *err)
 	if (!max || used + want <= max)
 		return 0;
 	crcore_advise(err, "set the sysctl fs.aio-max-nr to %lu or more", used + want);
-	return crcore_fail(err, -EAGAIN, "the AIO contexts of the tree have %lu requests, and this machine "
-	                   "allows %lu, of which %lu are in use", want, max, used);
+	return crcore_fail(err, -EAGAIN, "the AIO contexts of the tree have %lu requests, and this "
+	                   "machine allows %lu, of which %lu are in use", want, max, used);
 }
 
 /* How many slots kernels have given one so far: room for twice as many, at least 8 for each
@@ -110,8 +111,8 @@ static int check_slots(Aio__Context *rec, struct crcore_error *err)
 	if (rec->requests && try_setup(rec->requests) == rec->slots)
 		return 0;
 	crcore_advise(err, "restore it on a machine with as many processors");
-	return crcore_fail(err, -ENOTSUP, "an AIO context has room for %u events, which cannot be made here: "
-	                   "one for as many requests has %u", rec->slots, slots);
+	return crcore_fail(err, -ENOTSUP, "an AIO context has room for %u events, which cannot be made "
+	                   "here: one for as many requests has %u", rec->slots, slots);
 }
 
 int aio_check(void *state, struct crcore_error *err)

@@ -71,15 +71,17 @@ static int need_context(struct aio *a, const struct crcore_object *obj, struct c
 {
 	int r = find_context(a, obj, ret, ret_pid, err);
 
-	return r || is_destroyed(obj) ? r :
-	       crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the tree");
+	if (r || is_destroyed(obj))
+		return r;
+	return crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the "
+	                   "tree");
 }
 
 static int refuse_waiting(struct crcore_error *err)
 {
 	crcore_advise(err, "let the program cancel them (io_cancel) before the dump");
-	return crcore_fail(err, -EBUSY, "a request is in flight that waits for an event (IOCB_CMD_POLL), "
-	                   "and so may never end");
+	return crcore_fail(err, -EBUSY, "a request is in flight that waits for an event "
+	                   "(IOCB_CMD_POLL), and so may never end");
 }
 
 static int claim_frozen(struct aio *a, const struct crcore_object *obj, struct crcore_error *err)
@@ -91,7 +93,8 @@ static int claim_frozen(struct aio *a, const struct crcore_object *obj, struct c
 	if (r > 0 && c.waits)
 		return refuse_waiting(err);
 	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size))
-		return crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did it");
+		return crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did "
+		                   "it");
 	return r;
 }
 
@@ -110,7 +113,8 @@ int aio_claim(void *state, const struct crcore_object *obj, struct crcore_error 
 	struct aio *a = state;
 	int r;
 
-	if (obj->class_ != CRCORE_FILE || obj->use != CRCORE_USE_MAPPING || strcmp(obj->link, RING_NAME))
+	if (obj->class_ != CRCORE_FILE || obj->use != CRCORE_USE_MAPPING ||
+	    strcmp(obj->link, RING_NAME))
 		return CRCORE_CLAIM_NONE;
 	r = a->kernel ? 0 : kernel_open(&a->kernel, err);
 	if (r == 0)
@@ -160,7 +164,8 @@ int aio_hold(void *state, struct crcore_error *err)
 /* ---- records ---- */
 
 /* Events from head to tail, in two parts if they go past the end of the ring. */
-static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec, struct crcore_error *err)
+static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec,
+                       struct crcore_error *err)
 {
 	struct ring ring;
 	int r = copy(pid, c->address, &ring, sizeof(ring), err);
@@ -172,8 +177,8 @@ static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec, st
 	uint32_t head = ring.head % c->slots, n = (c->tail + c->slots - head) % c->slots;
 	uint32_t first = n < c->slots - head ? n : c->slots - head;
 	if (n > c->unread)
-		return crcore_fail(err, -ENOTSUP, "the program has moved the head of its ring to where there "
-		                   "are no events");
+		return crcore_fail(err, -ENOTSUP, "the program has moved the head of its ring to where "
+		                   "there are no events");
 	rec->events.len = n * EVENT_SIZE;
 	rec->events.data = malloc(rec->events.len + 1);
 	if (!rec->events.data)

@@ -46,7 +46,8 @@ static bool find(const struct btf *b, const char *type, const char *path, uint32
 
 static bool find_way(const struct btf *b, struct way *w)
 {
-	return find(b, "task_struct", "files", &w->files) && find(b, "files_struct", "fdt", &w->table) &&
+	return find(b, "task_struct", "files", &w->files) &&
+	       find(b, "files_struct", "fdt", &w->table) &&
 	       find(b, "fdtable", "fd", &w->list) && find(b, "file", "private_data", &w->data) &&
 	       find(b, "socket", "sk", &w->sk) &&
 	       find(b, "sock", "__sk_common.skc_prot", &w->protocol) &&

@@ -120,7 +120,8 @@ int peek_word(struct peek *k, uint64_t address, uint64_t *ret)
 int peek_task(struct peek *k, pid_t tid, uint64_t *ret)
 {
 	union bpf_iter_link_info info = { .task.tid = (uint32_t)tid };
-	union bpf_attr a = { .link_create = { .prog_fd = (uint32_t)k->task, .attach_type = BPF_TRACE_ITER,
+	union bpf_attr a = { .link_create = {
+		.prog_fd = (uint32_t)k->task, .attach_type = BPF_TRACE_ITER,
 		.iter_info = (uintptr_t)&info, .iter_info_len = sizeof(info) } };
 	cleanup_close int link = bpf(BPF_LINK_CREATE, &a);
 	union bpf_attr b = { .iter_create = { .link_fd = (uint32_t)link } };
@@ -145,8 +146,8 @@ int peek_offset(struct peek *k, const char *type, const char *member, uint32_t s
 
 	if (btf_member(k->btf, type, member, ret, &has) && has == size)
 		return 0;
-	return crcore_fail(err, -ENOTSUP, "how this kernel keeps it is not known: struct %s has no %s of %u "
-	                   "bytes", type, member, size);
+	return crcore_fail(err, -ENOTSUP, "how this kernel keeps it is not known: struct %s has no %s "
+	                   "of %u bytes", type, member, size);
 }
 
 /* ---- members by name ---- */
@@ -264,10 +265,10 @@ int peek_open(struct peek **ret, struct crcore_error *err)
 	r = start(k, err);
 	if (r < 0) {
 		peek_close(k);
-		crcore_advise(err, "let the program close it before the dump, or give crcore CAP_SYS_ADMIN, on a "
-		              "kernel with type information (CONFIG_DEBUG_INFO_BTF)");
-		return crcore_fail(err, r, "what only the kernel knows of it cannot be read by a BPF program: %s",
-		                   strerror(-r));
+		crcore_advise(err, "let the program close it before the dump, or give crcore "
+		              "CAP_SYS_ADMIN, on a kernel with type information (CONFIG_DEBUG_INFO_BTF)");
+		return crcore_fail(err, r, "what only the kernel knows of it cannot be read by a BPF "
+		                   "program: %s", strerror(-r));
 	}
 	*ret = k;
 	return 0;

@@ -93,7 +93,8 @@ static inline void code_end(struct code *c)
 }
 
 /* A descriptor of the program; a says what sort it is of. */
-static inline int code_load(struct code *c, union bpf_attr *a, const char *license, const char *name)
+static inline int code_load(struct code *c, union bpf_attr *a, const char *license,
+                            const char *name)
 {
 	code_end(c);
 	a->insns = (uintptr_t)c->v;

@@ -156,7 +156,8 @@ bool await_frozen(const struct hierarchy *, const char *path);
 /* -- save.c -- */
 int groups_save(struct cg *, struct crcore_error *);
 /* -- load.c -- */
-int groups_load(struct cg *, const char *section, const void *msg, size_t len, struct crcore_error *);
+int groups_load(struct cg *, const char *section, const void *msg, size_t len,
+                struct crcore_error *);
 int groups_check(struct cg *, struct crcore_error *);
 void groups_free(struct cg *);
 /* -- create.c: makes them, and sets what must be set before anybody is in them -- */

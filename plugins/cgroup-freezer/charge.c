@@ -65,7 +65,8 @@ int charge_emit(struct cg *cg, const struct crcore_task *t, struct crcore_progra
 		return 0;
 	for (size_t i = 0; m && r == 0 && i < m->n_groups; i++) {
 		struct rgroup *g = cg->groups[m->groups[i] - 1];
-		const CgroupFreezer__Member *of = t->born_of ? find_member(cg, t->born_of, t->born_of) : NULL;
+		const CgroupFreezer__Member *of = t->born_of ? find_member(cg, t->born_of, t->born_of) :
+		                                               NULL;
 		bool born_there = false;
 		for (size_t k = 0; of && k < of->n_groups; k++)
 			born_there |= of->groups[k] == m->groups[i];
@@ -75,7 +76,7 @@ int charge_emit(struct cg *cg, const struct crcore_task *t, struct crcore_progra
 	return r;
 }
 
-/* ---- crcore ----------------------------------------------------------------------------------- */
+/* ---- crcore -------------------------------------------------------------- */
 
 static void leave(void *arg)
 {

@@ -150,7 +150,7 @@ static int make_group(struct rgroup *g, struct crcore_error *err)
 	return 0;
 }
 
-/* ---- settings --------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------ */
 
 static bool is_to_be_set(const struct rgroup *g)
 {
@@ -223,7 +223,7 @@ int group_set(struct rgroup *g, bool early, struct crcore_error *err)
 	return r;
 }
 
-/* ---- all ---------------------------------------------------------------------------------------- */
+/* ---- all ----------------------------------------------------------------- */
 
 static void freeze_again(void *arg)
 {

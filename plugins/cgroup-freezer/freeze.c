@@ -34,9 +34,11 @@ int frost_will(struct cg *cg, const struct hierarchy *h, const char *group, bool
 {
 	char path[PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s%s/%s", h->mount, group, frost_file(h)) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s%s/%s", h->mount, group, frost_file(h)) >=
+	    (int)sizeof(path))
 		return crcore_fail(err, -ENAMETOOLONG, "its path is too long");
-	return CRCORE_HAS(cg->host, will) ? cg->host->will(cg->ctx, path, frost_text(h, frozen), err) : 0;
+	return CRCORE_HAS(cg->host, will) ?
+	       cg->host->will(cg->ctx, path, frost_text(h, frozen), err) : 0;
 }
 
 static int set(struct frost *f, bool frozen)

@@ -219,8 +219,8 @@ static int check_frost(const struct rgroup *g, struct crcore_error *err)
 
 	if (!pid)
 		return 0;
-	crcore_advise(err, "restore somewhere else (--cgroup-root), or --manage-cgroups=ignore to let the "
-	              "tree run in the groups of crcore");
+	crcore_advise(err, "restore somewhere else (--cgroup-root), or --manage-cgroups=ignore to let "
+	              "the tree run in the groups of crcore");
 	group_fail(g, -EBUSY, NULL, err);
 	return crcore_fail(err, -EBUSY, frozen ? "it is frozen, with process %d in it" :
 	                   "the tree was frozen by it, but process %d lives in it", pid);

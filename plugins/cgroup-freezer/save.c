@@ -29,7 +29,8 @@ struct saving {
 
 /* ---- which groups -------------------------------------------------------------------- */
 
-static unsigned find(const struct saving *s, const struct hierarchy *h, const char *path, size_t len)
+static unsigned find(const struct saving *s, const struct hierarchy *h, const char *path,
+                     size_t len)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (s->v[i].h == h && strlen(s->v[i].path) == len && !memcmp(s->v[i].path, path, len))

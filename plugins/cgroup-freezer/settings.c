@@ -63,7 +63,8 @@ static bool same(const char *a, const char *b)
 {
 	size_t n = strcspn(a, "\n");
 
-	return n == strcspn(b, "\n") && !memcmp(a, b, n) && (!a[n] || !a[n + 1]) && (!b[n] || !b[n + 1]);
+	return n == strcspn(b, "\n") && !memcmp(a, b, n) && (!a[n] || !a[n + 1]) &&
+	       (!b[n] || !b[n + 1]);
 }
 
 static bool has_line(const char *text, const char *line, size_t len)

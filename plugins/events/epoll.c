@@ -57,8 +57,8 @@ static int read_entries(const char *fdinfo, struct entries *ret)
 		struct entry e = { .turn = ret->n, .line = ret->n };
 		unsigned long long data, ino;
 		p += *p == '\n';
-		if (sscanf(p, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number, &e.events,
-		           &data, &ino, &e.sdev) != 5)
+		if (sscanf(p, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number,
+		           &e.events, &data, &ino, &e.sdev) != 5)
 			continue;
 		e.data = data;
 		e.ino = ino;
@@ -220,12 +220,13 @@ static int locate(struct events *e, const struct crcore_object *obj, struct entr
 		                   strerror(s.error));
 	}
 	if (s.error)
-		return crcore_fail(err, -s.error, "cannot compare what is registered: %s", strerror(s.error));
+		return crcore_fail(err, -s.error, "cannot compare what is registered: %s",
+		                   strerror(s.error));
 	if (!task) {
-		crcore_advise(err, "let the program remove it (EPOLL_CTL_DEL) before it closes the descriptor "
-		              "or passes it on");
-		return crcore_fail(err, -ENOTSUP, "what is registered under the number %u is held only outside "
-		                   "the tree or in flight", entry->number);
+		crcore_advise(err, "let the program remove it (EPOLL_CTL_DEL) before it closes the "
+		              "descriptor or passes it on");
+		return crcore_fail(err, -ENOTSUP, "what is registered under the number %u is held only "
+		                   "outside the tree or in flight", entry->number);
 	}
 	*ret_pid = events_table(e, task);
 	*ret_fd = s.fd;
@@ -265,8 +266,8 @@ static int look_at_number(Events__Target *t, struct crcore_error *err)
 	t->cloexec = info && fdinfo_number(info, "flags", 8) & O_CLOEXEC;
 	if (info && fdinfo_find(info, "lock")) {
 		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "the number %u under which something is registered is now a "
-		                   "file with a lock", t->number);
+		return crcore_fail(err, -ENOTSUP, "the number %u under which something is registered is "
+		                   "now a file with a lock", t->number);
 	}
 	return 0;
 }

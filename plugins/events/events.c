@@ -82,7 +82,8 @@ static int events_review(void *state, const struct crcore_object *obj, struct cr
 	return r;
 }
 
-static int events_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
+static int events_save_object(void *state, const struct crcore_object *obj,
+                              struct crcore_error *err)
 {
 	struct events *e = state;
 	const struct kind *kind = kind_of(obj);
@@ -109,9 +110,9 @@ static const char *const queued_choices[] = { "refuse", "overflow", "drop", NULL
 
 static const struct crcore_option options[] = {
 	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_choices,
-	  .help = "events of inotify and fanotify that the program has not read yet, which cannot be saved: "
-	          "refuse, tell the program at the restore that events were lost (overflow, inotify), or "
-	          "drop them silently" },
+	  .help = "events of inotify and fanotify that the program has not read yet, which cannot be "
+	          "saved: refuse, tell the program at the restore that events were lost (overflow, "
+	          "inotify), or drop them silently" },
 	{ .name = NULL },
 };
 

@@ -134,7 +134,8 @@ bool queue_lost(struct events *, const struct crcore_object *);
 /* registered.c */
 struct registered { uint64_t file; uint32_t number; };
 /* What an epoll has, in the order of its fdinfo: n of them. false: it cannot be told so. */
-bool registered_read(struct events *, const struct crcore_object *, struct registered *ret, unsigned n);
+bool registered_read(struct events *, const struct crcore_object *, struct registered *ret,
+                     unsigned n);
 /* After that: the file that a descriptor leads to, 0: not known. */
 uint64_t registered_file(struct events *, pid_t pid, int fd);
 

@@ -66,10 +66,10 @@ static int check_line(const char *text, void *arg, struct crcore_error *err)
 	}
 	if (!(l.mask & ASKS))
 		return 0;
-	crcore_advise(err, "let the program close the group before the dump and open it again after the "
-	              "restore");
-	return crcore_fail(err, -ENOTSUP, "it is asked for permission: processes that touch its files wait "
-	                   "for it, and so would crcore");
+	crcore_advise(err, "let the program close the group before the dump and open it again after "
+	              "the restore");
+	return crcore_fail(err, -ENOTSUP, "it is asked for permission: processes that touch its files "
+	                   "wait for it, and so would crcore");
 }
 
 static int claim(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
@@ -95,7 +95,8 @@ static bool find_mount(const struct line *l, char path[PATH_MAX])
 		struct statx st;
 		if (sscanf(text, "%d %*d %u:%u %*s %4095s", &id, &ma, &mi, path) != 4)
 			continue;
-		if (l->type == MOUNT ? id != l->mnt_id : ma != l->at.sdev >> 20 || mi != (l->at.sdev & 0xfffff))
+		if (l->type == MOUNT ? id != l->mnt_id :
+		                       ma != l->at.sdev >> 20 || mi != (l->at.sdev & 0xfffff))
 			continue;
 		mount_unescape(path);
 		found = statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
@@ -183,8 +184,8 @@ static int check(struct events *e, const Events__Event *rec, struct crcore_error
 {
 	for (size_t i = 0; i < rec->n_marks; i++) {
 		const Events__Mark *m = rec->marks[i];
-		if (m->type >= NTYPES || m->path[0] != '/' || m->mask & ASKS || m->flags & ~(uint32_t)FLAGS ||
-		    !(m->mask | m->ignored))
+		if (m->type >= NTYPES || m->path[0] != '/' || m->mask & ASKS ||
+		    m->flags & ~(uint32_t)FLAGS || !(m->mask | m->ignored))
 			return crcore_fail(err, -EBADMSG, "its record makes no sense");
 	}
 	return 0;
@@ -211,7 +212,8 @@ static int create(struct events *e, const Events__Event *rec, struct crcore_erro
 		return crcore_fail(err, -errno, "cannot make it: %s", strerror(errno));
 	}
 	/* What it was made with shows; what it is now may differ. */
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0) {
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fcntl(fd, F_SETFL, (int)rec->flags & O_NONBLOCK) < 0) {
 		close(fd);
 		return crcore_fail(err, -EIO, "cannot set its flags");
 	}

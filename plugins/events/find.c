@@ -32,8 +32,9 @@ void watched_handle(const char *line, struct watched *l)
 	int at = 0;
 
 	l->handle.handle_bytes = 0;
-	if (p && p < end && sscanf(p, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &bytes, &type, &at) == 2 &&
-	    at && bytes <= MAX_HANDLE_SZ) {
+	if (p && p < end &&
+	    sscanf(p, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &bytes, &type, &at) == 2 && at &&
+	    bytes <= MAX_HANDLE_SZ) {
 		l->handle.handle_bytes = bytes;
 		l->handle.handle_type = (int)type;
 		if (!read_handle(p + at, l))

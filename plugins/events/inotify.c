@@ -15,8 +15,8 @@ struct line { /* of fdinfo, of one watch */
 
 static int claim(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return e->queued == QUEUED_REFUSE ? queue_check(obj, "overflow (it is told that some were lost) or drop",
-	                                                err) : 0;
+	return e->queued == QUEUED_REFUSE ?
+	       queue_check(obj, "overflow (it is told that some were lost) or drop", err) : 0;
 }
 
 /* -- fdinfo ------------------------------------------------------------------------- */

@@ -68,7 +68,8 @@ static int take(int fd, unsigned n)
 
 int inotify_overflow(int fd, const char *path, struct crcore_error *err)
 {
-	cleanup_close int own = open(path, O_RDWR | O_CLOEXEC); /* opened by name, or it reports nothing */
+	/* Opened by name, or it reports nothing. */
+	cleanup_close int own = open(path, O_RDWR | O_CLOEXEC);
 	unsigned n = queue_length();
 	int wd, r = 0, waiting = 0;
 

@@ -93,10 +93,12 @@ static int add_place(void *arg, pid_t pid, int fd)
 /* The newer kernels tell how it ended. */
 static int ended_as(int fd)
 {
-	struct info { uint64_t mask, cgroup; uint32_t ids[11]; int32_t status; } info = { .mask = 1 << 3 };
+	struct info { uint64_t mask, cgroup; uint32_t ids[11]; int32_t status; };
+	struct info info = { .mask = 1 << 3 };
 
 	_Static_assert(sizeof(struct info) == 64, "struct pidfd_info, its first version");
-	return ioctl(fd, _IOWR(0xff, 11, struct info), &info) == 0 && (info.mask & 1 << 3) ? info.status : 0;
+	return ioctl(fd, _IOWR(0xff, 11, struct info), &info) == 0 && (info.mask & 1 << 3) ?
+	       info.status : 0;
 }
 
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
@@ -185,9 +187,9 @@ static void place(struct events *e, const Events__Event *rec, pid_t pid, struct 
 {
 	for (size_t i = 0; i < rec->n_places; i++)
 		if (rec->places[i]->pid == (uint32_t)pid)
-			e->host->call(p, "events: place pidfd", SYS_dup3, ARGS(RESULT(op), IMM(rec->places[i]->fd),
-			              IMM(rec->places[i]->cloexec ? O_CLOEXEC : 0)), CRCORE_EQUAL,
-			              rec->places[i]->fd);
+			e->host->call(p, "events: place pidfd", SYS_dup3, ARGS(RESULT(op),
+			              IMM(rec->places[i]->fd), IMM(rec->places[i]->cloexec ? O_CLOEXEC : 0)),
+			              CRCORE_EQUAL, rec->places[i]->fd);
 	close_result(e, p, op);
 }
 

@@ -18,10 +18,11 @@ int queue_check(const struct crcore_object *obj, const char *instead, struct crc
 
 	if (!bytes)
 		return 0;
-	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin events "
-	              "to %s", instead);
+	crcore_advise(err, "dump again when the program has read them, or set queued of the plugin "
+	              "events to %s", instead);
 	/* As long as the tree runs it may still read them: the frozen tree decides. */
-	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied", bytes);
+	return crcore_fail(err, -EAGAIN, "%d bytes of events are not read yet and cannot be copied",
+	                   bytes);
 }
 
 bool queue_lost(struct events *e, const struct crcore_object *obj)
@@ -29,7 +30,7 @@ bool queue_lost(struct events *e, const struct crcore_object *obj)
 	int bytes = waiting(obj);
 
 	if (bytes)
-		e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the image",
-		             bytes, obj->fd, (int)obj->pid);
+		e->host->log(e->ctx, 1, "%d bytes of events of descriptor %d of task %d are not in the "
+		             "image", bytes, obj->fd, (int)obj->pid);
 	return bytes;
 }

@@ -87,8 +87,8 @@ bool registered_read(struct events *e, const struct crcore_object *obj, struct r
 	struct places at;
 
 	return fd >= 0 && find_places(p, &at) == 0 && peek_file(p, fd, &file) == 0 &&
-	       peek_word(p, file + at.private, &poll) == 0 && peek_word(p, poll + at.root, &root) == 0 &&
-	       walk(p, &at, root, ret, n) == 0;
+	       peek_word(p, file + at.private, &poll) == 0 &&
+	       peek_word(p, poll + at.root, &root) == 0 && walk(p, &at, root, ret, n) == 0;
 }
 
 uint64_t registered_file(struct events *e, pid_t pid, int fd)

@@ -95,7 +95,8 @@ static int add_all(const Events__Event *rec, int fd, const char *own, struct crc
 		const Events__Watch *w = rec->watches[i];
 		int r = w->wd > next ? skip(fd, next, w->wd, own) : 0, wd;
 		if (r < 0)
-			return crcore_fail(err, r, "cannot give a watch its number %u: %s", w->wd, strerror(-r));
+			return crcore_fail(err, r, "cannot give a watch its number %u: %s", w->wd,
+			                   strerror(-r));
 		wd = inotify_add_watch(fd, w->path, w->mask);
 		if (wd < 0) {
 			r = -errno;
@@ -103,8 +104,8 @@ static int add_all(const Events__Event *rec, int fd, const char *own, struct crc
 			return crcore_fail(err, r, "cannot watch %.200s: %s", w->path, strerror(-r));
 		}
 		if ((uint32_t)wd != w->wd)
-			return crcore_fail(err, -ENOTSUP, "watch %u on %.200s would get the number %d", w->wd, w->path,
-			                   wd);
+			return crcore_fail(err, -ENOTSUP, "watch %u on %.200s would get the number %d", w->wd,
+			                   w->path, wd);
 		next = w->wd + 1;
 	}
 	return 0;
@@ -117,7 +118,8 @@ int watch_settle(struct events *e, const Events__Event *rec, int fd, struct crco
 	int r;
 
 	if (own < 0)
-		return crcore_fail(err, -errno, "cannot make a file to use numbers up: %s", strerror(errno));
+		return crcore_fail(err, -errno, "cannot make a file to use numbers up: %s",
+		                   strerror(errno));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
 	r = add_all(rec, fd, path, err);
 	return !r && rec->inotify->overflow ? inotify_overflow(fd, path, err) : r;

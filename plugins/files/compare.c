@@ -34,11 +34,11 @@ static bool is_mapped(const Files__File *rec)
 static int differs(const Files__File *rec, const struct stat *st, struct crcore_error *err)
 {
 	if ((uint64_t)st->st_size != rec->size)
-		return crcore_fail(err, -ESTALE, "the file has changed since the dump: its size was %" PRIu64
-		                   " bytes and is %" PRIu64, rec->size, (uint64_t)st->st_size);
+		return crcore_fail(err, -ESTALE, "the file has changed since the dump: its size was %"
+		                   PRIu64 " bytes and is %" PRIu64, rec->size, (uint64_t)st->st_size);
 	if (st->st_mtim.tv_sec != rec->mtime_s || (uint64_t)st->st_mtim.tv_nsec != rec->mtime_ns)
-		return crcore_fail(err, -ESTALE, "the file has changed since the dump: it was last written at "
-		                   "%" PRId64 ".%09u and is now of %" PRId64 ".%09u", rec->mtime_s,
+		return crcore_fail(err, -ESTALE, "the file has changed since the dump: it was last written "
+		                   "at %" PRId64 ".%09u and is now of %" PRId64 ".%09u", rec->mtime_s,
 		                   rec->mtime_ns, (int64_t)st->st_mtim.tv_sec,
 		                   (unsigned)st->st_mtim.tv_nsec);
 	return 0;
@@ -46,8 +46,8 @@ static int differs(const Files__File *rec, const struct stat *st, struct crcore_
 
 static int other_inode(const Files__File *rec, const struct stat *st, struct crcore_error *err)
 {
-	return crcore_fail(err, -ESTALE, "another %s has its name now: the inode was %" PRIu64 " and is %"
-	                   PRIu64, S_ISDIR(st->st_mode) ? "directory" : "file", rec->ino,
+	return crcore_fail(err, -ESTALE, "another %s has its name now: the inode was %" PRIu64 " and "
+	                   "is %" PRIu64, S_ISDIR(st->st_mode) ? "directory" : "file", rec->ino,
 	                   (uint64_t)st->st_ino);
 }
 
@@ -59,7 +59,8 @@ static int compare_regular(const struct files *f, const Files__File *rec, const 
 	if (is_mapped(rec)) {
 		r = differs(rec, st, err);
 		if (r < 0)
-			crcore_advise(err, "put back the version that was running: it is mapped into the program");
+			crcore_advise(err, "put back the version that was running: it is mapped into the "
+			              "program");
 		return r;
 	}
 	const enum changed changed = files_changed(f, rec->path);
@@ -84,8 +85,8 @@ static int compare_regular(const struct files *f, const Files__File *rec, const 
 		break;
 	}
 	if (r < 0)
-		crcore_advise(err, "put the old file back, or set changed-file of the plugin files to accept%s",
-		              changed == CHANGED_REFUSE ? " or grew" : "");
+		crcore_advise(err, "put the old file back, or set changed-file of the plugin files to "
+		              "accept%s", changed == CHANGED_REFUSE ? " or grew" : "");
 	return r;
 }
 
@@ -117,7 +118,8 @@ int files_compare(const struct files *f, const Files__File *rec, const struct st
 	/* A program may be in the middle of reading a directory; else it only names things in it. */
 	if (S_ISDIR(st->st_mode) && rec->pos && st->st_ino != rec->ino &&
 	    files_changed(f, rec->path) != CHANGED_ACCEPT) {
-		crcore_advise(err, "put the old directory back, or set changed-file of the plugin files to accept");
+		crcore_advise(err, "put the old directory back, or set changed-file of the plugin files to "
+		              "accept");
 		return other_inode(rec, st, err);
 	}
 	return S_ISREG(st->st_mode) ? compare_regular(f, rec, st, err) : 0;

@@ -26,7 +26,8 @@ static int load_file(struct files *f, const void *msg, size_t len, struct crcore
 	f->recs[f->nrecs++] = rec;
 	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__DEAD ||
 	    (rec->kind == FILES__KIND__DEAD && strncmp(rec->path, "/proc/", 6) != 0) ||
-	    (rec->kind != FILES__KIND__GHOST && rec->kind != FILES__KIND__EXTERNAL && rec->path[0] != '/') ||
+	    (rec->kind != FILES__KIND__GHOST && rec->kind != FILES__KIND__EXTERNAL &&
+	     rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || rec->pos > INT64_MAX ||
 	    rec->flags & (O_CREAT | O_TRUNC | O_EXCL))
 		return crcore_fail(err, -EBADMSG, "a record of section file makes no sense");
@@ -90,14 +91,16 @@ static int check_path(struct files *f, const Files__File *rec, struct crcore_err
 	if (lstat(rec->path, &st) == 0) {
 		r = files_compare(f, rec, &st, &mine);
 	} else {
-		r = crcore_fail(&mine, -errno, "it was there at the dump and is not now: %s", strerror(errno));
+		r = crcore_fail(&mine, -errno, "it was there at the dump and is not now: %s",
+		                strerror(errno));
 		crcore_advise(&mine, "put it back");
 	}
 	if (r < 0 && rec->embedded) { /* the image has its own */
 		struct ghost *g = ghost_find(f, rec->embedded);
 		if (!g || !g->rec->embedded)
 			return crcore_fail(err, -EBADMSG, "the record refers to contents that are not there");
-		f->host->log(f->ctx, 2, "%s: %s; its contents come from the image", rec->path, mine.message);
+		f->host->log(f->ctx, 2, "%s: %s; its contents come from the image", rec->path,
+		             mine.message);
 		g->wanted = true;
 		return 0;
 	}
@@ -195,8 +198,8 @@ static int open_file(struct files *f, const Files__File *rec, struct crcore_erro
 
 	if (fd >= 0) {
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		return fd < 0 ? crcore_fail(err, -errno, "cannot use crcore's descriptor: %s", strerror(errno)) :
-		       fd;
+		return fd < 0 ?
+		       crcore_fail(err, -errno, "cannot use crcore's descriptor: %s", strerror(errno)) : fd;
 	}
 	switch (rec->kind) {
 	case FILES__KIND__OWN:
@@ -243,8 +246,8 @@ int files_create(void *state, uint32_t id, struct crcore_error *err)
 
 /* -- emit ------------------------------------------------------------------------------- */
 
-int files_emit(void *state, const struct crcore_task *task, uint32_t phase, struct crcore_program *p,
-               struct crcore_error *err)
+int files_emit(void *state, const struct crcore_task *task, uint32_t phase,
+               struct crcore_program *p, struct crcore_error *err)
 {
 	struct files *f = state;
 

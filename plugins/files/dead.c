@@ -39,7 +39,8 @@ static int open_of(pid_t tid, const Files__File *rec, int flags)
 	fd = open(path, flags);
 	if (fd >= 0)
 		return fd;
-	snprintf(path, sizeof(path), "/proc/self/task/%d%s", (int)tid, S_ISDIR(rec->mode) ? "" : "/stat");
+	snprintf(path, sizeof(path), "/proc/self/task/%d%s", (int)tid,
+	         S_ISDIR(rec->mode) ? "" : "/stat");
 	fd = open(path, flags);
 	return fd < 0 ? -errno : fd;
 }

@@ -51,7 +51,8 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 	strcpy(dir, g->rec->path);
 	files_parent(dir);
 	const char *sep = strcmp(dir, "/") ? "/" : "";
-	if (snprintf(g->name, PATH_MAX, "%s%s.crcore-new-%u-%d", dir, sep, g->rec->id, pid) >= PATH_MAX ||
+	if (snprintf(g->name, PATH_MAX, "%s%s.crcore-new-%u-%d", dir, sep, g->rec->id, pid)
+	    >= PATH_MAX ||
 	    snprintf(aside, PATH_MAX, "%s%s.crcore-old-%u-%d", dir, sep, g->rec->id, pid) >= PATH_MAX)
 		return crcore_fail(err, -ENAMETOOLONG, "there is no room for another name in %s", dir);
 	/* After a failure the second comes first, and leaves nothing to the other. */
@@ -80,10 +81,12 @@ void files_truncate(const struct files *f, const Files__File *rec)
 		{ .tv_sec = rec->mtime_s, .tv_nsec = rec->mtime_ns } };
 	struct stat st;
 
-	if (rec->kind != FILES__KIND__PATH || !S_ISREG(rec->mode) || rec->pseudo || rec->flags & O_PATH ||
-	    rec->use || files_changed(f, rec->path) != CHANGED_TRUNCATE || files_inherited(f, rec) >= 0 ||
-	    lstat(rec->path, &st) < 0 || (uint64_t)st.st_size <= rec->size || st.st_ino != rec->ino)
+	if (rec->kind != FILES__KIND__PATH || !S_ISREG(rec->mode) || rec->pseudo ||
+	    rec->flags & O_PATH || rec->use || files_changed(f, rec->path) != CHANGED_TRUNCATE ||
+	    files_inherited(f, rec) >= 0 || lstat(rec->path, &st) < 0 ||
+	    (uint64_t)st.st_size <= rec->size || st.st_ino != rec->ino)
 		return;
 	if (truncate(rec->path, (off_t)rec->size) < 0 || utimensat(AT_FDCWD, rec->path, times, 0) < 0)
-		f->host->log(f->ctx, 1, "%s: cannot be cut to its old size: %s", rec->path, strerror(errno));
+		f->host->log(f->ctx, 1, "%s: cannot be cut to its old size: %s", rec->path,
+		             strerror(errno));
 }

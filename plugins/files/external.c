@@ -61,7 +61,8 @@ int files_save_external(struct files *f, const struct crcore_object *obj, const 
 /* As others write it, without the first slash, too. */
 static bool means(const char *resource, const Files__File *rec)
 {
-	return !strcmp(resource, rec->path) || (rec->path[0] == '/' && !strcmp(resource, rec->path + 1)) ||
+	return !strcmp(resource, rec->path) ||
+	       (rec->path[0] == '/' && !strcmp(resource, rec->path + 1)) ||
 	       (rec->external[0] && !strcmp(resource, rec->external));
 }
 
@@ -93,7 +94,8 @@ int files_check_inherited(const struct files *f, struct crcore_error *err)
 
 int files_check_external(const Files__File *rec, struct crcore_error *err)
 {
-	crcore_advise(err, "give crcore another in its place: --inherit-fd 'fd[5]:%s' 5<>...", rec->external);
-	return crcore_fail(err, -ENOENT, "it stayed outside at the dump (--external), and nothing is there "
-	                   "in its place");
+	crcore_advise(err, "give crcore another in its place: --inherit-fd 'fd[5]:%s' 5<>...",
+	              rec->external);
+	return crcore_fail(err, -ENOENT, "it stayed outside at the dump (--external), and nothing is "
+	                   "there in its place");
 }

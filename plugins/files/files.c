@@ -5,7 +5,9 @@
 #include <linux/capability.h>
 #include <sys/sysmacros.h>
 
-static const char *const changed_choices[] = { "refuse", "accept", "grew", "truncate", "embed", NULL };
+static const char *const changed_choices[] = {
+	"refuse", "accept", "grew", "truncate", "embed", NULL
+};
 
 static int check_changed(const char *const *pairs, struct crcore_error *err)
 {
@@ -16,7 +18,8 @@ static int check_changed(const char *const *pairs, struct crcore_error *err)
 		if (changed_choices[i])
 			continue;
 		crcore_advise(err, "write refuse, accept, grew, truncate or embed");
-		return crcore_fail(err, -EINVAL, "option changed: \"%s\" says nothing about %s", p[1], p[0]);
+		return crcore_fail(err, -EINVAL, "option changed: \"%s\" says nothing about %s", p[1],
+		                   p[0]);
 	}
 	return 0;
 }
@@ -129,8 +132,8 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 	if (!r && files_embeds(f, obj, &where) && files_ghost_bytes(&where.st) > f->ghost_limit) {
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 		crcore_advise(err, "raise the option ghost-limit of the plugin files (--ghost-limit)");
-		return crcore_fail(err, -EFBIG, "the policy embeds it, and its contents (%llu bytes) are over "
-		                   "ghost-limit", (unsigned long long)files_ghost_bytes(&where.st));
+		return crcore_fail(err, -EFBIG, "the policy embeds it, and its contents (%llu bytes) are "
+		                   "over ghost-limit", (unsigned long long)files_ghost_bytes(&where.st));
 	}
 	if (r < 0)
 		return r;
@@ -146,12 +149,13 @@ static const struct crcore_option options[] = {
 	  .help = "save and restore locks on files; no: a locked file is refused" },
 	{ .name = "changed-file", .type = CRCORE_CHOICE, .default_value = "refuse",
 	  .choices = changed_choices,
-	  .help = "restore with a file that is not as it was: refuse, accept, if it only grew, truncate it "
-	          "to its old size, or take its contents from the image (embed)" },
+	  .help = "restore with a file that is not as it was: refuse, accept, if it only grew, "
+	          "truncate it to its old size, or take its contents from the image (embed)" },
 	{ .name = "changed", .type = CRCORE_MAP,
 	  .help = "the same by patterns of paths; the first that matches counts" },
 	{ .name = "external", .type = CRCORE_LIST,
-	  .help = "what stays outside: pipe[N], socket[N], file[MNT:INO], tty[RDEV:DEV], a path or pattern" },
+	  .help = "what stays outside: pipe[N], socket[N], file[MNT:INO], tty[RDEV:DEV], a path or "
+	          "pattern" },
 	{ .name = "inherit-fd", .type = CRCORE_LIST,
 	  .help = "restore: \"fd[N]:PATH\" uses descriptor N of crcore in place of the file" },
 	{ .name = NULL },

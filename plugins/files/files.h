@@ -154,7 +154,8 @@ int files_compare(const struct files *, const Files__File *, const struct stat *
 enum changed files_changed(const struct files *, const char *path); /* what to do if it changed */
 
 /* external.c */
-const char *files_external(const struct files *, const struct crcore_object *); /* its name, or NULL */
+/* Its name, or NULL. */
+const char *files_external(const struct files *, const struct crcore_object *);
 int files_save_external(struct files *, const struct crcore_object *, const char *name,
                         struct crcore_error *);
 /* The descriptor of crcore that the user wants in place of the file, -1: none. */

@@ -59,10 +59,12 @@ static bool is_valid(const Files__Ghost *rec)
 {
 	uint64_t at = 0;
 
-	if (!rec->id || rec->size > INT64_MAX || rec->atime_ns > 999999999 || rec->mtime_ns > 999999999 ||
+	if (!rec->id || rec->size > INT64_MAX || rec->atime_ns > 999999999 ||
+	    rec->mtime_ns > 999999999 ||
 	    (!S_ISREG(rec->mode) && (rec->embedded || !S_ISDIR(rec->mode))) ||
 	    (rec->memfd && (rec->embedded || !S_ISREG(rec->mode))) ||
-	    (rec->huge_shift && (!rec->memfd || rec->n_extents || rec->huge_shift < 13 || rec->huge_shift > 40)) ||
+	    (rec->huge_shift &&
+	     (!rec->memfd || rec->n_extents || rec->huge_shift < 13 || rec->huge_shift > 40)) ||
 	    (S_ISDIR(rec->mode) && rec->n_extents) || (!rec->memfd && rec->path[0] != '/') ||
 	    strlen(rec->path) >= PATH_MAX || strlen(rec->dir) >= PATH_MAX)
 		return false;
@@ -96,8 +98,8 @@ int ghost_check(struct files *f, struct ghost *g, struct crcore_error *err)
 		return 0;
 	crcore_fail_at(err, -1, -1, "%s", rec->path);
 	crcore_advise(err, "create the directory %s", rec->dir);
-	return crcore_fail(err, -ENOENT, "the file had no name any more, and the directory that it was in "
-	                   "is gone");
+	return crcore_fail(err, -ENOENT, "the file had no name any more, and the directory that it was "
+	                   "in is gone");
 }
 
 /* -- contents -------------------------------------------------------------------- */

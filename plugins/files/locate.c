@@ -138,8 +138,8 @@ static int locate_proc(struct files *f, const struct crcore_object *obj, struct 
 	}
 	if (obj->class_ != CRCORE_DESCRIPTION) {
 		crcore_advise(err, "let the program unmap it, or leave the directory");
-		return crcore_fail(err, -ENOTSUP, "a file of process %d that is mapped or a current directory "
-		                   "cannot be restored", (int)owner);
+		return crcore_fail(err, -ENOTSUP, "a file of process %d that is mapped or a current "
+		                   "directory cannot be restored", (int)owner);
 	}
 	ret->how = FOUND_OWN;
 	return 0;
@@ -191,12 +191,13 @@ static int locate_ghost(struct files *f, const struct crcore_object *obj, struct
 	}
 	if (ret->st.st_size < 0 || bytes > f->ghost_limit) {
 		crcore_advise(err, "raise the option ghost-limit of the plugin files (--ghost-limit)");
-		return crcore_fail(err, -EFBIG, "the file has no name and its contents (%llu bytes) are over "
-		                   "ghost-limit (%llu)", (unsigned long long)bytes,
+		return crcore_fail(err, -EFBIG, "the file has no name and its contents (%llu bytes) are "
+		                   "over ghost-limit (%llu)", (unsigned long long)bytes,
 		                   (unsigned long long)f->ghost_limit);
 	}
 	if (ret->memfd) {
-		memmove(ret->path, ret->path + strlen("/memfd:"), strlen(ret->path + strlen("/memfd:")) + 1);
+		memmove(ret->path, ret->path + strlen("/memfd:"),
+		        strlen(ret->path + strlen("/memfd:")) + 1);
 		return 0;
 	}
 	return find_base(obj, ret, err);
@@ -235,11 +236,14 @@ static int locate_unnamed(struct files *f, const struct crcore_object *obj, stru
                           struct crcore_error *err)
 {
 	if (!strncmp(ret->path, "/SYSV", 5) && ret->memfd) {
-		crcore_advise(err, "load the plugin ipc (--plugins=+ipc); a descriptor of it cannot be kept");
-		return crcore_fail(err, -ENOTSUP, "System V shared memory is the business of the plugin ipc");
+		crcore_advise(err, "load the plugin ipc (--plugins=+ipc); a descriptor of it cannot be "
+		              "kept");
+		return crcore_fail(err, -ENOTSUP, "System V shared memory is the business of the plugin "
+		                   "ipc");
 	}
 	if (ret->memfd && strncmp(ret->path, "/memfd:", 7) != 0)
-		return crcore_fail(err, -ENOTSUP, "a file of a mount internal to the kernel cannot be saved");
+		return crcore_fail(err, -ENOTSUP, "a file of a mount internal to the kernel cannot be "
+		                   "saved");
 	if (ret->st.st_nlink == 0 || S_ISDIR(ret->st.st_mode))
 		return locate_ghost(f, obj, ret, err);
 	if (find_sibling(ret)) {
@@ -250,8 +254,8 @@ static int locate_unnamed(struct files *f, const struct crcore_object *obj, stru
 	if (!f->link_remap) {
 		crcore_advise(err, "set link-remap (--link-remap) to give it a hidden name next to the old "
 		              "one, or close it");
-		return crcore_fail(err, -ENOTSUP, "this name is deleted but the file has other names that are "
-		                   "not known");
+		return crcore_fail(err, -ENOTSUP, "this name is deleted but the file has other names that "
+		                   "are not known");
 	}
 	return find_base(obj, ret, err);
 }
@@ -286,7 +290,8 @@ static bool is_dead(const struct crcore_object *obj, uint64_t magic)
 	int pid;
 
 	return magic == PROC_SUPER_MAGIC && obj->class_ == CRCORE_DESCRIPTION &&
-	       sscanf(obj->link, "/proc/%d", &pid) == 1 && access(obj->link, F_OK) < 0 && errno == ENOENT;
+	       sscanf(obj->link, "/proc/%d", &pid) == 1 && access(obj->link, F_OK) < 0 &&
+	       errno == ENOENT;
 }
 
 static int locate(struct files *f, const struct crcore_object *obj, struct location *ret,
@@ -300,7 +305,8 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 
 	if (obj->link[0] != '/') {
 		crcore_advise(err, "run crcore in the mount namespace of the task");
-		return crcore_fail(err, -ENOTSUP, "its path cannot be reached from crcore's root directory");
+		return crcore_fail(err, -ENOTSUP, "its path cannot be reached from crcore's root "
+		                   "directory");
 	}
 	if (len >= sizeof(ret->path))
 		return crcore_fail(err, -ENAMETOOLONG, "its path is longer than %d bytes", PATH_MAX);
@@ -342,7 +348,8 @@ static int locate(struct files *f, const struct crcore_object *obj, struct locat
 	}
 	if (magic == SECRETMEM_MAGIC) {
 		crcore_advise(err, "dump when it is not mapped");
-		return crcore_fail(err, -ENOTSUP, "secret memory (memfd_secret(2)) is for nobody else to read");
+		return crcore_fail(err, -ENOTSUP, "secret memory (memfd_secret(2)) is for nobody else to "
+		                   "read");
 	}
 	if (!seen) {
 		crcore_advise(err, "run crcore in the mount namespace of the task (nsenter -m)");

@@ -28,13 +28,14 @@ bool files_parse_lock(const char *text, struct lock_line *ret)
 	return true;
 }
 
-static int check_lease(const struct files *f, const struct lock_line *line, struct crcore_error *err)
+static int check_lease(const struct files *f, const struct lock_line *line,
+                       struct crcore_error *err)
 {
 	if (files_in_tree(f, line->pid))
 		return 0;
 	crcore_advise(err, "dump when the lease is not held");
-	return crcore_fail(err, -ENOTSUP, "there is a lease on it that process %d took, which is not in the "
-	                   "tree", line->pid);
+	return crcore_fail(err, -ENOTSUP, "there is a lease on it that process %d took, which is not "
+	                   "in the tree", line->pid);
 }
 
 int files_locks(const struct files *f, const struct crcore_object *obj,
@@ -71,9 +72,10 @@ int files_lock_taken(const struct lock_line *line, const char *path, struct crco
 {
 	crcore_fail_at(err, -1, -1, "%s", path);
 	crcore_advise(err, "end the process that holds it (lslocks)");
-	return line->pid > 0 ?
-	       crcore_fail(err, -EWOULDBLOCK, "process %d holds a lock on it that the tree had", line->pid) :
-	       crcore_fail(err, -EWOULDBLOCK, "somebody holds a lock on it that the tree had");
+	if (line->pid <= 0)
+		return crcore_fail(err, -EWOULDBLOCK, "somebody holds a lock on it that the tree had");
+	return crcore_fail(err, -EWOULDBLOCK, "process %d holds a lock on it that the tree had",
+	                   line->pid);
 }
 
 bool files_overlap(const struct lock_line *line, uint64_t start, uint64_t length)
@@ -166,5 +168,6 @@ void files_emit_locks(const struct files *f, const Files__File *rec, struct crco
 	for (size_t i = 0; i < rec->n_locks; i++)
 		if (rec->locks[i]->flock)
 			f->host->call(p, "files: flock", SYS_flock, ARGS(IMM(rec->fd),
-			             IMM((rec->locks[i]->write ? LOCK_EX : LOCK_SH) | LOCK_NB)), CRCORE_EQUAL, 0);
+			              IMM((rec->locks[i]->write ? LOCK_EX : LOCK_SH) | LOCK_NB)),
+			              CRCORE_EQUAL, 0);
 }

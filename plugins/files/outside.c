@@ -79,9 +79,10 @@ int files_review(void *state, const struct crcore_object *obj, struct crcore_err
 		    syscall(SYS_kcmp, obj->pid, o->pid, KCMP_FILE, (long)obj->fd, (long)o->fd) != 0)
 			continue;
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-		crcore_advise(err, "dump a tree that holds process %d too, or when the lock is not held", o->pid);
-		return crcore_fail(err, -ENOTSUP, "its lock is held together with process %d, outside of the "
-		                   "tree", o->pid);
+		crcore_advise(err, "dump a tree that holds process %d too, or when the lock is not held",
+		              o->pid);
+		return crcore_fail(err, -ENOTSUP, "its lock is held together with process %d, outside of "
+		                   "the tree", o->pid);
 	}
 	return r;
 }

@@ -44,7 +44,8 @@ static bool is_cloexec(pid_t pid, const char *fd)
 
 static int add_place(Files__File *rec, pid_t pid, const char *fd)
 {
-	Files__Place *p = malloc(sizeof(*p)), **more = realloc(rec->places, (rec->n_places + 1) * sizeof(*more));
+	Files__Place *p = malloc(sizeof(*p));
+	Files__Place **more = realloc(rec->places, (rec->n_places + 1) * sizeof(*more));
 
 	if (more)
 		rec->places = more;
@@ -72,7 +73,8 @@ static bool is_known_table(const struct files *f, const struct crcore_task *task
 	return false;
 }
 
-int own_save(struct files *f, const struct crcore_object *obj, Files__File *rec, struct crcore_error *err)
+int own_save(struct files *f, const struct crcore_object *obj, Files__File *rec,
+             struct crcore_error *err)
 {
 	const struct crcore_task *task;
 	struct dirent *e;
@@ -85,14 +87,15 @@ int own_save(struct files *f, const struct crcore_object *obj, Files__File *rec,
 		snprintf(path, sizeof(path), "/proc/%d/fd", (int)task->pid);
 		DIR *d = opendir(path);
 		while (d && r == 0 && (e = readdir(d)))
-			if (isdigit((unsigned char)e->d_name[0]) && is_same(obj, task->pid, dirfd(d), e->d_name))
+			if (isdigit((unsigned char)e->d_name[0]) &&
+			    is_same(obj, task->pid, dirfd(d), e->d_name))
 				r = add_place(rec, task->pid, e->d_name);
 		if (d)
 			closedir(d);
 	}
 	if (r == 0 && obj->holders > 1 && rec->n_places != obj->holders)
-		return crcore_fail(err, -EIO, "%u descriptors of it were found, not %u", (unsigned)rec->n_places,
-		                   obj->holders);
+		return crcore_fail(err, -EIO, "%u descriptors of it were found, not %u",
+		                   (unsigned)rec->n_places, obj->holders);
 	return r < 0 ? crcore_fail(err, r, "out of memory") : 0;
 }
 
@@ -118,13 +121,15 @@ int own_create(struct crcore_error *err)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 
-	return fd < 0 ? crcore_fail(err, -errno, "cannot make what stands in for it: %s", strerror(errno)) : fd;
+	return fd < 0 ?
+	       crcore_fail(err, -errno, "cannot make what stands in for it: %s", strerror(errno)) : fd;
 }
 
 #define CALL(label, nr, ...) \
 	host->call(p, label, nr, ARGS(__VA_ARGS__), CRCORE_OK, 0)
 
-static uint32_t open_it(const struct crcore_host *host, const Files__File *rec, struct crcore_program *p)
+static uint32_t open_it(const struct crcore_host *host, const Files__File *rec,
+                        struct crcore_program *p)
 {
 	uint32_t path = host->data(p, rec->path, strlen(rec->path) + 1);
 	uint32_t fd = CALL("files: open own file", SYS_openat, IMM(AT_FDCWD), DATA(path),
@@ -157,7 +162,8 @@ static void emit_first(const struct crcore_host *host, const Files__File *rec, u
 	uint32_t fd = open_it(host, rec, p), gate = 0;
 
 	if (n)
-		gate = CALL("files: keep semaphore", SYS_fcntl, IMM(first->fd), IMM(F_DUPFD_CLOEXEC), IMM(0));
+		gate = CALL("files: keep semaphore", SYS_fcntl, IMM(first->fd), IMM(F_DUPFD_CLOEXEC),
+		            IMM(0));
 	place(host, rec, fd, (pid_t)rec->pid, p);
 	if (!n)
 		return;
@@ -166,8 +172,8 @@ static void emit_first(const struct crcore_host *host, const Files__File *rec, u
 	CALL("files: close semaphore", SYS_close, RESULT(gate));
 }
 
-static void emit_other(const struct crcore_host *host, const Files__File *rec, const Files__Place *mine,
-                       struct crcore_program *p)
+static void emit_other(const struct crcore_host *host, const Files__File *rec,
+                       const Files__Place *mine, struct crcore_program *p)
 {
 	const Files__Place *first = rec->places[0];
 	uint32_t pidfd, fd;

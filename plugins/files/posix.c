@@ -137,8 +137,8 @@ static int save_lock(struct files *f, const struct lock_line *line, struct lines
 	if (fd < 0) {
 		crcore_fail_at(err, line->pid, -1, "inode %llu", (unsigned long long)line->ino);
 		crcore_advise(err, "dump when the lock is not held");
-		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a descriptor "
-		                   "that is closed");
+		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a "
+		                   "descriptor that is closed");
 	}
 	saved->v[saved->n++] = *line;
 	return put_lock(f, line, fd, err);

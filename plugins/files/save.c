@@ -138,7 +138,8 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 			int seals = fcntl(in, F_GET_SEALS);
 			g.seals = seals < 0 ? F_SEAL_SEAL : (uint32_t)seals;
 		}
-		r = g.huge_shift ? f->host->save_contents(f->ctx, id, in, err) : copy_contents(f, in, &g, err);
+		r = g.huge_shift ? f->host->save_contents(f->ctx, id, in, err) :
+		                   copy_contents(f, in, &g, err);
 	}
 	if (!r)
 		r = record_put(f->host, f->ctx, "ghost", &g.base, err);
@@ -209,8 +210,9 @@ static int make_remap(struct files *f, const struct crcore_object *obj, struct l
 	f->remaps[f->nremaps++] = m;
 	m->dev = where->st.st_dev;
 	m->ino = where->st.st_ino;
-	if (snprintf(m->path, sizeof(m->path), "%s/.crcore-link-%llu-%d", strcmp(where->base, "/") ?
-	             where->base : "", (unsigned long long)m->ino, (int)getpid()) >= (int)sizeof(m->path))
+	if (snprintf(m->path, sizeof(m->path), "%s/.crcore-link-%llu-%d",
+	             strcmp(where->base, "/") ? where->base : "", (unsigned long long)m->ino,
+	             (int)getpid()) >= (int)sizeof(m->path))
 		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a hidden name");
 	r = f->host->undo(f->ctx, unmake_remap, m, false, err);
 	if (r < 0)
@@ -272,7 +274,8 @@ static bool is_cloexec(const char *fdinfo)
 }
 
 /* Does the image take its contents, in case it changes? */
-bool files_embeds(const struct files *f, const struct crcore_object *obj, const struct location *where)
+bool files_embeds(const struct files *f, const struct crcore_object *obj,
+                  const struct location *where)
 {
 	return where->how == FOUND_PATH && S_ISREG(where->st.st_mode) && !where->pseudo &&
 	       !(obj->flags & O_PATH) && obj->use != CRCORE_USE_EXE &&

@@ -18,7 +18,8 @@ static bool is_kept(const char *name)
 
 static int add(Files__Ghost *g, const char *name, const void *value, size_t len)
 {
-	Files__Xattr *x = malloc(sizeof(*x)), **more = realloc(g->xattrs, (g->n_xattrs + 1) * sizeof(*more));
+	Files__Xattr *x = malloc(sizeof(*x));
+	Files__Xattr **more = realloc(g->xattrs, (g->n_xattrs + 1) * sizeof(*more));
 
 	if (more)
 		g->xattrs = more;
@@ -52,7 +53,8 @@ int xattrs_read(int fd, Files__Ghost *g, struct crcore_error *err)
 		if (len >= 0 && add(g, name, value, (size_t)len) < 0)
 			return crcore_fail(err, -ENOMEM, "out of memory");
 		if (len < 0 && is_kept(name) && errno != ENODATA)
-			return crcore_fail(err, -errno, "cannot read its attribute %s: %s", name, strerror(errno));
+			return crcore_fail(err, -errno, "cannot read its attribute %s: %s", name,
+			                   strerror(errno));
 	}
 	return 0;
 }

@@ -32,7 +32,8 @@ uint64_t ring_steps(uint32_t submitted, uint32_t completed)
 }
 
 /* Has the kernel take n requests that are in the ring m. */
-static int enter(const struct ring_memory *m, uint32_t n, uint32_t expected, struct crcore_error *err)
+static int enter(const struct ring_memory *m, uint32_t n, uint32_t expected,
+                 struct crcore_error *err)
 {
 	uint32_t *tail = ring_word(m, m->p.sq_off.tail);
 
@@ -139,8 +140,8 @@ static int count_completions(struct counting *c, uint32_t n)
 	return r;
 }
 
-int ring_count(struct uring *u, const struct ring_memory *m, const Uring__Ring *rec, uint32_t unread,
-               struct crcore_error *err)
+int ring_count(struct uring *u, const struct ring_memory *m, const Uring__Ring *rec,
+               uint32_t unread, struct crcore_error *err)
 {
 	struct counting c = { .u = u, .m = m, .read_up_to = rec->completed - unread, .err = err };
 	uint32_t both = rec->submitted < rec->completed ? rec->submitted : rec->completed;

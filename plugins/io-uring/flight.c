@@ -156,14 +156,15 @@ static int wait_for_all(struct uring *u, bool but_ended, struct flight *f,
 		u->host->alive(u->ctx);
 	}
 	if (first)
-		u->host->log(u->ctx, 3, "of %" PRIi64 " requests in flight %" PRIi64 " are left after %" PRIu64
-		             " us, %" PRIi64 " of them ended", first, f->n, (now_ns() - start) / 1000, f->ended);
+		u->host->log(u->ctx, 3, "of %" PRIi64 " requests in flight %" PRIi64 " are left after %"
+		             PRIu64 " us, %" PRIi64 " of them ended", first, f->n,
+		             (now_ns() - start) / 1000, f->ended);
 	return r;
 }
 
 /* Rings of which this task has the only thread that may do something with them. */
-static int ask_for_deferred(struct uring *u, const struct crcore_task *task, struct crcore_program *p,
-                            struct crcore_error *err)
+static int ask_for_deferred(struct uring *u, const struct crcore_task *task,
+                            struct crcore_program *p, struct crcore_error *err)
 {
 	const struct crcore_object *obj;
 	uint64_t ctx, setup;
@@ -206,8 +207,8 @@ int uring_hold(void *state, struct crcore_error *err)
 		return r;
 	if (in)
 		crcore_fail_at(err, in->pid, in->fd, "io_uring");
-	crcore_advise(err, "dump again; let the program cancel what may take for ever (polls, timeouts, "
-	              "reads of sockets); or raise io-uring.wait");
+	crcore_advise(err, "dump again; let the program cancel what may take for ever (polls, "
+	              "timeouts, reads of sockets); or raise io-uring.wait");
 	return crcore_fail(err, -EBUSY, "requests of the threads that use it are in flight: %" PRIi64
 	                   " did not end in %" PRIu64 " ms", f.n, u->wait_ns / 1000000u);
 }

@@ -78,12 +78,13 @@ static int uring_review(void *state, const struct crcore_object *obj, struct crc
 	crcore_fail_at(err, obj->pid, obj->fd, "io_uring");
 	if (is_memory(obj)) {
 		crcore_advise(err, "let the program unmap a ring when it closes its descriptor");
-		return crcore_fail(err, -ENOTSUP, "its memory is mapped at %" PRIx64 " and no descriptor of it "
-		                   "is open", obj->start);
+		return crcore_fail(err, -ENOTSUP, "its memory is mapped at %" PRIx64 " and no descriptor "
+		                   "of it is open", obj->start);
 	}
-	crcore_advise(err, "start the program without io_uring, or let it set the ring up without that");
-	return crcore_fail(err, -ENOTSUP, "it was set up in memory of the program (IORING_SETUP_NO_MMAP), "
-	                   "which cannot be brought back");
+	crcore_advise(err, "start the program without io_uring, or let it set the ring up without "
+	              "that");
+	return crcore_fail(err, -ENOTSUP, "it was set up in memory of the program "
+	                   "(IORING_SETUP_NO_MMAP), which cannot be brought back");
 }
 
 static const struct crcore_option options[] = {

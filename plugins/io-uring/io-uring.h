@@ -133,10 +133,11 @@ int note_memory(struct uring *, const struct crcore_object *ring, const struct l
 /* The other one of a ring and its memory, both objects of ours; NULL: none of the tree. */
 const struct crcore_object *other_of(const struct uring *, const struct crcore_object *);
 /* Sets up one as another was, to see how that is done, which *ret_p says. */
-int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io_uring_params *ret_p,
-             struct crcore_error *);
+int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries,
+             struct io_uring_params *ret_p, struct crcore_error *);
 /* Maps the memory of a ring that was set up so, from a descriptor of it. */
-int ring_map(int fd, const struct io_uring_params *, struct ring_memory *ret, struct crcore_error *);
+int ring_map(int fd, const struct io_uring_params *, struct ring_memory *ret,
+             struct crcore_error *);
 void ring_unmap(struct ring_memory *);
 /* Sets its lengths alone, and p. */
 void ring_lengths(const struct io_uring_params *, struct ring_memory *);
@@ -171,7 +172,8 @@ bool is_of_one_thread(uint32_t setup);
 int issuer_find(struct uring *, const struct crcore_object *, const struct look *, pid_t *ret,
                 struct crcore_error *);
 /* Has that thread take note of requests that have ended. */
-void issuer_ask(struct uring *, const struct crcore_object *, uint64_t ended, struct crcore_program *);
+void issuer_ask(struct uring *, const struct crcore_object *, uint64_t ended,
+                struct crcore_program *);
 int issuer_create(struct made *, struct crcore_error *);
 int issuer_emit(struct uring *, struct made *, struct crcore_program *, struct crcore_error *);
 
@@ -185,6 +187,8 @@ uint64_t ring_steps(uint32_t submitted, uint32_t completed);
 
 /* Where in the parameters the addresses of memory are: the last number of either struct, which
  * has no name in older headers. */
-#define RINGS_ADDRESS (offsetof(struct io_uring_params, cq_off) + sizeof(struct io_cqring_offsets) - 8)
-#define SQES_ADDRESS (offsetof(struct io_uring_params, sq_off) + sizeof(struct io_sqring_offsets) - 8)
+#define LAST_NUMBER(member) \
+	(offsetof(struct io_uring_params, member) + sizeof(((struct io_uring_params *)0)->member) - 8)
+#define RINGS_ADDRESS LAST_NUMBER(cq_off)
+#define SQES_ADDRESS LAST_NUMBER(sq_off)
 #endif

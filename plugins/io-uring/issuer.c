@@ -34,10 +34,10 @@ int issuer_find(struct uring *u, const struct crcore_object *obj, const struct l
 		*ret = obj->pid;
 		return 0;
 	}
-	crcore_advise(err, "let the first thread of the process make the ring, or start the program without "
-	              "io_uring");
-	return crcore_fail(err, -ENOTSUP, "it is for one thread (IORING_SETUP_SINGLE_ISSUER), which is not "
-	                   "the first one of process %d", obj->pid);
+	crcore_advise(err, "let the first thread of the process make the ring, or start the program "
+	              "without io_uring");
+	return crcore_fail(err, -ENOTSUP, "it is for one thread (IORING_SETUP_SINGLE_ISSUER), which is "
+	                   "not the first one of process %d", obj->pid);
 }
 
 /* Completions come to such a ring when its thread asks for them. */
@@ -46,7 +46,8 @@ void issuer_ask(struct uring *u, const struct crcore_object *obj, uint64_t ended
 {
 	for (uint64_t i = 0; i <= ended / AT_ONCE; i++)
 		u->host->call(p, "io-uring: bring completions", SYS_io_uring_enter,
-		              ARGS(IMM(obj->fd), IMM(0), IMM(0), IMM(IORING_ENTER_GETEVENTS)), CRCORE_ANY, 0);
+		              ARGS(IMM(obj->fd), IMM(0), IMM(0), IMM(IORING_ENTER_GETEVENTS)), CRCORE_ANY,
+		              0);
 }
 
 /* ---- restore ---------------------------------------------------------------------------- */
@@ -55,7 +56,8 @@ void issuer_ask(struct uring *u, const struct crcore_object *obj, uint64_t ended
 static int make_large(const Uring__Ring *rec, struct made *made, struct crcore_error *err)
 {
 	struct ring_memory m;
-	int r = ring_in_memfd(rec->setup | IORING_SETUP_R_DISABLED, SQ_ENTRIES_MAX, CQ_ENTRIES_MAX, &m, err);
+	int r = ring_in_memfd(rec->setup | IORING_SETUP_R_DISABLED, SQ_ENTRIES_MAX, CQ_ENTRIES_MAX, &m,
+	                      err);
 
 	if (r < 0)
 		return r;
@@ -84,7 +86,8 @@ static void count(const struct crcore_host *host, struct crcore_program *p, cons
 
 	for (uint32_t k, n = 0; n < rec->submitted; n += k) {
 		k = rec->submitted - n < SQ_ENTRIES_MAX ? rec->submitted - n : SQ_ENTRIES_MAX;
-		host->call(p, "io-uring: count", SYS_io_uring_enter, ARGS(RESULT(ring), IMM(k)), CRCORE_EQUAL, k);
+		host->call(p, "io-uring: count", SYS_io_uring_enter, ARGS(RESULT(ring), IMM(k)),
+		           CRCORE_EQUAL, k);
 		uint32_t head = n + k < taken ? n + k : taken;
 		host->call(p, "io-uring: take completions", SYS_pwrite64,
 		           ARGS(RESULT(large), DATA(host->data(p, &head, sizeof(head))), IMM(sizeof(head)),
@@ -92,21 +95,23 @@ static void count(const struct crcore_host *host, struct crcore_program *p, cons
 	}
 }
 
-static uint32_t map(const struct crcore_host *host, struct crcore_program *p, uint32_t memory, size_t len,
-                    uint64_t offset)
+static uint32_t map(const struct crcore_host *host, struct crcore_program *p, uint32_t memory,
+                    size_t len, uint64_t offset)
 {
 	return host->call(p, "io-uring: map its memory", SYS_mmap,
-	                  ARGS(IMM(0), IMM(len), IMM(PROT_READ | PROT_WRITE), IMM(MAP_SHARED), RESULT(memory),
-	                       IMM(offset)), CRCORE_OK, 0);
+	                  ARGS(IMM(0), IMM(len), IMM(PROT_READ | PROT_WRITE), IMM(MAP_SHARED),
+	                       RESULT(memory), IMM(offset)),
+	                  CRCORE_OK, 0);
 }
 
 /* It becomes as large as it was, in the memory that is its own. */
-static void resize(const struct crcore_host *host, struct crcore_program *p, const struct made *made,
-                   uint32_t ring, uint32_t memory)
+static void resize(const struct crcore_host *host, struct crcore_program *p,
+                   const struct made *made, uint32_t ring, uint32_t memory)
 {
 	const Uring__Ring *rec = made->rec;
-	const struct io_uring_params wanted = { .sq_entries = rec->sq_entries, .cq_entries = rec->cq_entries,
-		                                .flags = IORING_SETUP_CQSIZE };
+	const struct io_uring_params wanted = { .sq_entries = rec->sq_entries,
+		                                    .cq_entries = rec->cq_entries,
+		                                    .flags = IORING_SETUP_CQSIZE };
 	struct ring_memory m;
 	uint32_t params = host->data(p, &wanted, sizeof(wanted)), rings, sqes;
 
@@ -114,14 +119,19 @@ static void resize(const struct crcore_host *host, struct crcore_program *p, con
 	rings = map(host, p, memory, m.rings_len, IORING_OFF_SQ_RING);
 	sqes = map(host, p, memory, m.sqes_len, IORING_OFF_SQES);
 	host->store(p, "io-uring: where the rings are", params, RINGS_ADDRESS, sizeof(uint64_t), rings);
-	host->store(p, "io-uring: where the requests are", params, SQES_ADDRESS, sizeof(uint64_t), sqes);
+	host->store(p, "io-uring: where the requests are", params, SQES_ADDRESS, sizeof(uint64_t),
+	            sqes);
 	host->call(p, "io-uring: resize", SYS_io_uring_register,
-	           ARGS(RESULT(ring), IMM(REGISTER_RESIZE_RINGS), DATA(params), IMM(1)), CRCORE_EQUAL, 0);
-	host->call(p, "io-uring: unmap", SYS_munmap, ARGS(RESULT(rings), IMM(m.rings_len)), CRCORE_EQUAL, 0);
-	host->call(p, "io-uring: unmap", SYS_munmap, ARGS(RESULT(sqes), IMM(m.sqes_len)), CRCORE_EQUAL, 0);
+	           ARGS(RESULT(ring), IMM(REGISTER_RESIZE_RINGS), DATA(params), IMM(1)), CRCORE_EQUAL,
+	           0);
+	host->call(p, "io-uring: unmap", SYS_munmap, ARGS(RESULT(rings), IMM(m.rings_len)),
+	           CRCORE_EQUAL, 0);
+	host->call(p, "io-uring: unmap", SYS_munmap, ARGS(RESULT(sqes), IMM(m.sqes_len)), CRCORE_EQUAL,
+	           0);
 }
 
-int issuer_emit(struct uring *u, struct made *made, struct crcore_program *p, struct crcore_error *err)
+int issuer_emit(struct uring *u, struct made *made, struct crcore_program *p,
+                struct crcore_error *err)
 {
 	const struct crcore_host *host = u->host;
 	uint32_t ring, large, memory;

@@ -48,7 +48,8 @@ static const char *const setups[] = {
 
 static int not_told(const char *member, int code, struct crcore_error *err)
 {
-	crcore_advise(err, "let the program close the ring before the dump, or start it without io_uring");
+	crcore_advise(err, "let the program close the ring before the dump, or start it without "
+	              "io_uring");
 	return crcore_fail(err, code, "%s of the kernel's struct " CTX " cannot be read: %s", member,
 	                   strerror(-code));
 }
@@ -111,7 +112,8 @@ static int check_setup(const struct look *l, struct crcore_error *err)
 
 	if (!other)
 		return 0;
-	crcore_advise(err, "start the program without io_uring, or let it set the ring up without that");
+	crcore_advise(err, "start the program without io_uring, or let it set the ring up without "
+	              "that");
 	if (bit < sizeof(setups) / sizeof(*setups) && setups[bit])
 		return crcore_fail(err, -ENOTSUP, "it was set up with IORING_SETUP_%s, which cannot be "
 		                   "brought back", setups[bit]);
@@ -123,10 +125,10 @@ static int check_issuer(const struct look *l, struct crcore_error *err)
 {
 	if ((l->setup & SETUP_ONE_THREAD) != SETUP_SINGLE_ISSUER)
 		return 0;
-	crcore_advise(err, "start the program without io_uring, or let it set the ring up without that, or "
-	              "with IORING_SETUP_DEFER_TASKRUN too");
-	return crcore_fail(err, -ENOTSUP, "it was set up with IORING_SETUP_SINGLE_ISSUER alone, which cannot be "
-	                   "brought back");
+	crcore_advise(err, "start the program without io_uring, or let it set the ring up without "
+	              "that, or with IORING_SETUP_DEFER_TASKRUN too");
+	return crcore_fail(err, -ENOTSUP, "it was set up with IORING_SETUP_SINGLE_ISSUER alone, which "
+	                   "cannot be brought back");
 }
 
 static int check_registered(struct uring *u, const struct look *l, struct crcore_error *err)
@@ -136,7 +138,8 @@ static int check_registered(struct uring *u, const struct look *l, struct crcore
 	for (unsigned i = 0; i < sizeof(registered) / sizeof(*registered); i++) {
 		if (peek_number(u->peek, l->ctx, CTX, registered[i].member, &value) < 0 || !value)
 			continue;
-		crcore_advise(err, "let the program undo that before the dump, or start it without io_uring");
+		crcore_advise(err, "let the program undo that before the dump, or start it without "
+		              "io_uring");
 		return crcore_fail(err, -ENOTSUP, "%s, which cannot be brought back", registered[i].what);
 	}
 	if (peek_number(u->peek, l->ctx, CTX, "clockid", &value) == 0 && value != CLOCK_MONOTONIC)
@@ -166,15 +169,15 @@ static int check_use(struct uring *u, const struct look *l, struct crcore_error 
 	}
 	if (ring_each_user(u, l->ctx, has_registered_rings, NULL)) {
 		crcore_advise(err, "let the program unregister them (io_uring_unregister_ring_fd)");
-		return crcore_fail(err, -ENOTSUP, "a thread that uses it has registered descriptors of rings "
-		                   "(IORING_REGISTER_RING_FDS), which cannot be brought back");
+		return crcore_fail(err, -ENOTSUP, "a thread that uses it has registered descriptors of "
+		                   "rings (IORING_REGISTER_RING_FDS), which cannot be brought back");
 	}
 	if (ring_steps(l->submitted, l->completed) <= u->count_limit)
 		return 0;
 	crcore_advise(err, "raise io-uring.count-limit, or let the program make a new ring");
-	return crcore_fail(err, -E2BIG, "it has taken %u requests and given %u completions: to count up to "
-	                   "that would take the restore more than %" PRIu64 " steps", l->submitted,
-	                   l->completed, u->count_limit);
+	return crcore_fail(err, -E2BIG, "it has taken %u requests and given %u completions: to count "
+	                   "up to that would take the restore more than %" PRIu64 " steps",
+	                   l->submitted, l->completed, u->count_limit);
 }
 
 int ring_find(struct uring *u, int fd, uint64_t *ret, struct crcore_error *err)
@@ -207,8 +210,8 @@ int ring_check(struct uring *u, const struct look *l, struct crcore_error *err)
 
 static int refuse_waiting(const char *what, struct crcore_error *err)
 {
-	crcore_advise(err, "let the program cancel it before the dump, or start it without io_uring (its own "
-	              "option, UV_USE_IO_URING=0 for libuv, or kernel.io_uring_disabled=2)");
+	crcore_advise(err, "let the program cancel it before the dump, or start it without io_uring "
+	              "(its own option, UV_USE_IO_URING=0 for libuv, or kernel.io_uring_disabled=2)");
 	return crcore_fail(err, -ENOTSUP, "a request in it waits for %s, which cannot be saved", what);
 }
 

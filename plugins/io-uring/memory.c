@@ -91,12 +91,12 @@ static int ring_setup(struct io_uring_params *p, uint32_t sq_entries, struct crc
 	if (p->sq_entries == sq_entries && p->cq_entries == cq_entries)
 		return fd;
 	close(fd);
-	return crcore_fail(err, -ENOTSUP, "the kernel sets up a ring of %u and %u entries, not of %u and %u",
-	                   p->sq_entries, p->cq_entries, sq_entries, cq_entries);
+	return crcore_fail(err, -ENOTSUP, "the kernel sets up a ring of %u and %u entries, not of %u "
+	                   "and %u", p->sq_entries, p->cq_entries, sq_entries, cq_entries);
 }
 
-int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io_uring_params *ret_p,
-             struct crcore_error *err)
+int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries,
+             struct io_uring_params *ret_p, struct crcore_error *err)
 {
 	*ret_p = (struct io_uring_params){ .flags = setup, .cq_entries = cq_entries };
 	int fd = ring_setup(ret_p, sq_entries, err);
@@ -110,7 +110,8 @@ int ring_try(uint32_t setup, uint32_t sq_entries, uint32_t cq_entries, struct io
 
 void ring_lengths(const struct io_uring_params *p, struct ring_memory *m)
 {
-	size_t cqes = p->cq_off.cqes + (size_t)p->cq_entries * (p->flags & IORING_SETUP_CQE32 ? 32 : 16);
+	size_t cqes = p->cq_off.cqes +
+	              (size_t)p->cq_entries * (p->flags & IORING_SETUP_CQE32 ? 32 : 16);
 	size_t array = p->flags & SETUP_NO_SQARRAY ? 0 : p->sq_off.array + 4ul * p->sq_entries;
 
 	m->p = *p;
@@ -123,7 +124,8 @@ int ring_map(int fd, const struct io_uring_params *p, struct ring_memory *m,
 {
 	*m = (struct ring_memory){ .fd = -1, .memory = -1 };
 	ring_lengths(p, m);
-	void *rings = mmap(NULL, m->rings_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+	void *rings = mmap(NULL, m->rings_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+	                   IORING_OFF_SQ_RING);
 	if (rings != MAP_FAILED)
 		m->rings = rings;
 	void *sqes = mmap(NULL, m->sqes_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);

@@ -44,7 +44,8 @@ int uring_load_record(void *state, const char *section, uint32_t version, const 
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "the record of a ring is damaged");
 	u->made[u->nmade++] = (struct made){ .rec = rec, .memory = -1, .large = -1 };
-	return sane(rec) ? 0 : crcore_fail(err, -EBADMSG, "the record of ring %u makes no sense", rec->id);
+	return sane(rec) ? 0 :
+	       crcore_fail(err, -EBADMSG, "the record of ring %u makes no sense", rec->id);
 }
 
 static struct made *find_ring(const struct uring *u, uint32_t id)
@@ -167,8 +168,8 @@ static int finish(const Uring__Ring *rec, const struct ring_memory *m, struct cr
 	const uint32_t completed = *ring_word(m, m->p.cq_off.tail);
 
 	if (submitted != rec->submitted || completed != rec->completed)
-		return crcore_fail(err, -EIO, "the new ring counts %u requests and %u completions, not %u and %u",
-		                   submitted, completed, rec->submitted, rec->completed);
+		return crcore_fail(err, -EIO, "the new ring counts %u requests and %u completions, not %u "
+		                   "and %u", submitted, completed, rec->submitted, rec->completed);
 	fill(m->rings, m->rings_len, &rec->rings);
 	fill(m->sqes, m->sqes_len, &rec->sqes);
 	return 0;
@@ -217,8 +218,8 @@ static int make(struct uring *u, struct made *made, struct crcore_error *err)
 	return fd;
 }
 
-int uring_emit(void *state, const struct crcore_task *task, uint32_t phase, struct crcore_program *p,
-               struct crcore_error *err)
+int uring_emit(void *state, const struct crcore_task *task, uint32_t phase,
+               struct crcore_program *p, struct crcore_error *err)
 {
 	struct uring *u = state;
 	int r = 0;
@@ -253,7 +254,8 @@ int uring_settle(void *state, struct crcore_error *err)
 	return r;
 }
 
-int uring_plan(void *state, uint32_t id, uint32_t *ret_needs, uint32_t max, struct crcore_error *err)
+int uring_plan(void *state, uint32_t id, uint32_t *ret_needs, uint32_t max,
+               struct crcore_error *err)
 {
 	const Uring__Mapping *m = find_mapping(state, id);
 
@@ -281,7 +283,8 @@ int uring_create(void *state, uint32_t id, struct crcore_error *err)
 
 /* In a ring the completions can be mapped a second time, at an offset of their own. */
 int uring_map(void *state, uint32_t id, const struct crcore_mapping *const *v, uint32_t n,
-              uint64_t scratch, uint64_t scratch_len, struct crcore_program *p, struct crcore_error *err)
+              uint64_t scratch, uint64_t scratch_len, struct crcore_program *p,
+              struct crcore_error *err)
 {
 	const struct uring *u = state;
 	const struct crcore_host *host = u->host;

@@ -110,7 +110,8 @@ struct attaching {
 	uint64_t scratch, scratch_len;
 };
 
-static void protect(struct attaching *at, uint64_t start, uint64_t end, uint32_t prot, uint32_t have)
+static void protect(struct attaching *at, uint64_t start, uint64_t end, uint32_t prot,
+                    uint32_t have)
 {
 	if (prot != have)
 		at->s->host->call(at->p, "ipc: protect segment", SYS_mprotect,
@@ -161,7 +162,8 @@ static int attach_group(struct attaching *at, const struct crcore_mapping *const
 }
 
 int shm_map(struct ipc *s, uint32_t object, const struct crcore_mapping *const *v, uint32_t n,
-            uint64_t scratch, uint64_t scratch_len, struct crcore_program *p, struct crcore_error *err)
+            uint64_t scratch, uint64_t scratch_len, struct crcore_program *p,
+            struct crcore_error *err)
 {
 	struct attaching at = { s, find(s, object), p, scratch, scratch_len };
 	int r = at.a ? 0 : crcore_fail(err, -EBADMSG, "there is no record of object %u", object);
@@ -187,7 +189,8 @@ void shm_emit(struct ipc *s, const struct crcore_task *task, struct crcore_progr
 		if (rec->perm->kept || rec->lpid != (uint32_t)task->pid)
 			continue;
 		uint32_t op = s->host->call(p, "ipc: attach as the last", SYS_shmat,
-		                            ARGS(IMM(rec->perm->id), IMM(0), IMM(SHM_RDONLY)), CRCORE_OK, 0);
+		                            ARGS(IMM(rec->perm->id), IMM(0), IMM(SHM_RDONLY)), CRCORE_OK,
+		                            0);
 		s->host->call(p, "ipc: detach as the last", SYS_shmdt, ARGS(RESULT(op)), CRCORE_EQUAL, 0);
 	}
 }

@@ -176,7 +176,8 @@ static const struct crcore_option options[] = {
 	{ .name = "existing", .type = CRCORE_CHOICE, .default_value = "replace",
 	  .choices = existing_choices,
 	  .help = "restore: an object that the tree left behind, and nobody uses" },
-	{ .name = "posix-memory", .type = CRCORE_CHOICE, .default_value = "save", .choices = posix_choices,
+	{ .name = "posix-memory", .type = CRCORE_CHOICE, .default_value = "save",
+	  .choices = posix_choices,
 	  .help = "POSIX shared memory and named semaphores: save the contents, or leave the files "
 	          "below /dev/shm to the plugin files" },
 	{ .name = "notify", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = notify_choices,

@@ -48,7 +48,7 @@
 #endif
 #define MEMORY_FOLDER "/dev/shm"
 #define PAGE 4096ULL
-#define LARGEFILE 0100000 /* O_LARGEFILE, which is 0 for programs: set by open(2), not by mq_open(3) */
+#define LARGEFILE 0100000 /* O_LARGEFILE, 0 for programs: set by open(2), not by mq_open(3) */
 
 union semun { int val; struct semid_ds *buf; unsigned short *array; struct seminfo *info; };
 
@@ -109,7 +109,7 @@ struct ipc {
 	bool notify_zero;         /* the unknown value of a notification is 0 */
 
 	/* dump */
-	enum { OWN_UNKNOWN, OWN_NO, OWN_YES } own; /* is the namespace the tree's own? see scope_all() */
+	enum { OWN_UNKNOWN, OWN_NO, OWN_YES } own; /* is the namespace the tree's? see scope_all() */
 	struct wait *waits; unsigned nwaits; /* calls that tasks sleep in */
 	bool waits_known;
 	int *attached; unsigned nattached; /* ids of segments whose contents are handed over */
@@ -219,7 +219,8 @@ void queue_forget(struct ipc *);
 
 static inline bool memory_is_name(const char *name)
 {
-	return name[0] && strlen(name) < NAME_MAX && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+	return name[0] && strlen(name) < NAME_MAX && !strchr(name, '/') && strcmp(name, ".") &&
+	       strcmp(name, "..");
 }
 /* posix.c; memory_is: is it such a file, which this plugin keeps? */
 bool memory_is(const struct ipc *, const struct crcore_object *);
@@ -257,7 +258,8 @@ int ipc_prepare(void *state, struct crcore_error *);
 
 /* make.c */
 /* Makes an object of that id, by its creator (pid: 0, any). size: bytes, or semaphores. */
-int item_make(struct ipc *, struct item *, pid_t pid, uint64_t size, int flags, struct crcore_error *);
+int item_make(struct ipc *, struct item *, pid_t pid, uint64_t size, int flags,
+              struct crcore_error *);
 /* Effective ids of somebody else, and the capabilities that we have: in a helper. */
 int ipc_become(uid_t, gid_t);
 int item_fail(const struct item *, int r, const char *what, struct crcore_error *);
@@ -274,5 +276,8 @@ int will_queue(struct ipc *, const char *name_with_slash, struct crcore_error *)
 /* A limit that is changed: its value now. */
 int will_limit(struct ipc *, const char *name, const char *value, struct crcore_error *);
 
-static inline int no_memory(struct crcore_error *err) { return crcore_fail(err, -ENOMEM, "out of memory"); }
+static inline int no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
 #endif

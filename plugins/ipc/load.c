@@ -65,8 +65,8 @@ static int load_attach(struct ipc *s, const void *msg, size_t len, struct crcore
 
 static bool valid_sem(const Ipc__Sem *rec)
 {
-	if (!rec || !valid_perm(rec->perm) || rec->n_values != rec->n_pids || rec->n_values > SEMS_MAX ||
-	    (!rec->n_values && !rec->perm->kept))
+	if (!rec || !valid_perm(rec->perm) || rec->n_values != rec->n_pids ||
+	    rec->n_values > SEMS_MAX || (!rec->n_values && !rec->perm->kept))
 		return false;
 	for (size_t i = 0; i < rec->n_values; i++)
 		if (rec->values[i] > 32767 || rec->pids[i] > INT32_MAX)

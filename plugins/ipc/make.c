@@ -119,7 +119,8 @@ static int try(struct ipc *s, struct item *it, pid_t pid, struct order *o, struc
 int item_make(struct ipc *s, struct item *it, pid_t pid, uint64_t size, int flags,
               struct crcore_error *err)
 {
-	struct order *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct order *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	                       0);
 	int r = will_item(s, it, err);
 
 	if (o == MAP_FAILED)
@@ -136,7 +137,9 @@ int item_make(struct ipc *s, struct item *it, pid_t pid, uint64_t size, int flag
 
 int item_dress(struct item *it, struct crcore_error *err)
 {
-	const struct ipc_perm perm = { .uid = it->perm->uid, .gid = it->perm->gid, .mode = it->perm->mode };
+	const struct ipc_perm perm = { .uid = it->perm->uid,
+		                           .gid = it->perm->gid,
+		                           .mode = it->perm->mode };
 	struct shmid_ds shm = { .shm_perm = perm };
 	struct semid_ds sem = { .sem_perm = perm };
 	struct msqid_ds msg;

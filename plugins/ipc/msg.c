@@ -136,7 +136,8 @@ static int set_limit(struct msg *m, uint64_t bytes, struct crcore_error *err)
 }
 
 /* What it takes to send the messages, and what the queue had as its limit. */
-static int make_room(struct ipc *s, const struct msg *m, uint64_t *ret_bytes, struct crcore_error *err)
+static int make_room(struct ipc *s, const struct msg *m, uint64_t *ret_bytes,
+                     struct crcore_error *err)
 {
 	uint64_t sum = m->n + 1, most = 0;
 
@@ -155,7 +156,8 @@ int msg_make(struct ipc *s, struct msg *m, struct crcore_error *err)
 	uint64_t bytes;
 	int r = make_room(s, m, &bytes, err);
 
-	if (r < 0 || (r = item_make(s, &m->item, 0, 0, 0, err)) < 0 || (r = set_limit(m, bytes, err)) < 0)
+	if (r < 0 || (r = item_make(s, &m->item, 0, 0, 0, err)) < 0 ||
+	    (r = set_limit(m, bytes, err)) < 0)
 		return r;
 	if (rec->lrpid || (rec->lspid && !m->n)) {
 		r = ipc_run_as(s, (pid_t)rec->lspid, send_probe, m, err);

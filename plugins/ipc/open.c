@@ -119,12 +119,14 @@ static int check_one(struct ipc *s, const struct queue *q, int folder, struct cr
 	pid_t by = 0;
 
 	if (fstatat(folder, q->rec->name, &st, 0) < 0)
-		return q->rec->kept ? fail(q, -errno, "it is shared with others, and cannot be found", err) : 0;
+		return q->rec->kept ?
+		       fail(q, -errno, "it is shared with others, and cannot be found", err) : 0;
 	if (q->rec->unlinked || q->rec->kept)
 		return 0;
 	if (s->existing == EXISTING_REPLACE && !(by = queue_opened_by(s, &st)))
 		return 0;
-	crcore_advise(err, by ? "end that process" : "remove it, or set existing: replace for ipc in the policy");
+	crcore_advise(err, by ? "end that process" :
+	                        "remove it, or set existing: replace for ipc in the policy");
 	if (!by)
 		return fail(q, -EEXIST, "it is there already", err);
 	crcore_fail_at(err, -1, -1, "message queue /%s", q->rec->name);
@@ -186,7 +188,8 @@ static int open_as_owner(void *arg)
 
 static int make(struct ipc *s, struct queue *q, const char *name, struct crcore_error *err)
 {
-	struct opening *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct opening *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+	                         -1, 0);
 
 	if (o == MAP_FAILED)
 		return no_memory(err);
@@ -222,7 +225,8 @@ static int fill(struct queue *q, struct crcore_error *err)
 }
 
 /* All descriptions, as long as it has a name: what open(2) makes is not the same. */
-static int open_all(struct ipc *s, const struct queue *q, const char *name, struct crcore_error *err)
+static int open_all(struct ipc *s, const struct queue *q, const char *name,
+                    struct crcore_error *err)
 {
 	char path[40];
 

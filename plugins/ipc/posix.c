@@ -143,8 +143,8 @@ int memory_review(struct ipc *s, const struct crcore_object *obj, struct crcore_
 	pid_t by = s->shared == SHARED_KEEP ? 0 : memory_used_by(s, &obj->st);
 	if (!by)
 		return 0;
-	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the policy: "
-	              "the file is then used as it is when the tree is restored", by);
+	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the "
+	              "policy: the file is then used as it is when the tree is restored", by);
 	return crcore_fail(err, -EBUSY, "process %d, which is not in the tree, uses it too", by);
 }
 
@@ -173,7 +173,8 @@ static bool find_name(const struct stat *st, char path[PATH_MAX])
 	cleanup_dir DIR *d = found ? NULL : opendir(MEMORY_FOLDER);
 
 	while (!found && d && (e = readdir(d)))
-		if (e->d_ino == st->st_ino && fstatat(dirfd(d), e->d_name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+		if (e->d_ino == st->st_ino &&
+		    fstatat(dirfd(d), e->d_name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    now.st_ino == st->st_ino && now.st_dev == st->st_dev) {
 			snprintf(path, PATH_MAX, MEMORY_FOLDER "/%s", e->d_name);
 			found = true;
@@ -222,7 +223,8 @@ int memory_save_object(struct ipc *s, const struct crcore_object *obj, struct cr
 	int r = save_file(s, obj, &rec.memory, err);
 
 	rec.object = obj->id;
-	rec.flags = obj->flags & ~(uint32_t)(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_TMPFILE);
+	rec.flags = obj->flags &
+	            ~(uint32_t)(O_CLOEXEC | O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_TMPFILE);
 	rec.pos = obj->class_ == CRCORE_DESCRIPTION && obj->pos > 0 ? (uint64_t)obj->pos : 0;
 	return r < 0 ? r : record_put(s->host, s->ctx, "memory-use", &rec.base, err);
 }

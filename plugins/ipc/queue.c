@@ -43,8 +43,9 @@ bool queue_is(const struct crcore_object *obj)
 {
 	struct statfs fs;
 
-	return obj->class_ == CRCORE_DESCRIPTION && S_ISREG(obj->st.st_mode) && !(obj->flags & O_PATH) &&
-	       obj->local_fd >= 0 && fstatfs(obj->local_fd, &fs) == 0 && fs.f_type == MQUEUE_MAGIC;
+	return obj->class_ == CRCORE_DESCRIPTION && S_ISREG(obj->st.st_mode) &&
+	       !(obj->flags & O_PATH) && obj->local_fd >= 0 && fstatfs(obj->local_fd, &fs) == 0 &&
+	       fs.f_type == MQUEUE_MAGIC;
 }
 
 int queue_claim(struct ipc *s, const struct crcore_object *obj, struct crcore_error *err)
@@ -96,8 +97,8 @@ int queue_review(struct ipc *s, const struct crcore_object *obj, struct crcore_e
 
 	if (!by)
 		return 0;
-	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the policy: "
-	              "it is then used as it is when the tree is restored", by);
+	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the "
+	              "policy: it is then used as it is when the tree is restored", by);
 	return crcore_fail(err, -EBUSY, "process %d, which is not in the tree, has it open too", by);
 }
 
@@ -211,7 +212,8 @@ static int drain(struct drained *d, const struct mq_attr *attr, bool watched)
 	return 0;
 }
 
-static int put_messages(struct ipc *s, uint32_t queue, const struct drained *d, struct crcore_error *err)
+static int put_messages(struct ipc *s, uint32_t queue, const struct drained *d,
+                        struct crcore_error *err)
 {
 	int r = 0;
 
@@ -277,10 +279,12 @@ static int fill_notify(struct ipc *s, int fd, const struct stat *st, Ipc__Queue 
 		return 0;
 	if (status.notify != SIGEV_NONE && (status.notify != SIGEV_SIGNAL || !s->notify_zero)) {
 		bool signal = status.notify == SIGEV_SIGNAL;
-		crcore_advise(err, signal ? "set notify: zero for ipc in the policy if the program does not use "
-		              "the value" : "switch it off with mq_notify(queue, NULL) before the dump");
-		return crcore_fail(err, -ENOTSUP, signal ? "process %d is to be told of a message by a signal, "
-		                   "and the value that comes with it is not known" :
+		crcore_advise(err, signal ?
+		              "set notify: zero for ipc in the policy if the program does not use the "
+		              "value" : "switch it off with mq_notify(queue, NULL) before the dump");
+		return crcore_fail(err, -ENOTSUP, signal ?
+		                   "process %d is to be told of a message by a signal, and the value that "
+		                   "comes with it is not known" :
 		                   "process %d is to be told of a message by a thread", status.pid);
 	}
 	rec->notify_pid = (uint32_t)status.pid;
@@ -289,8 +293,8 @@ static int fill_notify(struct ipc *s, int fd, const struct stat *st, Ipc__Queue 
 	int number = find_fd(status.pid, st);
 	if (number < 0 || !ipc_task(s, status.pid)) {
 		crcore_advise(err, "dump a tree that contains process %d", status.pid);
-		return crcore_fail(err, -ENOTSUP, "process %d is to be told of a message, which cannot be kept",
-		                   status.pid);
+		return crcore_fail(err, -ENOTSUP, "process %d is to be told of a message, which cannot be "
+		                   "kept", status.pid);
 	}
 	rec->notify_fd = (uint32_t)number;
 	return 0;

@@ -30,14 +30,17 @@ int undo_check(struct ipc *s, struct crcore_error *err)
 /* 0 is not added: it would mean to wait. */
 static unsigned add(struct sembuf *v, uint32_t number, int by, bool undo)
 {
-	*v = (struct sembuf){ (unsigned short)number, (short)by, (short)(IPC_NOWAIT | (undo ? SEM_UNDO : 0)) };
+	*v = (struct sembuf){ .sem_num = (unsigned short)number, .sem_op = (short)by,
+	                      .sem_flg = (short)(IPC_NOWAIT | (undo ? SEM_UNDO : 0)) };
 	return by != 0;
 }
 
-static void emit(struct ipc *s, struct crcore_program *p, uint32_t id, const struct sembuf *v, unsigned n)
+static void emit(struct ipc *s, struct crcore_program *p, uint32_t id, const struct sembuf *v,
+                 unsigned n)
 {
 	s->host->call(p, "ipc: operate semaphore", SYS_semop,
-	              ARGS(IMM(id), DATA(s->host->data(p, v, n * sizeof(*v))), IMM(n)), CRCORE_EQUAL, 0);
+	              ARGS(IMM(id), DATA(s->host->data(p, v, n * sizeof(*v))), IMM(n)), CRCORE_EQUAL,
+	              0);
 }
 
 static void redo(struct ipc *s, const Ipc__Undo *u, struct crcore_program *p)
@@ -68,7 +71,8 @@ static bool is_first(const struct ipc *s, unsigned i)
 	return true;
 }
 
-static unsigned touch(const struct ipc *s, const Ipc__Undo *u, struct sembuf v[2], uint32_t *ret_pid)
+static unsigned touch(const struct ipc *s, const Ipc__Undo *u, struct sembuf v[2],
+                      uint32_t *ret_pid)
 {
 	const Ipc__Sem *rec = find(s, u->sem)->rec;
 	int up = rec->values[u->number] < 32767 ? 1 : -1;
@@ -79,7 +83,8 @@ static unsigned touch(const struct ipc *s, const Ipc__Undo *u, struct sembuf v[2
 	return 2;
 }
 
-void undo_emit(struct ipc *s, const struct crcore_task *task, uint32_t phase, struct crcore_program *p)
+void undo_emit(struct ipc *s, const struct crcore_task *task, uint32_t phase,
+               struct crcore_program *p)
 {
 	struct sembuf v[2];
 	uint32_t pid;

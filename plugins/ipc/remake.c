@@ -24,8 +24,8 @@ static struct memory *find(const struct ipc *s, uint32_t id)
 static bool is_valid(const Ipc__Memory *r)
 {
 	return r && r->id && !strncmp(r->path, MEMORY_FOLDER "/", sizeof(MEMORY_FOLDER)) &&
-	       memory_is_name(r->path + sizeof(MEMORY_FOLDER)) && r->size <= INT64_MAX && r->mode <= 07777 &&
-	       r->atime_ns < 1000000000 && r->mtime_ns < 1000000000;
+	       memory_is_name(r->path + sizeof(MEMORY_FOLDER)) && r->size <= INT64_MAX &&
+	       r->mode <= 07777 && r->atime_ns < 1000000000 && r->mtime_ns < 1000000000;
 }
 
 static int damaged(const char *section, struct crcore_error *err)
@@ -98,14 +98,15 @@ static int check_one(struct ipc *s, const struct memory *m, struct crcore_error 
 	struct stat st;
 
 	if (lstat(m->rec->path, &st) < 0)
-		return m->rec->kept ? fail(m, -errno, "it is shared with others, and cannot be found", err) : 0;
+		return m->rec->kept ?
+		       fail(m, -errno, "it is shared with others, and cannot be found", err) : 0;
 	if (m->rec->unlinked || m->rec->kept)
 		return 0;
 	crcore_fail_at(err, -1, -1, "%s", m->rec->path);
 	if (st.st_ino != m->rec->ino || !S_ISREG(st.st_mode) || s->existing == EXISTING_REFUSE) {
 		crcore_advise(err, "remove it, if nobody needs it");
-		return crcore_fail(err, -EEXIST, "%s file of that name is there", s->existing == EXISTING_REFUSE ?
-		                   "a" : "another");
+		return crcore_fail(err, -EEXIST, "%s file of that name is there",
+		                   s->existing == EXISTING_REFUSE ? "a" : "another");
 	}
 	pid_t by = memory_used_by(s, &st);
 	if (!by) {
@@ -137,7 +138,8 @@ void memory_unmake(struct ipc *s)
 			unlink(s->memory[i]->made);
 }
 
-static int open_uses(struct ipc *s, const struct memory *m, const char *path, struct crcore_error *err)
+static int open_uses(struct ipc *s, const struct memory *m, const char *path,
+                     struct crcore_error *err)
 {
 	for (unsigned i = 0; i < s->nuses; i++) {
 		struct memory_use *u = &s->uses[i];
@@ -160,7 +162,8 @@ static int make_file(struct ipc *s, struct memory *m, struct crcore_error *err)
 	struct stat st;
 	int r;
 
-	snprintf(name, sizeof(name), "%.*s/.crcore-%d-%u", (int)(slash - path), path, getpid(), m->rec->id);
+	snprintf(name, sizeof(name), "%.*s/.crcore-%d-%u", (int)(slash - path), path, getpid(),
+	         m->rec->id);
 	if ((r = will_remove(s->host, s->ctx, name, err)) < 0)
 		return r;
 	m->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

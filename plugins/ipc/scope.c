@@ -120,8 +120,8 @@ bool scope_all(struct ipc *s)
 		s->own = other ? OWN_NO : OWN_YES;
 	}
 	if (other)
-		s->host->log(s->ctx, 3, "process %d is in the IPC namespace too: only what the tree uses is saved",
-		             other);
+		s->host->log(s->ctx, 3, "process %d is in the IPC namespace too: only what the tree uses "
+		             "is saved", other);
 	return s->own == OWN_YES;
 }
 
@@ -138,7 +138,8 @@ static bool read_wait(pid_t pid, pid_t tid, struct wait *ret)
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || sscanf(text, "%ld %lx", &nr, &first) != 2)
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%ld %lx", &nr, &first) != 2)
 		return false;
 	*ret = (struct wait){ nr == SYS_semop || nr == SYS_semtimedop ? SEM : MSG, (int)first };
 	return ret->sort == SEM || nr == SYS_msgrcv || nr == SYS_msgsnd;
@@ -234,8 +235,8 @@ int scope_shared(const struct ipc *s, enum sort sort, int id, pid_t by, const ch
 	if (s->shared == SHARED_KEEP)
 		return 1;
 	crcore_fail_at(err, -1, -1, "System V %s %d", sort_names[sort], id);
-	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the policy: "
-	              "it is then used as it is when the tree is restored", by);
+	crcore_advise(err, "dump a tree that contains process %d, or set shared: keep for ipc in the "
+	              "policy: it is then used as it is when the tree is restored", by);
 	return crcore_fail(err, -EBUSY, "process %d, which is not in the tree, %s", by, how);
 }
 

@@ -6,7 +6,8 @@
  */
 #include "ipc.h"
 
-static int save_values(struct ipc *s, const struct entry *e, Ipc__Sem *rec, struct crcore_error *err)
+static int save_values(struct ipc *s, const struct entry *e, Ipc__Sem *rec,
+                       struct crcore_error *err)
 {
 	cleanup_free unsigned short *v = calloc(e->size + 1, sizeof(*v));
 

@@ -72,7 +72,8 @@ int shm_claim(struct ipc *s, const struct crcore_object *obj, struct crcore_erro
 	/* The name keeps the key that a segment had before it was removed. */
 	if (!ipc_stat(SHM, (int)obj->st.st_ino, &e) || (e.key && e.key != key) ||
 	    (uint64_t)obj->st.st_size < e.size) {
-		crcore_advise(err, "run crcore in the IPC namespace that the segment was made in, or detach it");
+		crcore_advise(err, "run crcore in the IPC namespace that the segment was made in, or "
+		              "detach it");
 		return crcore_fail(err, -ENOTSUP, "it is a segment of another IPC namespace");
 	}
 	return CRCORE_CLAIM_EXACT;
@@ -166,7 +167,8 @@ int shm_save_object(struct ipc *s, const struct crcore_object *obj, struct crcor
 	rec.shm = (uint32_t)id;
 	rec.read_only = (obj->flags & O_ACCMODE) == O_RDONLY;
 	int r = record_put(s->host, s->ctx, "attach", &rec.base, err);
-	if (r < 0 || is_handed_over(s, id) || (s->shared == SHARED_KEEP && scope_attached_by(s, &obj->st)))
+	if (r < 0 || is_handed_over(s, id) ||
+	    (s->shared == SHARED_KEEP && scope_attached_by(s, &obj->st)))
 		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", obj->local_fd);
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -65,7 +65,8 @@ static void try(struct list_of *l, unsigned number, bool negative, int magnitude
 	}
 }
 
-static uint32_t ask(struct ipc *s, const struct probe *p, int magnitude, struct crcore_program *program)
+static uint32_t ask(struct ipc *s, const struct probe *p, int magnitude,
+                    struct crcore_program *program)
 {
 	const struct undo_set *set = &s->sets[p->set];
 	struct list_of l = { .n = 0 };
@@ -199,7 +200,8 @@ static bool has_list(const struct crcore_task *t)
 	return t->state != CRCORE_TASK_ZOMBIE && compare(getpid(), t->pid) != 0;
 }
 
-static int refuse(const struct crcore_task *t, const char *with, pid_t other, struct crcore_error *err)
+static int refuse(const struct crcore_task *t, const char *with, pid_t other,
+                  struct crcore_error *err)
 {
 	crcore_fail_at(err, t->pid, -1, "task %s", t->comm);
 	crcore_advise(err, "undo it before the dump");
@@ -263,8 +265,8 @@ static int save_one(struct ipc *s, const struct probe *p, struct crcore_error *e
 	if (set->kept) {
 		crcore_fail_at(err, p->pid, -1, "System V sem %d", set->id);
 		crcore_advise(err, "dump when the task does not hold it");
-		return crcore_fail(err, -ENOTSUP, "the task will undo what it did to it at its end, and it is "
-		                   "shared with others");
+		return crcore_fail(err, -ENOTSUP, "the task will undo what it did to it at its end, and it "
+		                   "is shared with others");
 	}
 	rec.pid = (uint32_t)p->pid;
 	rec.sem = (uint32_t)set->id;

@@ -29,14 +29,15 @@ static inline int net_ask(int fd, int option)
 
 static inline struct net_kind net_kind(const struct crcore_object *obj)
 {
-	uint64_t *note = obj->size >= offsetof(struct crcore_object, note) + sizeof(obj->note) ? obj->note
-	                                                                                     : NULL;
+	const bool noted = obj->size >= offsetof(struct crcore_object, note) + sizeof(obj->note);
+	uint64_t *note = noted ? obj->note : NULL;
 	struct net_kind k = { 0 };
 
 	if (obj->class_ != CRCORE_DESCRIPTION || !S_ISSOCK(obj->st.st_mode) || obj->flags & O_PATH)
 		return k;
 	if (note && *note >> 48 == NET_NOTE)
-		return (struct net_kind){ (int16_t)(*note >> 32), (uint16_t)(*note >> 16), (uint16_t)*note };
+		return (struct net_kind){ (int16_t)(*note >> 32), (uint16_t)(*note >> 16),
+			                      (uint16_t)*note };
 	k.family = strstr(obj->fdinfo, "\nscm_fds:") ? AF_UNIX /* only these have such a line */
 	                                             : net_ask(obj->local_fd, SO_DOMAIN);
 	k.type = net_ask(obj->local_fd, SO_TYPE);

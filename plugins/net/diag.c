@@ -33,5 +33,6 @@ int net_diag(const void *req, size_t len, nl_recvmsg_msg_cb_t on_message, void *
 	if (r == -NLE_NOMEM)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	crcore_advise(err, "the kernel needs %s", needs);
-	return crcore_fail(err, -EIO, "sock_diag does not list the %s sockets: %s", what, nl_geterror(r));
+	return crcore_fail(err, -EIO, "sock_diag does not list the %s sockets: %s", what,
+	                   nl_geterror(r));
 }

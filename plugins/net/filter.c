@@ -23,11 +23,12 @@ int net_filter_check(int fd, struct crcore_error *err)
 	if (length(fd) != -EACCES)
 		return 0;
 	crcore_advise(err, "detach it (SO_DETACH_BPF) before the dump");
-	return crcore_fail(err, -ENOTSUP, "an eBPF program is attached to it as filter, which the kernel "
-	                   "does not give back");
+	return crcore_fail(err, -ENOTSUP, "an eBPF program is attached to it as filter, which the "
+	                   "kernel does not give back");
 }
 
-int net_filter_read(int fd, uint64_t **ret, size_t *ret_n, bool *ret_locked, struct crcore_error *err)
+int net_filter_read(int fd, uint64_t **ret, size_t *ret_n, bool *ret_locked,
+                    struct crcore_error *err)
 {
 	int n = length(fd), locked = 0, r = n < 0 ? net_filter_check(fd, err) : 0;
 	socklen_t len = sizeof(locked), count = n < 0 ? 0 : (socklen_t)n;

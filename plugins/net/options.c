@@ -371,7 +371,8 @@ static int set_buffer(int fd, bool send, uint32_t bytes)
 
 	if (word(fd, option) == bytes)
 		return 0;
-	if (setsockopt(fd, SOL_SOCKET, send ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &half, sizeof(half)) < 0 &&
+	int forced = send ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
+	if (setsockopt(fd, SOL_SOCKET, forced, &half, sizeof(half)) < 0 &&
 	    setsockopt(fd, SOL_SOCKET, option, &half, sizeof(half)) < 0)
 		return -errno;
 	return 0;

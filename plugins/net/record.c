@@ -95,10 +95,12 @@ int net_option_apply(int fd, const Net__Option *o, struct crcore_error *err)
 	if (r == -ENODEV && o->level == SOL_SOCKET && o->number == SO_BINDTODEVICE)
 		crcore_advise(err, "set up the interface %.*s", (int)o->value.len, (char *)o->value.data);
 	return r < 0 ? crcore_fail(err, r, "cannot set %s: %s",
-	                           net_option_name((int)o->level, (int)o->number, name), strerror(-r)) : 0;
+	                           net_option_name((int)o->level, (int)o->number, name), strerror(-r)) :
+	               0;
 }
 
-int net_options_set(int fd, Net__Option *const *v, size_t n, unsigned when, struct crcore_error *err)
+int net_options_set(int fd, Net__Option *const *v, size_t n, unsigned when,
+                    struct crcore_error *err)
 {
 	int r = 0;
 

@@ -50,7 +50,8 @@ static int netlink_claim(void *state, const struct crcore_object *obj, struct cr
 static const char *const queued_words[] = { "refuse", "drop", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = queued_words,
-	  .help = "messages of the kernel that wait to be received, which cannot be put back: refuse or drop" },
+	  .help = "messages of the kernel that wait to be received, which cannot be put back: refuse "
+	          "or drop" },
 	{ .name = NULL },
 };
 

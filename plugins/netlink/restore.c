@@ -4,8 +4,8 @@
 
 static bool sane(const Netlink__Socket *rec)
 {
-	if (!rec->id || (rec->type != SOCK_RAW && rec->type != SOCK_DGRAM) || rec->protocol >= MAX_LINKS ||
-	    !S_ISSOCK(rec->mode))
+	if (!rec->id || (rec->type != SOCK_RAW && rec->type != SOCK_DGRAM) ||
+	    rec->protocol >= MAX_LINKS || !S_ISSOCK(rec->mode))
 		return false;
 	for (size_t i = 0; i < rec->n_groups; i++)
 		if (!rec->groups[i] || rec->groups[i] > GROUPS_MAX)
@@ -23,7 +23,8 @@ int netlink_load_record(void *state, const char *section, uint32_t version, cons
                         size_t len, struct crcore_error *err)
 {
 	struct netlink *n = state;
-	struct made *m = net_load(&n->made, &n->nmade, sizeof(*m), &netlink__socket__descriptor, msg, len, err);
+	struct made *m = net_load(&n->made, &n->nmade, sizeof(*m), &netlink__socket__descriptor, msg,
+	                          len, err);
 
 	if (!m)
 		return err->code;
@@ -47,7 +48,8 @@ static int bind_it(int fd, const Netlink__Socket *rec, struct crcore_error *err)
 	if (rec->port && bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0) {
 		if (errno == EADDRINUSE)
 			crcore_advise(err, "end the process that uses it (ss -f netlink)");
-		return crcore_fail(err, -errno, "cannot bind it to port %u: %s", rec->port, strerror(errno));
+		return crcore_fail(err, -errno, "cannot bind it to port %u: %s", rec->port,
+		                   strerror(errno));
 	}
 	for (size_t i = 0; i < rec->n_groups; i++)
 		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &rec->groups[i], sizeof(int)) < 0)
@@ -76,8 +78,8 @@ static int make(const Netlink__Socket *rec, struct crcore_error *err)
 	int fd = socket(AF_NETLINK, (int)rec->type | SOCK_CLOEXEC, (int)rec->protocol), r;
 
 	if (fd < 0)
-		return crcore_fail(err, -errno, "cannot make a netlink socket of protocol %u: %s", rec->protocol,
-		                   strerror(errno));
+		return crcore_fail(err, -errno, "cannot make a netlink socket of protocol %u: %s",
+		                   rec->protocol, strerror(errno));
 	r = net_options_set(fd, rec->options, rec->n_options, NET_EARLY, err);
 	if (!r)
 		r = bind_it(fd, rec, err);

@@ -40,14 +40,14 @@ static int check_subscriptions(int fd, uint32_t protocol, uint32_t port, struct 
 	if (protocol == NETLINK_NETFILTER && (listed("/proc/net/netfilter/nfnetlink_queue", port) ||
 	                                      listed("/proc/net/netfilter/nfnetlink_log", port))) {
 		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "a packet filter queues or logs packets to it, which cannot be "
-		                   "saved");
+		return crcore_fail(err, -ENOTSUP, "a packet filter queues or logs packets to it, which "
+		                   "cannot be saved");
 	}
-	if (protocol == NETLINK_CONNECTOR && getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, &groups,
-	                                                &len) == 0 && len) {
+	if (protocol == NETLINK_CONNECTOR &&
+	    getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, &groups, &len) == 0 && len) {
 		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "it listens to a connector of the kernel (process events), whose "
-		                   "state cannot be saved");
+		return crcore_fail(err, -ENOTSUP, "it listens to a connector of the kernel (process "
+		                   "events), whose state cannot be saved");
 	}
 	return 0;
 }
@@ -66,10 +66,11 @@ int netlink_check_socket(const struct netlink *n, int fd, struct crcore_error *e
 	if (r < 0 || n->drop || poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN))
 		return r;
 	crcore_advise(err, "dump when they have been read, or set netlink.queued to drop");
-	return crcore_fail(err, -ENOTSUP, "messages of the kernel wait in it, which cannot be put back");
+	return crcore_fail(err, -ENOTSUP, "messages of the kernel wait in it, which cannot be put "
+	                   "back");
 }
 
-/* -- the record ---------------------------------------------------------------------------------- */
+/* -- the record ------------------------------------------------------------ */
 
 static int fill_groups(int fd, Netlink__Socket *rec)
 {
@@ -136,7 +137,8 @@ int netlink_save_object(void *state, const struct crcore_object *obj, struct crc
 	fill_plain(obj, &rec);
 	r = fill_addresses(fd, &rec);
 	if (!r)
-		r = net_options_read(&n->usual, fd, AF_NETLINK, (int)rec.type, (int)rec.protocol, &values, &nvalues);
+		r = net_options_read(&n->usual, fd, AF_NETLINK, (int)rec.type, (int)rec.protocol, &values,
+		                     &nvalues);
 	if (r < 0)
 		r = crcore_fail(err, r, "cannot read its addresses and options: %s", strerror(-r));
 	if (!r)

@@ -18,7 +18,8 @@ static int on_message(struct nl_msg *msg, void *arg)
 	*d = (struct diag){ .ino = ((struct packet_diag_msg *)nlmsg_data(h))->pdiag_ino };
 	d->ring = a[PACKET_DIAG_RX_RING] || a[PACKET_DIAG_TX_RING];
 	if (a[PACKET_DIAG_INFO] && nla_len(a[PACKET_DIAG_INFO]) >= (int)sizeof(struct packet_diag_info))
-		d->copy_threshold = ((struct packet_diag_info *)nla_data(a[PACKET_DIAG_INFO]))->pdi_copy_thresh;
+		d->copy_threshold =
+			((struct packet_diag_info *)nla_data(a[PACKET_DIAG_INFO]))->pdi_copy_thresh;
 	if (!a[PACKET_DIAG_MCLIST])
 		return NL_OK;
 	d->nmembers = (unsigned)nla_len(a[PACKET_DIAG_MCLIST]) / (unsigned)sizeof(*d->members);

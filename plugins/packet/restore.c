@@ -31,7 +31,8 @@ int packet_load_record(void *state, const char *section, uint32_t version, const
                         size_t len, struct crcore_error *err)
 {
 	struct packet *p = state;
-	struct made *m = net_load(&p->made, &p->nmade, sizeof(*m), &packet__socket__descriptor, msg, len, err);
+	struct made *m = net_load(&p->made, &p->nmade, sizeof(*m), &packet__socket__descriptor, msg,
+	                          len, err);
 
 	if (!m)
 		return err->code;
@@ -44,7 +45,8 @@ static int check_interface(const char *name, struct crcore_error *err)
 	if (!name[0] || if_nametoindex(name))
 		return 0;
 	crcore_advise(err, "set up the interface %s", name);
-	return crcore_fail(err, -ENODEV, "a packet socket needs the interface %s, which is not there", name);
+	return crcore_fail(err, -ENODEV, "a packet socket needs the interface %s, which is not there",
+	                   name);
 }
 
 int packet_check(void *state, struct crcore_error *err)
@@ -80,7 +82,8 @@ static int join(int fd, const Packet__Member *m)
 /* With its filter and groups, and only then does it begin to receive. */
 static int attach(int fd, const Packet__Socket *rec, struct crcore_error *err)
 {
-	struct sockaddr_ll own = { .sll_family = AF_PACKET, .sll_protocol = (unsigned short)rec->protocol };
+	struct sockaddr_ll own = { .sll_family = AF_PACKET,
+		                       .sll_protocol = (unsigned short)rec->protocol };
 	const struct net_buffers buffers = { rec->send_buffer, rec->receive_buffer, rec->buffer_lock };
 	int r = net_filter_set(fd, rec->filter, rec->n_filter, rec->filter_locked);
 
@@ -92,7 +95,8 @@ static int attach(int fd, const Packet__Socket *rec, struct crcore_error *err)
 	for (size_t i = 0; !r && i < rec->n_members; i++)
 		r = join(fd, rec->members[i]);
 	if (r < 0)
-		return crcore_fail(err, r, "cannot give it its filter, buffers and groups: %s", strerror(-r));
+		return crcore_fail(err, r, "cannot give it its filter, buffers and groups: %s",
+		                   strerror(-r));
 	own.sll_ifindex = rec->interface[0] ? (int)if_nametoindex(rec->interface) : 0;
 	if ((rec->protocol || own.sll_ifindex) && bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0)
 		return crcore_fail(err, -errno, "cannot bind it to interface \"%s\": %s", rec->interface,

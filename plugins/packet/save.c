@@ -25,11 +25,12 @@ int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err
 
 	if (how == FANOUT_CBPF || how == FANOUT_EBPF) {
 		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is of a group that a program chooses from (PACKET_FANOUT), "
-		                   "which the kernel does not give back");
+		return crcore_fail(err, -ENOTSUP, "it is of a group that a program chooses from "
+		                   "(PACKET_FANOUT), which the kernel does not give back");
 	}
 	if (value_of(fd, SOL_SOCKET, SO_TYPE) == SOCK_PACKET)
-		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be saved");
+		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be "
+		                   "saved");
 	if (p->drop || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
 		return 0;
 	crcore_advise(err, "dump when they have been read, or set packet.queued to drop");
@@ -51,11 +52,11 @@ int packet_review(void *state, const struct crcore_object *obj, struct crcore_er
 		return 0;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	crcore_advise(err, "have the program read frames without a ring (of libpcap: immediate mode)");
-	return crcore_fail(err, -ENOTSUP, "it has a ring (PACKET_RX_RING, PACKET_TX_RING), which cannot be "
-	                   "saved");
+	return crcore_fail(err, -ENOTSUP, "it has a ring (PACKET_RX_RING, PACKET_TX_RING), which "
+	                   "cannot be saved");
 }
 
-/* -- the record ---------------------------------------------------------------------------------- */
+/* -- the record ------------------------------------------------------------ */
 
 static int fill_members(const struct diag *d, Packet__Socket *rec, char (*names)[IF_NAMESIZE])
 {

@@ -23,7 +23,8 @@ int fifo_locate(const struct crcore_object *obj, char ret_path[PATH_MAX], bool *
 	*ret_unlinked = false;
 	if (obj->link[0] != '/' || len >= PATH_MAX) {
 		crcore_advise(err, "run crcore in the mount namespace of the task");
-		return crcore_fail(err, -ENOTSUP, "its path cannot be reached from crcore's root directory");
+		return crcore_fail(err, -ENOTSUP, "its path cannot be reached from crcore's root "
+		                   "directory");
 	}
 	strcpy(ret_path, obj->link);
 	if (lstat(ret_path, &st) == 0 && st.st_dev == obj->st.st_dev && st.st_ino == obj->st.st_ino)
@@ -62,7 +63,8 @@ int fifo_check(const Pipes__Pipe *rec, struct crcore_error *err)
 			return 0;
 		crcore_fail_at(err, -1, -1, "%s", rec->path);
 		crcore_advise(err, "create the directory %s", dir);
-		return crcore_fail(err, -ENOENT, "the FIFO had no name any more, and its directory is gone");
+		return crcore_fail(err, -ENOENT, "the FIFO had no name any more, and its directory is "
+		                   "gone");
 	}
 	if (lstat(rec->path, &st) == 0 && S_ISFIFO(st.st_mode))
 		return 0;

@@ -74,8 +74,8 @@ static const char *const external_choices[] = { "refuse", "closed", "inherit", N
 static const struct crcore_option options[] = {
 	{ .name = "external", .type = CRCORE_CHOICE, .default_value = "refuse",
 	  .choices = external_choices,
-	  .help = "a pipe whose other end is outside the tree: refuse, restore it with that end closed, "
-	          "or put crcore's own standard input or output in its place" },
+	  .help = "a pipe whose other end is outside the tree: refuse, restore it with that end "
+	          "closed, or put crcore's own standard input or output in its place" },
 	{ .name = NULL },
 };
 

@@ -125,8 +125,8 @@ static int check_external(const Pipes__End *end, struct crcore_error *err)
 	crcore_fail_at(err, -1, -1, "pipe %u", end->pipe);
 	crcore_advise(err, "start crcore restore with descriptor %d open for %s", fd,
 	              pipes_can_read(end->flags) ? "reading" : "writing");
-	return crcore_fail(err, -EBADF, "crcore's own descriptor %d is to take its place, but is not open "
-	                   "for that", fd);
+	return crcore_fail(err, -EBADF, "crcore's own descriptor %d is to take its place, but is not "
+	                   "open for that", fd);
 }
 
 int pipes_check(void *state, struct crcore_error *err)
@@ -201,7 +201,8 @@ static int fill(struct pipes *p, const Pipes__Pipe *rec, int fd, struct crcore_e
 		r = fill_chunk(fd, blob, rec->chunks[i], at, buf);
 		at += rec->chunks[i]->length;
 	}
-	return r < 0 ? crcore_fail(err, r, "cannot write back what was in the pipe: %s", strerror(-r)) : 0;
+	return r < 0 ?
+	       crcore_fail(err, r, "cannot write back what was in the pipe: %s", strerror(-r)) : 0;
 }
 
 static int make_anonymous(struct pipes *p, struct made *m, struct crcore_error *err)
@@ -254,7 +255,8 @@ static int reopen(struct pipes *p, struct made *m, uint32_t flags, struct crcore
 		return fd;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	fd = open(path, (int)(flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? crcore_fail(err, -errno, "cannot open the pipe again: %s", strerror(errno)) : fd;
+	return fd < 0 ?
+	       crcore_fail(err, -errno, "cannot open the pipe again: %s", strerror(errno)) : fd;
 }
 
 static int open_anonymous(struct pipes *p, struct made *m, uint32_t flags, struct crcore_error *err)

@@ -189,11 +189,11 @@ static int refuse(struct pipes *p, const struct known *k, bool writer, struct cr
 
 	crcore_fail_at(err, k->first->pid, k->first->fd, "%s", k->first->link);
 	crcore_advise(err, "dump a tree with both ends in it, start the program with files in place of "
-	              "this pipe, or set external of the plugin pipes to inherit (crcore's own standard "
-	              "streams take its place) or to closed");
+	              "this pipe, or set external of the plugin pipes to inherit (crcore's own "
+	              "standard streams take its place) or to closed");
 	if (holder)
-		return crcore_fail(err, -ENOTSUP, "its %s end is held by process %d (%s), outside the tree", end,
-		                   (int)holder, comm);
+		return crcore_fail(err, -ENOTSUP, "its %s end is held by process %d (%s), outside the tree",
+		                   end, (int)holder, comm);
 	return crcore_fail(err, -ENOTSUP, "its %s end is open outside the tree", end);
 }
 

@@ -64,10 +64,11 @@ static int read_filter(pid_t tid, unsigned index, Seccomp__Filter *rec, struct c
 		n = trace(PTRACE_SECCOMP_GET_FILTER, tid, index, rec->program.data);
 	}
 	if (n <= 0 || trace(PTRACE_SECCOMP_GET_METADATA, tid, sizeof(meta), &meta) < 0)
-		return crcore_fail(err, n < 0 ? -errno : -EIO, "filter %u of its system calls cannot be read: "
-		                   "%s", index, strerror(n < 0 ? errno : EIO));
+		return crcore_fail(err, n < 0 ? -errno : -EIO, "filter %u of its system calls cannot be "
+		                   "read: %s", index, strerror(n < 0 ? errno : EIO));
 	rec->log = meta.flags & SECCOMP_FILTER_FLAG_LOG;
-	if (asks_supervisor((const void *)rec->program.data, rec->program.len / sizeof(struct sock_filter))) {
+	if (asks_supervisor((const void *)rec->program.data,
+	                    rec->program.len / sizeof(struct sock_filter))) {
 		crcore_advise(err, "start it without its supervisor");
 		return crcore_fail(err, -ENOTSUP, "a filter sends its system calls to a supervisor "
 		                   "(SECCOMP_RET_USER_NOTIF), whose listener cannot be saved");
@@ -111,8 +112,8 @@ static int read_thread(struct seccomp *s, pid_t pid, pid_t tid, struct crcore_er
 	if (st.mode == MODE_FREE)
 		return 0;
 	if (st.mode != MODE_STRICT && (st.mode != MODE_FILTER || !st.filters))
-		return crcore_fail(err, -ENOTSUP, "thread %d: seccomp mode %d with %u filters is not known here",
-		                   (int)tid, st.mode, st.filters);
+		return crcore_fail(err, -ENOTSUP, "thread %d: seccomp mode %d with %u filters is not known "
+		                   "here", (int)tid, st.mode, st.filters);
 	t = malloc(sizeof(*t));
 	more = realloc(s->threads, (s->nthreads + 1) * sizeof(*s->threads));
 	if (more)

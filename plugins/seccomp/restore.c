@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include "plugins/args.h"
 
-#define CHAIN_MAX 32768 /* instructions of all filters of a thread; the kernel counts 4 more for each */
+#define CHAIN_MAX 32768 /* instructions of a thread's filters; the kernel counts 4 more for each */
 
 static int load_filter(struct seccomp *s, const void *msg, size_t len, struct crcore_error *err)
 {
@@ -101,7 +101,7 @@ int seccomp_check(void *state, struct crcore_error *err)
 	return s->nthreads ? seccomp_may(err) : 0;
 }
 
-/* -- emit --------------------------------------------------------------------------------------- */
+/* -- emit ------------------------------------------------------------------ */
 
 /* How many filters all threads of the task have in common, from the first on. */
 static size_t in_common(const struct seccomp *s, const struct crcore_task *task)
@@ -131,7 +131,8 @@ static void install(struct seccomp *s, const Seccomp__Thread *t, size_t index, b
 
 	s->host->pointer(p, head, offsetof(struct sock_fprog, filter),
 	                 s->host->data(p, f->program.data, f->program.len), 0);
-	s->host->call(p, for_all ? "seccomp: install filter for all threads" : "seccomp: install filter",
+	s->host->call(p,
+	              for_all ? "seccomp: install filter for all threads" : "seccomp: install filter",
 	              SYS_seccomp, ARGS(IMM(SECCOMP_SET_MODE_FILTER), IMM(flags), DATA(head)),
 	              CRCORE_EQUAL, 0);
 }

@@ -120,8 +120,8 @@ static int seccomp_claim(void *state, const struct crcore_object *obj, struct cr
 	if (strcmp(obj->link, "anon_inode:seccomp notify") != 0)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "listener of a seccomp filter");
-	crcore_advise(err, "dump the tree below the program that it watches, with that program's filter "
-	              "taken off, or end the watching before");
+	crcore_advise(err, "dump the tree below the program that it watches, with that program's "
+	              "filter taken off, or end the watching before");
 	return crcore_fail(err, -ENOTSUP, "system calls that wait for its decision cannot be saved");
 }
 

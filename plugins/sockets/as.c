@@ -79,7 +79,8 @@ static int make(void *arg)
 	struct pairs *p = arg;
 
 	for (unsigned i = 0; i < p->n; i++)
-		if (socketpair(AF_UNIX, (int)p->v[i]->rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, p->fds[i]) < 0)
+		if (socketpair(AF_UNIX, (int)p->v[i]->rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		               p->fds[i]) < 0)
 			return -errno;
 	return 0;
 }
@@ -111,7 +112,8 @@ static void grow_table(unsigned more)
 int as_pairs(struct sockets *s, struct made **v, unsigned n, struct crcore_error *err)
 {
 	size_t size = (size_t)n * sizeof(int[2]);
-	int (*fds)[2] = mmap(NULL, size ? size : 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int (*fds)[2] = mmap(NULL, size ? size : 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+	                    -1, 0);
 	int r = 0;
 
 	if (fds == MAP_FAILED)

@@ -89,8 +89,8 @@ int sockets_settle(void *state, struct crcore_error *err)
 		close_fd(&s->made[i]->fd);
 	}
 	if (s->lost_creds)
-		s->host->log(s->ctx, 1, "%u messages wait whose senders are gone: they come with the pid of "
-		             "crcore", s->lost_creds);
+		s->host->log(s->ctx, 1, "%u messages wait whose senders are gone: they come with the pid "
+		             "of crcore", s->lost_creds);
 	return r;
 }
 

@@ -11,8 +11,8 @@
 
 static bool same_name(const struct made *a, const struct made *b)
 {
-	return a->rec->type == b->rec->type && a->rec->name.len == b->rec->name.len && a->rec->name.len &&
-	       !memcmp(a->rec->name.data, b->rec->name.data, a->rec->name.len) &&
+	return a->rec->type == b->rec->type && a->rec->name.len == b->rec->name.len &&
+	       a->rec->name.len && !memcmp(a->rec->name.data, b->rec->name.data, a->rec->name.len) &&
 	       !strcmp(a->rec->dir, b->rec->dir);
 }
 
@@ -53,7 +53,7 @@ static int do_connect(const struct made *m, const struct made *creds_of, int fd,
 	return r < 0 ? crcore_fail(err, r, "cannot connect to it: %s", strerror(-r)) : 0;
 }
 
-/* server was accepted by somebody listening at fd; the client is a socket of the tree, or closed. */
+/* server was accepted by who listens at fd; the client is a socket of the tree, or closed. */
 static int accept_at(int fd, struct made *server, struct crcore_error *err)
 {
 	struct made *client = server->peer;
@@ -182,7 +182,8 @@ static int make_pairs(struct sockets *s, struct crcore_error *err)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < s->nmade; i++) {
 		struct made *m = s->made[i];
-		if (is_pair(m) && !(m->peer && m->peer->rec->id < m->rec->id && is_pair(m->peer) && m->peer->peer == m))
+		if (is_pair(m) &&
+		    !(m->peer && m->peer->rec->id < m->rec->id && is_pair(m->peer) && m->peer->peer == m))
 			v[n++] = m;
 	}
 	r = as_pairs(s, v, n, err);
@@ -197,8 +198,8 @@ static int make_pairs(struct sockets *s, struct crcore_error *err)
 static int connect_rest(struct made *m, struct crcore_error *err)
 {
 	if (m->exists)
-		return stream_like(m->rec->type) && m->rec->state == SOCKETS__STATE__RECONNECT ? reconnect(m, err)
-		                                                                              : 0;
+		return stream_like(m->rec->type) && m->rec->state == SOCKETS__STATE__RECONNECT ?
+		       reconnect(m, err) : 0;
 	return connect_alone(m->rec->name.len ? m : m->peer, err);
 }
 
@@ -235,7 +236,8 @@ static int connect_to_nobody(struct made *m, struct crcore_error *err)
 	if (other < 0 || bind(other, (struct sockaddr *)&addr, sizeof(sa_family_t)) < 0 ||
 	    getsockname(other, (struct sockaddr *)&addr, &len) < 0 ||
 	    connect(fd, (struct sockaddr *)&addr, len) < 0)
-		return crcore_fail(err, -errno, "cannot connect it to a socket that closes: %s", strerror(errno));
+		return crcore_fail(err, -errno, "cannot connect it to a socket that closes: %s",
+		                   strerror(errno));
 	return 0;
 }
 

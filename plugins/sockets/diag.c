@@ -79,7 +79,8 @@ int graph_take(struct graph *g, struct crcore_error *err)
 	int r;
 
 	graph_free(g);
-	r = net_diag(&req, sizeof(req), on_message, g, "UNIX", "CONFIG_UNIX_DIAG (module unix_diag)", err);
+	r = net_diag(&req, sizeof(req), on_message, g, "UNIX", "CONFIG_UNIX_DIAG (module unix_diag)",
+	             err);
 	if (!r && g->n)
 		qsort(g->v, g->n, sizeof(*g->v), by_inode);
 	return r;

@@ -25,7 +25,8 @@ static int make_room(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &now, &len) == 0 && now >= want)
 		return 0;
 	r = buffer_set(fd, true, (uint32_t)want);
-	return r < 0 ? crcore_fail(err, r, "cannot make room for what waits in it: %s", strerror(-r)) : 0;
+	return r < 0 ?
+	       crcore_fail(err, r, "cannot make room for what waits in it: %s", strerror(-r)) : 0;
 }
 
 /* By the peer. */
@@ -75,8 +76,8 @@ static int stand_in(struct sockets *s, const Sockets__Message *msg, struct crcor
 		errno = ENOTSUP;
 	else if (bind(fd, (struct sockaddr *)&addr, len) == 0)
 		return fd;
-	s->host->log(s->ctx, 1, "a message waits whose sender %.*s is not in the tree: it comes without that "
-	             "name (%s)", (int)msg->from.len - !msg->from.data[0],
+	s->host->log(s->ctx, 1, "a message waits whose sender %.*s is not in the tree: it comes "
+	             "without that name (%s)", (int)msg->from.len - !msg->from.data[0],
 	             (char *)msg->from.data + !msg->from.data[0], strerror(errno));
 	return fd;
 }
@@ -93,7 +94,7 @@ static int send_datagram(struct sockets *s, struct made *m, unsigned i, off_t at
 	if (fd < 0)
 		return err->code ? err->code : -EBADF;
 	memcpy(to.at, m->rec->name.data, to.len);
-	if (to.at[0] && to.at[0] != '/' && strlen(m->path) < NAME_MAX_LEN) { /* relative: by its whole path */
+	if (to.at[0] && to.at[0] != '/' && strlen(m->path) < NAME_MAX_LEN) { /* by its whole path */
 		to.len = (uint8_t)strlen(m->path);
 		memcpy(to.at, m->path, to.len);
 	}
@@ -151,7 +152,8 @@ static int finish(struct made *m, struct crcore_error *err)
 	static const int how[] = { 0, SHUT_RD, SHUT_WR, SHUT_RDWR };
 	const Sockets__Unix *rec = m->rec;
 	int fd = fd_of(m), r = close_peer(m, err);
-	bool connected = rec->state != SOCKETS__STATE__RECONNECT && rec->state != SOCKETS__STATE__INHERIT;
+	bool connected = rec->state != SOCKETS__STATE__RECONNECT &&
+	                 rec->state != SOCKETS__STATE__INHERIT;
 
 	if (!r && rec->shutdown && connected && shutdown(fd, how[rec->shutdown]) < 0)
 		r = crcore_fail(err, -errno, "cannot shut it down: %s", strerror(errno));

@@ -40,8 +40,8 @@ static int look(struct sockets *s, struct reader *q, struct flight *f, unsigned 
 		if (r > 0 && !m.length) { /* the kernel shows it once, and the bytes are read later */
 			peek_drop(q);
 			crcore_advise(err, "let the receiver take it before the dump");
-			return crcore_fail(err, -ENOTSUP, "an empty message waits in it together with descriptors "
-			                   "in flight");
+			return crcore_fail(err, -ENOTSUP, "an empty message waits in it together with "
+			                   "descriptors in flight");
 		}
 		q->seen += r > 0 ? m.length : 0;
 		if (r > 0 && (r = tell(s, q, f, max, err)) == 0)
@@ -83,12 +83,13 @@ static int note(struct sockets *s, const struct crcore_object *obj, int type, un
 		r = r ? r : back;
 	}
 	if (r < 0)
-		return crcore_fail(err, r, "cannot look at the descriptors in flight in it: %s", strerror(-r));
+		return crcore_fail(err, r, "cannot look at the descriptors in flight in it: %s",
+		                   strerror(-r));
 	if (f->n == max)
 		return 0;
 	crcore_advise(err, "let the receiver take them before the dump");
-	return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, of which only "
-	                   "%u can be seen", max, f->n);
+	return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in it, of which "
+	                   "only %u can be seen", max, f->n);
 }
 
 int flight_note(struct sockets *s, const struct crcore_object *obj, struct crcore_error *err)
@@ -103,9 +104,9 @@ int flight_note(struct sockets *s, const struct crcore_object *obj, struct crcor
 	getsockopt(obj->local_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
 	if (frozen < 0 || listens) {
 		crcore_advise(err, "let the receiver take them before the dump");
-		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in %s, which cannot "
-		                   "be saved", flight_count(obj), listens ? "connections that nobody has accepted "
-		                   "yet" : "it");
+		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in %s, which "
+		                   "cannot be saved", flight_count(obj),
+		                   listens ? "connections that nobody has accepted " "yet" : "it");
 	}
 	len = sizeof(type);
 	getsockopt(obj->local_fd, SOL_SOCKET, SO_TYPE, &type, &len);

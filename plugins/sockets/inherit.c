@@ -15,7 +15,8 @@ static bool is_it(const struct made *m, const char *resource)
 	char text[2 * sizeof(struct name)];
 
 	memcpy(peer.at, m->rec->peer_name.data, peer.len);
-	return !strcmp(resource, m->rec->label) || (peer.len && !strcmp(resource, name_text(&peer, text)));
+	return !strcmp(resource, m->rec->label) ||
+	       (peer.len && !strcmp(resource, name_text(&peer, text)));
 }
 
 /* The descriptor of crcore, -1: none. */
@@ -49,11 +50,12 @@ int inherit_check(const struct made *m, struct crcore_error *err)
 	if (fd < 0) {
 		crcore_advise(err, "open a socket for crcore as descriptor 7, say, and set --set "
 		              "'sockets.inherit-fd+=fd[7]:%s'", m->rec->label);
-		return crcore_fail(err, -ENOENT, "it is to be handed over (external-unix: inherit), and is not");
+		return crcore_fail(err, -ENOENT, "it is to be handed over (external-unix: inherit), and is "
+		                   "not");
 	}
 	if (value_of(fd, SO_DOMAIN) != AF_UNIX || value_of(fd, SO_TYPE) != (int)m->rec->type)
-		return crcore_fail(err, -EINVAL, "inherit-fd: descriptor %d of crcore is no UNIX socket of the same "
-		                   "type", fd);
+		return crcore_fail(err, -EINVAL, "inherit-fd: descriptor %d of crcore is no UNIX socket of "
+		                   "the same type", fd);
 	if (err)
 		err->object[0] = '\0';
 	return 0;
@@ -63,5 +65,6 @@ int inherit_take(struct made *m, struct crcore_error *err)
 {
 	m->fd = fcntl(find(m), F_DUPFD_CLOEXEC, 0);
 	m->exists = true;
-	return m->fd < 0 ? crcore_fail(err, -errno, "the descriptor that was to be handed over is gone") : 0;
+	return m->fd < 0 ?
+	       crcore_fail(err, -errno, "the descriptor that was to be handed over is gone") : 0;
 }

@@ -34,9 +34,9 @@ static bool sane(const Sockets__Unix *rec)
 		if (rec->options[i]->value.len > 64)
 			return false;
 	if (!rec->id || (!stream && rec->type != SOCK_DGRAM) || !good_name(&rec->name) ||
-	    !good_name(&rec->peer_name) || !S_ISSOCK(rec->mode) || rec->shutdown > 3 || rec->holder > INT_MAX ||
-	    rec->blob > INT64_MAX || bytes > MAX_QUEUE || rec->send_buffer >= MAX_BUFFER ||
-	    rec->receive_buffer >= MAX_BUFFER)
+	    !good_name(&rec->peer_name) || !S_ISSOCK(rec->mode) || rec->shutdown > 3 ||
+	    rec->holder > INT_MAX || rec->blob > INT64_MAX || bytes > MAX_QUEUE ||
+	    rec->send_buffer >= MAX_BUFFER || rec->receive_buffer >= MAX_BUFFER)
 		return false;
 	if (rec->dir[0] && (rec->dir[0] != '/' || rec->dir[0] == rec->name.data[0]))
 		return false;
@@ -64,7 +64,8 @@ int sockets_load_record(void *state, const char *section, uint32_t version, cons
                         size_t len, struct crcore_error *err)
 {
 	struct sockets *s = state;
-	struct made *m = net_load(&s->made, &s->nmade, sizeof(*m), &sockets__unix__descriptor, msg, len, err);
+	struct made *m = net_load(&s->made, &s->nmade, sizeof(*m), &sockets__unix__descriptor, msg, len,
+	                          err);
 
 	if (!m)
 		return err->code;
@@ -129,8 +130,8 @@ int sockets_check(void *state, struct crcore_error *err)
 		r = graph_take(&s->graph, err);
 	for (unsigned i = 0; !r && i < s->nmade; i++) {
 		if (!fits(s->made[i]))
-			return crcore_fail(err, -EBADMSG, "the records of socket %u and of its peer do not match",
-			                   s->made[i]->rec->id);
+			return crcore_fail(err, -EBADMSG, "the records of socket %u and of its peer do not "
+			                   "match", s->made[i]->rec->id);
 		r = check_queue(s, s->made[i], err);
 		if (!r)
 			r = inherit_check(s->made[i], err);

@@ -58,7 +58,8 @@ static int check_there(const struct made *m, struct crcore_error *err)
 		return errno == ENOENT ? 0 : crcore_fail(err, -errno, "%s", strerror(errno));
 	if (!S_ISSOCK(st.st_mode)) {
 		crcore_advise(err, "move it away");
-		return crcore_fail(err, -EEXIST, "a socket is to be bound there, but another file is in the way");
+		return crcore_fail(err, -EEXIST, "a socket is to be bound there, but another file is in "
+		                   "the way");
 	}
 	if (in_use(m, &st)) {
 		crcore_advise(err, "end the process that uses it (ss -xp src %s)", m->path);
@@ -87,7 +88,8 @@ int name_check(struct made *m, struct crcore_error *err)
 	crcore_fail_at(err, -1, -1, "%s", m->path);
 	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
 		crcore_advise(err, "create the directory %s", dir);
-		return crcore_fail(err, -ENOENT, "a socket is to be bound there, and the directory is gone");
+		return crcore_fail(err, -ENOENT, "a socket is to be bound there, and the directory is "
+		                   "gone");
 	}
 	if (m->rec->has_file && (r = check_there(m, err)) < 0)
 		return r;

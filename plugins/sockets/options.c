@@ -84,7 +84,8 @@ int buffer_set(int fd, bool send, uint32_t bytes)
 
 	if (word(fd, option) == bytes)
 		return 0;
-	if (setsockopt(fd, SOL_SOCKET, send ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &half, sizeof(half)) < 0 &&
+	int forced = send ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
+	if (setsockopt(fd, SOL_SOCKET, forced, &half, sizeof(half)) < 0 &&
 	    setsockopt(fd, SOL_SOCKET, option, &half, sizeof(half)) < 0)
 		return -errno;
 	return 0;
@@ -103,7 +104,8 @@ int options_set(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 	for (size_t i = 0; i < rec->n_options; i++) {
 		const Sockets__Option *o = rec->options[i];
 		if (setsockopt(fd, SOL_SOCKET, (int)o->number, o->value.data, (socklen_t)o->value.len) < 0)
-			return crcore_fail(err, -errno, "cannot set its option %u: %s", o->number, strerror(errno));
+			return crcore_fail(err, -errno, "cannot set its option %u: %s", o->number,
+			                   strerror(errno));
 	}
 	if (rec->peek_offset >= 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &rec->peek_offset, sizeof(rec->peek_offset)) < 0)

@@ -8,7 +8,8 @@
 
 #include <fnmatch.h>
 
-enum outside outside_policy(const struct sockets *s, const struct name *peer, const struct name *own)
+enum outside outside_policy(const struct sockets *s, const struct name *peer,
+                            const struct name *own)
 {
 	const char *const *list = s->outside->list;
 	char text[2 * sizeof(struct name)];
@@ -37,12 +38,13 @@ static int refuse(const struct known *k, const struct name *peer, struct crcore_
 	name_text(peer, text);
 	name_text(&k->d->name, own);
 	if (peer->len) {
-		crcore_advise(err, "set --set 'sockets.external-unix+=%s=reconnect' (or =close: it then looks "
-		              "closed by the peer)", text);
+		crcore_advise(err, "set --set 'sockets.external-unix+=%s=reconnect' (or =close: it then "
+		              "looks closed by the peer)", text);
 		return crcore_fail(err, -ENOTSUP, "it is connected to %s, which is outside the tree", text);
 	}
-	crcore_advise(err, "dump a tree with both ends in it, or set --set 'sockets.external-unix+=%s=close' "
-	              "(it then looks closed by the peer)", k->d->name.len ? own : "*");
+	crcore_advise(err, "dump a tree with both ends in it, or set --set "
+	              "'sockets.external-unix+=%s=close' (it then looks closed by the peer)",
+	              k->d->name.len ? own : "*");
 	return crcore_fail(err, -ENOTSUP, "its peer, a socket without a name, is outside the tree%s%s",
 	                   k->d->name.len ? "; it itself is " : "", k->d->name.len ? own : "");
 }
@@ -51,8 +53,8 @@ static int inherit(struct known *k, const struct name *peer, struct crcore_error
 {
 	if (k->d->rqueue) {
 		crcore_advise(err, "dump when it has been read, or set external-unix to close for it");
-		return crcore_fail(err, -ENOTSUP, "%u bytes wait in it, which the socket that is to take its place "
-		                   "would not have", k->d->rqueue);
+		return crcore_fail(err, -ENOTSUP, "%u bytes wait in it, which the socket that is to take "
+		                   "its place would not have", k->d->rqueue);
 	}
 	k->state = SOCKETS__STATE__INHERIT;
 	k->peer_name = *peer;
@@ -62,17 +64,21 @@ static int inherit(struct known *k, const struct name *peer, struct crcore_error
 static int reconnect(struct known *k, const struct name *peer, struct crcore_error *err)
 {
 	if (!peer->len) {
-		crcore_advise(err, "have it closed: set external-unix of the plugin sockets to close for it");
-		return crcore_fail(err, -ENOTSUP, "its peer outside the tree has no name to connect to again");
+		crcore_advise(err, "have it closed: set external-unix of the plugin sockets to close for "
+		              "it");
+		return crcore_fail(err, -ENOTSUP, "its peer outside the tree has no name to connect to "
+		                   "again");
 	}
 	if (peer->at[0] && peer->at[0] != '/') {
-		crcore_advise(err, "have it closed: set external-unix of the plugin sockets to close for it");
-		return crcore_fail(err, -ENOTSUP, "the name of its peer outside the tree is a relative path");
+		crcore_advise(err, "have it closed: set external-unix of the plugin sockets to close for "
+		              "it");
+		return crcore_fail(err, -ENOTSUP, "the name of its peer outside the tree is a relative "
+		                   "path");
 	}
 	if (stream_like(k->d->type) && k->d->rqueue) {
 		crcore_advise(err, "dump when it has been read, or set external-unix to close for it");
-		return crcore_fail(err, -ENOTSUP, "%u bytes of its old connection wait in it, which a new one "
-		                   "would not have", k->d->rqueue);
+		return crcore_fail(err, -ENOTSUP, "%u bytes of its old connection wait in it, which a new "
+		                   "one would not have", k->d->rqueue);
 	}
 	k->state = SOCKETS__STATE__RECONNECT;
 	k->peer_name = *peer;

@@ -185,8 +185,8 @@ int queue_save(struct sockets *s, const struct crcore_object *obj, Sockets__Unix
 	if (!r)
 		r = read_all(&q, err);
 	if (q.empty) /* the kernel's doing: it remembers that they were peeked */
-		s->host->log(s->ctx, 1, "empty messages wait in a socket: if it is left running, a later dump "
-		             "will not see them");
+		s->host->log(s->ctx, 1, "empty messages wait in a socket: if it is left running, a later "
+		             "dump will not see them");
 	return r < 0 ? crcore_fail(err, r, "cannot copy what waits in it: %s", strerror(-r)) : 0;
 }
 
@@ -241,8 +241,8 @@ static ssize_t send_one(int fd, const void *buf, size_t len, const struct name *
 	return n < 0 ? -errno : n;
 }
 
-static ssize_t send_as(struct sockets *s, int fd, const void *buf, size_t len, const struct name *to,
-                       struct parcel *with)
+static ssize_t send_as(struct sockets *s, int fd, const void *buf, size_t len,
+                       const struct name *to, struct parcel *with)
 {
 	ssize_t n = send_one(fd, buf, len, to, with);
 
@@ -253,7 +253,8 @@ static ssize_t send_as(struct sockets *s, int fd, const void *buf, size_t len, c
 	return send_one(fd, buf, len, to, with);
 }
 
-static int pack(struct sockets *s, const Sockets__Message *m, struct parcel *ret, struct crcore_error *err)
+static int pack(struct sockets *s, const Sockets__Message *m, struct parcel *ret,
+                struct crcore_error *err)
 {
 	ret->has_cred = m->has_cred;
 	ret->cred = (struct ucred){ (pid_t)m->pid, m->uid, m->gid };
@@ -292,7 +293,8 @@ int queue_send(struct sockets *s, const struct made *m, unsigned i, int fd, cons
 		if (n == -EAGAIN)
 			crcore_advise(err, "raise /proc/sys/net/unix/max_dgram_qlen and net/core/wmem_max");
 		if (n < 0)
-			return crcore_fail(err, (int)n, "cannot send again what waited in it: %s", strerror((int)-n));
+			return crcore_fail(err, (int)n, "cannot send again what waited in it: %s",
+			                   strerror((int)-n));
 		with.nfds = 0;
 		left -= (size_t)n;
 		at += n;

@@ -18,7 +18,10 @@ static int look_again(struct sockets *s, struct crcore_error *err)
 	return r < 0 ? r : graph_take(&s->later.graph, err);
 }
 
-static bool held(const struct sockets *s, uint32_t ino) { return net_held_has(&s->later.held, ino); }
+static bool held(const struct sockets *s, uint32_t ino)
+{
+	return net_held_has(&s->later.held, ino);
+}
 
 static int again(struct crcore_error *err)
 {

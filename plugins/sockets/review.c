@@ -73,7 +73,8 @@ static const struct diag *find_listener(const struct graph *g, uint32_t ino, uin
 	return NULL;
 }
 
-static int judge_outside(struct sockets *s, struct known *k, uint32_t peer, struct crcore_error *err)
+static int judge_outside(struct sockets *s, struct known *k, uint32_t peer,
+                         struct crcore_error *err)
 {
 	int r;
 
@@ -95,8 +96,8 @@ static int judge_waiting(struct sockets *s, struct known *k, const struct diag *
 	if (!k->d->wqueue)
 		return 0;
 	crcore_advise(err, "dump when the listening socket has accepted it");
-	return crcore_fail(err, -ENOTSUP, "it has sent data to a socket that nobody has accepted yet; that "
-	                   "cannot be saved");
+	return crcore_fail(err, -ENOTSUP, "it has sent data to a socket that nobody has accepted yet; "
+	                   "that cannot be saved");
 }
 
 static int judge_listening(struct sockets *s, struct known *k, struct crcore_error *err)
@@ -114,11 +115,11 @@ static int judge_listening(struct sockets *s, struct known *k, struct crcore_err
 			continue;
 		if (k->d->waiting[i] && (r = race_peer(s, k->d->waiting[i], err)) < 0)
 			return r;
-		crcore_advise(err, "dump when it has been accepted, or have it closed: set external-unix of "
-		              "the plugin sockets to close for this path");
+		crcore_advise(err, "dump when it has been accepted, or have it closed: set external-unix "
+		              "of the plugin sockets to close for this path");
 		if (!k->d->waiting[i])
-			return crcore_fail(err, -ENOTSUP, "a connection whose client is gone already waits to be "
-			                   "accepted");
+			return crcore_fail(err, -ENOTSUP, "a connection whose client is gone already waits to "
+			                   "be accepted");
 		return crcore_fail(err, -ENOTSUP, "a connection of a process outside the tree waits to be "
 		                   "accepted");
 	}
@@ -144,7 +145,8 @@ static int judge(struct sockets *s, struct known *k, struct crcore_error *err)
 		if (stream_like(d->type) || peer->d->peer == d->ino || peer->d->name.len)
 			return 0;
 		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "it sends to a socket that has no name and sends elsewhere");
+		return crcore_fail(err, -ENOTSUP, "it sends to a socket that has no name and sends "
+		                   "elsewhere");
 	}
 	listener = stream_like(d->type) ? find_listener(&s->graph, d->ino, &k->place) : NULL;
 	if (listener)

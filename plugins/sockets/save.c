@@ -12,8 +12,8 @@
 #define DELETED " (deleted)"
 
 /* Where the file of a socket is: for a relative name, what comes before it. */
-static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX], Sockets__Unix *rec,
-                      struct crcore_error *err)
+static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX],
+                      Sockets__Unix *rec, struct crcore_error *err)
 {
 	size_t len = strlen(link), tail = n->len;
 
@@ -29,8 +29,8 @@ static int fill_place(const struct name *n, const char *link, char dir[PATH_MAX]
 		return 0;
 	}
 	crcore_advise(err, "have it bound by a path that begins with / or a plain name");
-	return crcore_fail(err, -ENOTSUP, "its name %.*s is relative, and where that leads cannot be told",
-	                   (int)n->len, n->at);
+	return crcore_fail(err, -ENOTSUP, "its name %.*s is relative, and where that leads cannot be "
+	                   "told", (int)n->len, n->at);
 }
 
 /* The file, through a descriptor that the kernel opens for us. */
@@ -54,8 +54,8 @@ static int fill_file(int fd, const struct name *n, char dir[PATH_MAX], Sockets__
 	rec->file_mode = there.st_mode;
 	rec->file_uid = there.st_uid;
 	rec->file_gid = there.st_gid;
-	rec->has_file = there.st_nlink > 0 && lstat(link, &named) == 0 && named.st_dev == there.st_dev &&
-	                named.st_ino == there.st_ino;
+	rec->has_file = there.st_nlink > 0 && lstat(link, &named) == 0 &&
+	                named.st_dev == there.st_dev && named.st_ino == there.st_ino;
 	return r;
 }
 
@@ -81,7 +81,8 @@ static int check_pending(int fd, Sockets__Unix *rec, struct crcore_error *err)
 		return 0;
 	if (p.revents & POLLPRI) {
 		crcore_advise(err, "dump when it has been read");
-		return crcore_fail(err, -ENOTSUP, "out-of-band data waits in it, which cannot be saved yet");
+		return crcore_fail(err, -ENOTSUP, "out-of-band data waits in it, which cannot be saved "
+		                   "yet");
 	}
 	if (!(p.revents & POLLERR))
 		return 0;
@@ -115,7 +116,8 @@ static void fill_plain(const struct crcore_object *obj, const struct known *k, S
 	rec->state = k->state;
 	rec->peer = k->peer ? k->peer->id : 0;
 	rec->place = k->place;
-	rec->holder = k->state == SOCKETS__STATE__WAITING && obj->pid != getpid() ? (uint32_t)obj->pid : 0;
+	rec->holder = k->state == SOCKETS__STATE__WAITING && obj->pid != getpid() ? (uint32_t)obj->pid :
+	                                                                            0;
 	rec->mode = obj->st.st_mode;
 	rec->uid = obj->st.st_uid;
 	rec->gid = obj->st.st_gid;

@@ -65,12 +65,13 @@ static int refuse_family(int family, int type, struct crcore_error *err)
 	const char *plugin = plugin_for(family, type);
 
 	if (plugin) {
-		crcore_advise(err, "load the plugin %s (--plugins=+%s), or close it before the dump", plugin, plugin);
+		crcore_advise(err, "load the plugin %s (--plugins=+%s), or close it before the dump",
+		              plugin, plugin);
 		return crcore_fail(err, -ENOTSUP, "it needs the plugin %s, which is not loaded", plugin);
 	}
 	crcore_advise(err, "close it before the dump");
-	return crcore_fail(err, -ENOTSUP, "sockets of address family %d, type %d, cannot be saved", family,
-	                   type);
+	return crcore_fail(err, -ENOTSUP, "sockets of address family %d, type %d, cannot be saved",
+	                   family, type);
 }
 
 static int check_unix(struct sockets *s, const struct crcore_object *obj, struct crcore_error *err)
@@ -119,8 +120,8 @@ static const struct crcore_option options[] = {
 	  .help = "UNIX sockets whose peer is outside the tree, by a pattern of its path, \"@name\" or "
 	          "\"\" for none: refuse, close (as if the peer had closed), reconnect or inherit" },
 	{ .name = "inherit-fd", .type = CRCORE_LIST,
-	  .help = "fd[N]:RESOURCE: descriptor N of crcore takes the place of the socket whose peer has that "
-	          "path or \"@name\", or that was called socket:[INODE]" },
+	  .help = "fd[N]:RESOURCE: descriptor N of crcore takes the place of the socket whose peer "
+	          "has that path or \"@name\", or that was called socket:[INODE]" },
 	{ .name = NULL },
 };
 

@@ -148,7 +148,10 @@ struct reader {
 	unsigned nfds;
 };
 
-static inline bool stream_like(uint32_t type) { return type == SOCK_STREAM || type == SOCK_SEQPACKET; }
+static inline bool stream_like(uint32_t type)
+{
+	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
+}
 static inline void close_fd(int *fd) { if (*fd >= 0) close(*fd); *fd = -1; }
 
 /* diag.c */
@@ -171,8 +174,10 @@ bool race_refused(const struct sockets *, uint32_t ino);
 void race_forget(struct later *);
 
 /* outside.c: decides about k, whose peer is outside (peer NULL: cannot be told). */
-int outside_decide(struct sockets *, struct known *, const struct diag *peer, struct crcore_error *);
-enum outside outside_policy(const struct sockets *, const struct name *peer, const struct name *own);
+int outside_decide(struct sockets *, struct known *, const struct diag *peer,
+                   struct crcore_error *);
+enum outside outside_policy(const struct sockets *, const struct name *peer,
+                            const struct name *own);
 
 /* save.c */
 int sockets_save(void *state, struct crcore_error *);
@@ -214,7 +219,8 @@ socklen_t name_address(const char *at, size_t len, struct sockaddr_un *ret);
 int name_check(struct made *, struct crcore_error *);
 int name_bind(struct made *, int fd, struct crcore_error *);
 int name_connect(const struct made *, int fd); /* to the name of made */
-int name_settle(struct made *, struct crcore_error *); /* owner, mode; or takes the file away again */
+/* Owner, mode; or takes the file away again. */
+int name_settle(struct made *, struct crcore_error *);
 /* Effective ids that the kernel keeps as those of a peer; become(own) goes back. */
 void become(uint32_t uid, uint32_t gid);
 

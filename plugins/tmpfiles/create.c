@@ -91,7 +91,8 @@ static int fill(int fd, struct archive *a, uint64_t size, struct crcore_error *e
 	la_int64_t at;
 	int got, r = ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 
-	while (r == 0 && (got = archive_read_data_block(a, (const void **)&p, &len, &at)) != ARCHIVE_EOF) {
+	while (r == 0 &&
+	       (got = archive_read_data_block(a, (const void **)&p, &len, &at)) != ARCHIVE_EOF) {
 		if (got != ARCHIVE_OK)
 			return archive_failed(a, err);
 		if (at < 0 || (uint64_t)at > size || len > size - (uint64_t)at)

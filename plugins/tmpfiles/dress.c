@@ -20,7 +20,9 @@ int dress(int fd, struct archive_entry *e, mode_t type, struct crcore_error *err
 	char at[40];
 
 	place_link(fd, at);
-	if (fchownat(fd, "", (uid_t)archive_entry_uid(e), (gid_t)archive_entry_gid(e), AT_EMPTY_PATH) < 0)
+	const uid_t uid = (uid_t)archive_entry_uid(e);
+	const gid_t gid = (gid_t)archive_entry_gid(e);
+	if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
 		return crcore_fail(err, -errno, "cannot give it its owner: %s", strerror(errno));
 	if (type != S_IFLNK) {
 		/* What it has from the directory that it is in. */

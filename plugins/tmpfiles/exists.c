@@ -43,7 +43,8 @@ static int judge(const struct tmpfiles *t, struct member *e, const struct stat *
 	if (e->replace)
 		return 0;
 	crcore_fail_at(err, -1, -1, "%s", e->path);
-	crcore_advise(err, "remove it, or say exists: keep or exists: replace for tmpfiles in the policy");
+	crcore_advise(err, "remove it, or say exists: keep or exists: replace for tmpfiles in the "
+	              "policy");
 	return crcore_fail(err, -EEXIST, "the file exists, and is not the one that was saved");
 }
 

@@ -78,7 +78,8 @@ static int put_data(struct archive *a, int fd, const struct extent *e, char *buf
 int extents_write(struct archive *a, int fd, uint64_t size, const struct extents *x)
 {
 	cleanup_free char *buf = malloc(CHUNK);
-	char *zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+	                    0);
 	uint64_t at = 0;
 	int r = buf && zeroes != MAP_FAILED ? 0 : -ENOMEM;
 

@@ -123,8 +123,9 @@ static int count_bytes(struct taking *k, const char *path, uint64_t bytes)
 		return 0;
 	crcore_fail_at(k->err, -1, -1, "%s", path);
 	crcore_advise(k->err, "raise limit for tmpfiles in the policy, or include less");
-	return crcore_fail(k->err, -EFBIG, "with it the files to include have %llu bytes, more than the "
-	                   "limit of %llu", (unsigned long long)k->bytes, (unsigned long long)k->t->limit);
+	return crcore_fail(k->err, -EFBIG, "with it the files to include have %llu bytes, more than "
+	                   "the limit of %llu", (unsigned long long)k->bytes,
+	                   (unsigned long long)k->t->limit);
 }
 
 /* Header and contents of a regular file. */
@@ -224,7 +225,8 @@ static bool leave_out(struct taking *k, const struct stat *st, const char *path)
 
 static int take(struct taking *k, int parent, const char *name, const char *path, unsigned depth)
 {
-	cleanup_close int fd = place_open(parent, name, O_PATH | O_NOFOLLOW, depth ? RESOLVE_NO_XDEV : 0);
+	cleanup_close int fd = place_open(parent, name, O_PATH | O_NOFOLLOW,
+	                                  depth ? RESOLVE_NO_XDEV : 0);
 	struct stat st;
 
 	if (fd == -EXDEV)

@@ -29,9 +29,10 @@ int console_claim(const struct crcore_object *obj, struct crcore_error *err)
 	if (mode == KD_TEXT && (keys == K_XLATE || keys == K_UNICODE) && vt.mode == VT_AUTO)
 		return 0;
 	crcore_advise(err, "let the program give the console back before the dump");
-	return crcore_fail(err, -ENOTSUP, "it has taken the console over: %s", mode != KD_TEXT ?
-	                   "it draws on the screen itself" : vt.mode != VT_AUTO ?
-	                   "it is asked before another console is shown" : "it reads the bare keyboard");
+	return crcore_fail(err, -ENOTSUP, "it has taken the console over: %s",
+	                   mode != KD_TEXT    ? "it draws on the screen itself" :
+	                   vt.mode != VT_AUTO ? "it is asked before another console is shown" :
+	                                        "it reads the bare keyboard");
 }
 
 bool console_reopens(const struct ttys *t, dev_t dev)
@@ -54,7 +55,8 @@ int console_review(const struct crcore_object *obj, struct crcore_error *err)
 	if (stat(obj->link, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == obj->st.st_rdev)
 		return 0;
 	crcore_advise(err, "make a device node of that name again");
-	return crcore_fail(err, -ENOTSUP, "the name by which it was opened does not lead to it any more");
+	return crcore_fail(err, -ENOTSUP, "the name by which it was opened does not lead to it any "
+	                   "more");
 }
 
 int console_check(const struct ttys *t, const Ttys__Terminal *rec, struct crcore_error *err)

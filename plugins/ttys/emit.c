@@ -13,8 +13,8 @@
 #include "plugins/args.h"
 
 /* Operations after which the result of *ret_op is a descriptor of a terminal. */
-static int get_terminal(struct ttys *t, struct crcore_program *p, const struct made *m, uint32_t *ret_op,
-                        struct crcore_error *err)
+static int get_terminal(struct ttys *t, struct crcore_program *p, const struct made *m,
+                        uint32_t *ret_op, struct crcore_error *err)
 {
 	char path[PATH_MAX];
 

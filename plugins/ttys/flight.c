@@ -108,7 +108,8 @@ int flight_put(int master, int slave, const struct termios2 *final, const struct
 		arrive(slave, final->c_lflag & ICANON, f);
 	if (ioctl(master, TCSETS2, final) < 0 && !r)
 		r = -errno;
-	return r < 0 ? crcore_fail(err, r, "cannot put back what was in the terminal: %s", strerror(-r)) : 0;
+	return r < 0 ?
+	       crcore_fail(err, r, "cannot put back what was in the terminal: %s", strerror(-r)) : 0;
 }
 
 int flight_copy(int master, int slave, bool packet, struct flight *ret, struct crcore_error *err)

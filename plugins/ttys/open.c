@@ -167,7 +167,8 @@ static int take_over(struct ttys *t, const Ttys__Terminal *rec, int fd, struct c
 	return 0;
 }
 
-static int open_external(struct ttys *t, struct made *m, const Ttys__End *e, struct crcore_error *err)
+static int open_external(struct ttys *t, struct made *m, const Ttys__End *e,
+                         struct crcore_error *err)
 {
 	int own = ttys_own_terminal(), fd, r;
 	char path[40];

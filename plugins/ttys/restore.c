@@ -113,7 +113,8 @@ static int check_terminal(const struct ttys *t, const struct made *m, struct crc
 			return 0;
 		crcore_fail_at(err, -1, -1, "terminal %u:%u", major(rec->dev), minor(rec->dev));
 		crcore_advise(err, "run crcore restore on a terminal");
-		return crcore_fail(err, -ENOTTY, "the tree ran on a terminal, and crcore has none to give it");
+		return crcore_fail(err, -ENOTTY, "the tree ran on a terminal, and crcore has none to give "
+		                   "it");
 	}
 	if (*rec->path)
 		return console_check(t, rec, err);
@@ -154,6 +155,7 @@ int ttys_check(void *state, struct crcore_error *err)
 		r = check_terminal(t, t->made[i], err);
 	for (unsigned i = 0; !r && i < t->nsessions; i++)
 		if (!ttys_made(t, t->sessions[i]->terminal))
-			r = crcore_fail(err, -EBADMSG, "the terminal of session %u is missing", t->sessions[i]->sid);
+			r = crcore_fail(err, -EBADMSG, "the terminal of session %u is missing",
+			                t->sessions[i]->sid);
 	return r;
 }

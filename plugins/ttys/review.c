@@ -132,7 +132,8 @@ static pid_t leader_of(const struct ttys *t, dev_t dev)
 	dev_t theirs;
 
 	for (uint32_t i = 0; (task = t->host->task(t->ctx, i)); i++)
-		if (task->pid == task->sid && ttys_of_task(task->pid, &theirs, &foreground) && theirs == dev)
+		if (task->pid == task->sid && ttys_of_task(task->pid, &theirs, &foreground) &&
+		    theirs == dev)
 			return task->pid;
 	return 0;
 }
@@ -146,15 +147,16 @@ static int review_outside(const struct ttys *t, dev_t dev, struct crcore_error *
 	if (t->external == EXTERNAL_INHERIT)
 		return 0;
 	if (leader) {
-		crcore_advise(err, "dump the job, not the shell; or run the shell inside script(1), tmux or "
-		              "screen and dump that");
+		crcore_advise(err, "dump the job, not the shell; or run the shell inside script(1), tmux "
+		              "or screen and dump that");
 		return crcore_fail(err, -ENOTSUP, "process %d leads the session of this terminal, but what "
 		                   "drives the terminal is outside the tree", (int)leader);
 	}
 	if (t->external == EXTERNAL_JOB && job)
 		return 0;
 	crcore_advise(err, "start the program with files or /dev/null in place of the terminal, or set "
-	              "external of the plugin ttys to inherit (it gets the terminal of crcore restore)");
+	              "external of the plugin ttys to inherit (it gets the terminal of crcore "
+	              "restore)");
 	return crcore_fail(err, -ENOTSUP, "what drives this terminal is outside the tree");
 }
 

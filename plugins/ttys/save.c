@@ -12,8 +12,8 @@ static bool slave_closed(int master)
 }
 
 /* A master: asks for everything. Its slave is opened only if that shows to nobody. */
-static int fill_master(const struct known *k, int master, Ttys__Terminal *rec, struct flight *flight,
-                       struct crcore_error *err)
+static int fill_master(const struct known *k, int master, Ttys__Terminal *rec,
+                       struct flight *flight, struct crcore_error *err)
 {
 	cleanup_close int slave = -1;
 	int locked = 0, packet = 0, exclusive = 0;
@@ -151,7 +151,8 @@ int ttys_save(void *state, struct crcore_error *err)
 		if (!k || (!k->master && !k->path)) {
 			if (t->external == EXTERNAL_INHERIT)
 				continue;
-			crcore_fail_at(err, task->pid, -1, "controlling terminal %u:%u", major(dev), minor(dev));
+			crcore_fail_at(err, task->pid, -1, "controlling terminal %u:%u", major(dev),
+			               minor(dev));
 			crcore_advise(err, "start it with setsid, or dump what drives its terminal too");
 			return crcore_fail(err, -ENOTSUP, "what drives it is outside the tree");
 		}

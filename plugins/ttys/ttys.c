@@ -67,8 +67,8 @@ static int claim(const struct crcore_object *obj, struct crcore_error *err)
 	}
 	if (ioctl(obj->local_fd, TIOCGETD, &discipline) == 0 && discipline != N_TTY) {
 		crcore_advise(err, "end the connection that uses it");
-		return crcore_fail(err, -ENOTSUP, "its line discipline %d (0 is that of terminals) cannot be "
-		                   "saved", discipline);
+		return crcore_fail(err, -ENOTSUP, "its line discipline %d (0 is that of terminals) cannot "
+		                   "be saved", discipline);
 	}
 	if (console_is(obj->st.st_rdev) && console_claim(obj, err) < 0)
 		return err->code;
@@ -98,8 +98,8 @@ static const struct crcore_option options[] = {
 	          "shell (--shell-job), always (inherit), or refuse" },
 	{ .name = "consoles", .type = CRCORE_CHOICE, .default_value = "reopen",
 	  .choices = consoles_choices,
-	  .help = "a console or serial line that is not the terminal of a job: open the same device again, "
-	          "or take it for a terminal from outside (external)" },
+	  .help = "a console or serial line that is not the terminal of a job: open the same device "
+	          "again, or take it for a terminal from outside (external)" },
 	{ .name = "renumber", .type = CRCORE_BOOL, .default_value = "no",
 	  .help = "give a pseudo-terminal another number (/dev/pts/N) if its own is taken" },
 	{ .name = NULL },

@@ -61,7 +61,8 @@ static int make_as(const Udp__Socket *rec, gid_t gid)
 	prctl(PR_GET_PDEATHSIG, &death); /* a change of ids clears it */
 	if (syscall(SYS_setresgid, -1, gid, -1) < 0)
 		return -1;
-	fd = socket((int)rec->family, (int)rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)rec->protocol);
+	fd = socket((int)rec->family, (int)rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	            (int)rec->protocol);
 	e = errno;
 	syscall(SYS_setresgid, -1, getgid(), -1);
 	prctl(PR_SET_DUMPABLE, 1);
@@ -73,7 +74,8 @@ static int make_as(const Udp__Socket *rec, gid_t gid)
 static int make(struct made *m, struct crcore_error *err)
 {
 	const Udp__Socket *rec = m->rec;
-	int fd = socket((int)rec->family, (int)rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK, (int)rec->protocol);
+	int fd = socket((int)rec->family, (int)rec->type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	                (int)rec->protocol);
 
 	if (fd < 0 && errno == EACCES)
 		fd = make_as(rec, rec->gid);

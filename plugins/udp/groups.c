@@ -27,7 +27,7 @@ static int add(struct udp *u, uint32_t index, int family, const void *at, size_t
 	return 0;
 }
 
-/* "2	eth0      :     1      V3" and then lines of "				010000E0     1 0:00000000		0" */
+/* "2 eth0 : 1 V3" and then lines of "010000E0 1 0:00000000 0", with more white space */
 static int read_v4(struct udp *u)
 {
 	FILE *f = fopen("/proc/self/net/igmp", "re");
@@ -157,7 +157,7 @@ void groups_free(Udp__Socket *rec)
 	rec->n_groups = 0;
 }
 
-/* -- restore ------------------------------------------------------------------------------------ */
+/* -- restore --------------------------------------------------------------- */
 
 static int set_sources(int fd, int level, const Udp__Group *g, uint32_t index)
 {
@@ -172,7 +172,8 @@ static int set_sources(int fd, int level, const Udp__Group *g, uint32_t index)
 	put_group(&f->gf_group, family, g->address.data);
 	for (size_t i = 0; i < g->n_sources; i++)
 		put_group(&f->gf_slist[i], family, g->sources[i].data);
-	return setsockopt(fd, level, MCAST_MSFILTER, f, GROUP_FILTER_SIZE(g->n_sources)) < 0 ? -errno : 0;
+	return setsockopt(fd, level, MCAST_MSFILTER, f, GROUP_FILTER_SIZE(g->n_sources)) < 0 ?
+	       -errno : 0;
 }
 
 static struct in_addr own_address(int fd, const char *interface)

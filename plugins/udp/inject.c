@@ -29,7 +29,7 @@ union packet {
 	struct { struct ip6_hdr ip; struct udphdr udp; char bytes[BYTES_MAX]; } v6;
 };
 
-/* -- addresses ---------------------------------------------------------------------------------- */
+/* -- addresses ------------------------------------------------------------- */
 
 /* What an IPv6 socket has of IPv4 becomes IPv4. */
 static union address plain(const ProtobufCBinaryData *from)
@@ -92,7 +92,7 @@ static union address target(const struct made *m, const Udp__Message *msg, int f
 	return ret;
 }
 
-/* -- packets -------------------------------------------------------------------------------------- */
+/* -- packets --------------------------------------------------------------- */
 
 static uint32_t sum(uint32_t so_far, const void *at, size_t len)
 {
@@ -114,7 +114,8 @@ static uint16_t checksum(const void *from, const void *to, size_t address, uint3
 	return htons((uint16_t)(s ? s : 0xffff));
 }
 
-static void fill_udp(struct udphdr *u, const Udp__Socket *rec, in_port_t from, in_port_t to, size_t len)
+static void fill_udp(struct udphdr *u, const Udp__Socket *rec, in_port_t from, in_port_t to,
+                     size_t len)
 {
 	u->source = from;
 	u->dest = to;
@@ -149,7 +150,8 @@ static ssize_t send_v6(int raw, union packet *p, const Udp__Socket *rec, const U
 	p->v6.ip.ip6_nxt = (uint8_t)rec->protocol;
 	p->v6.ip.ip6_hlim = (uint8_t)(msg->ttl ? msg->ttl : 1);
 	fill_udp(&p->v6.udp, rec, from->v6.sin6_port, to->v6.sin6_port, msg->length);
-	p->v6.udp.check = checksum(&p->v6.ip.ip6_src, &p->v6.ip.ip6_dst, 16, rec->protocol, &p->v6.udp, len);
+	p->v6.udp.check = checksum(&p->v6.ip.ip6_src, &p->v6.ip.ip6_dst, 16, rec->protocol, &p->v6.udp,
+	                           len);
 	return sendto(raw, p, sizeof(p->v6.ip) + len, 0, (struct sockaddr *)&host, sizeof(host));
 }
 
@@ -162,7 +164,7 @@ static int raw_socket(struct udp *u, int family)
 	return *fd;
 }
 
-/* -- one datagram, and whether it came -------------------------------------------------------------- */
+/* -- one datagram, and whether it came ------------------------------------- */
 
 static uint32_t memory_of(int fd)
 {
@@ -196,17 +198,18 @@ static int inject(struct udp *u, const struct made *m, const Udp__Message *msg, 
 
 	memcpy(v4 ? p->v4.bytes : p->v6.bytes, bytes, msg->length);
 	if (raw >= 0)
-		n = v4 ? send_v4(raw, p, m->rec, msg, &from, &to) : send_v6(raw, p, m->rec, msg, &from, &to);
+		n = v4 ? send_v4(raw, p, m->rec, msg, &from, &to) :
+		         send_v6(raw, p, m->rec, msg, &from, &to);
 	if (n < 0)
 		return crcore_fail(err, -errno, "cannot put a datagram back: %s", strerror(errno));
 	if (await(m->fd, before))
 		return 0;
-	crcore_advise(err, "is the interface lo up, does a packet filter drop what comes through it? Or dump "
-	              "with udp.queued set to drop");
+	crcore_advise(err, "is the interface lo up, does a packet filter drop what comes through it? "
+	              "Or dump with udp.queued set to drop");
 	return crcore_fail(err, -EIO, "a datagram that was put back did not arrive");
 }
 
-/* -- the queue ------------------------------------------------------------------------------------- */
+/* -- the queue ------------------------------------------------------------- */
 
 static bool shares_port(const struct udp *u, const struct made *m)
 {
@@ -226,7 +229,8 @@ static bool shares_port(const struct udp *u, const struct made *m)
 static void prefer(const struct made *m, const Udp__Message *msg, bool shared)
 {
 	const Udp__Socket *rec = m->rec;
-	bool is_peer = rec->peer.len == msg->from.len && !memcmp(rec->peer.data, msg->from.data, rec->peer.len);
+	bool is_peer = rec->peer.len == msg->from.len &&
+	               !memcmp(rec->peer.data, msg->from.data, rec->peer.len);
 
 	if (!is_peer && (shared || rec->peer.len))
 		connect(m->fd, (struct sockaddr *)(void *)msg->from.data, (socklen_t)msg->from.len);

@@ -30,8 +30,8 @@ static bool good_group(const Udp__Socket *rec, const Udp__Group *g)
 {
 	size_t len = g->address.len;
 
-	if ((len != 4 && (len != 16 || rec->family != AF_INET6)) || strlen(g->interface) >= IF_NAMESIZE ||
-	    g->n_sources > 1024)
+	if ((len != 4 && (len != 16 || rec->family != AF_INET6)) ||
+	    strlen(g->interface) >= IF_NAMESIZE || g->n_sources > 1024)
 		return false;
 	for (size_t i = 0; i < g->n_sources; i++)
 		if (g->sources[i].len != len)
@@ -41,7 +41,8 @@ static bool good_group(const Udp__Socket *rec, const Udp__Group *g)
 
 static bool good_message(const Udp__Socket *rec, const Udp__Message *m)
 {
-	return m->length <= MESSAGE_MAX && good_address(rec, &m->from) && m->ttl < 256 && m->tos < 256 &&
+	return m->length <= MESSAGE_MAX && good_address(rec, &m->from) && m->ttl < 256 &&
+	       m->tos < 256 &&
 	       (!m->to.len || m->to.len == address_len(AF_INET) || m->to.len == address_len(AF_INET6));
 }
 
@@ -58,7 +59,8 @@ static bool sane(const Udp__Socket *rec)
 {
 	if (!rec->id || (rec->family != AF_INET && rec->family != AF_INET6) || !good_protocol(rec) ||
 	    !S_ISSOCK(rec->mode) || rec->shutdown > 3 || rec->blob > INT64_MAX ||
-	    (rec->n_queue && (!rec->bound.len || rec->type != SOCK_DGRAM || !udp_is_datagram(rec->protocol))))
+	    (rec->n_queue &&
+	     (!rec->bound.len || rec->type != SOCK_DGRAM || !udp_is_datagram(rec->protocol))))
 		return false;
 	if ((rec->bound.len && !good_address(rec, &rec->bound)) ||
 	    (rec->peer.len && !good_address(rec, &rec->peer)))
@@ -76,7 +78,8 @@ int udp_load_record(void *state, const char *section, uint32_t version, const vo
                     struct crcore_error *err)
 {
 	struct udp *u = state;
-	struct made *m = net_load(&u->made, &u->nmade, sizeof(*m), &udp__socket__descriptor, msg, len, err);
+	struct made *m = net_load(&u->made, &u->nmade, sizeof(*m), &udp__socket__descriptor, msg, len,
+	                          err);
 
 	if (!m)
 		return err->code;
@@ -132,7 +135,8 @@ static int check_address(const Udp__Socket *rec, struct crcore_error *err)
 	if (fd >= 0)
 		net_options_set(fd, rec->options, rec->n_options, NET_EARLY, NULL);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, (struct sockaddr *)(void *)rec->bound.data, (socklen_t)rec->bound.len) < 0)
+	if (fd < 0 ||
+	    bind(fd, (struct sockaddr *)(void *)rec->bound.data, (socklen_t)rec->bound.len) < 0)
 		r = -errno;
 	if (r == -EADDRINUSE)
 		crcore_advise(err, "end the process that uses it (ss -anp)");
@@ -148,8 +152,8 @@ static int check_groups(const Udp__Socket *rec, struct crcore_error *err)
 	for (size_t i = 0; i < rec->n_groups; i++)
 		if (!if_nametoindex(rec->groups[i]->interface)) {
 			crcore_advise(err, "set up the interface %s", rec->groups[i]->interface);
-			return crcore_fail(err, -ENODEV, "a multicast group is to be joined on the interface %s, which "
-			                   "is not there", rec->groups[i]->interface);
+			return crcore_fail(err, -ENODEV, "a multicast group is to be joined on the interface "
+			                   "%s, which is not there", rec->groups[i]->interface);
 		}
 	return 0;
 }

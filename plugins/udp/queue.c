@@ -75,7 +75,8 @@ static int start(struct udp *u, int fd, const Udp__Socket *rec, struct crcore_er
 	p->n = 0;
 	p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	r = p->fd < 0 ? -errno : set(p, SOL_SOCKET, SO_PEEK_OFF, 0);
-	if (!r && p->n == 0 && getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &r, &(socklen_t){ sizeof(r) }) < 0)
+	if (!r && p->n == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &r, &(socklen_t){ sizeof(r) }) < 0)
 		r = -errno;
 	if (!r)
 		r = set(p, SOL_IP, IP_RECVORIGDSTADDR, 1);
@@ -86,7 +87,8 @@ static int start(struct udp *u, int fd, const Udp__Socket *rec, struct crcore_er
 	if (!r && rec->family == AF_INET6 && !(r = set(p, SOL_IPV6, IPV6_RECVORIGDSTADDR, 1)) &&
 	    !(r = set(p, SOL_IPV6, IPV6_RECVHOPLIMIT, 1)))
 		r = set(p, SOL_IPV6, IPV6_RECVTCLASS, 1);
-	return r < 0 ? crcore_fail(err, r, "cannot prepare a look at what waits in it: %s", strerror(-r)) : 0;
+	return r < 0 ?
+	       crcore_fail(err, r, "cannot prepare a look at what waits in it: %s", strerror(-r)) : 0;
 }
 
 /* -- one datagram ---------------------------------------------------------------------------- */
@@ -199,11 +201,11 @@ static int peek_all(struct reader *q, struct crcore_error *err)
 	if (r != -EOPNOTSUPP)
 		return r < 0 ? crcore_fail(err, r, "cannot copy what waits in it: %s", strerror(-r)) : 0;
 	crcore_advise(err, "dump when it has been read, or set udp.queued to drop");
-	return crcore_fail(err, -ENOTSUP, "a datagram of a link-local sender waits in it, which cannot be "
-	                   "put back");
+	return crcore_fail(err, -ENOTSUP, "a datagram of a link-local sender waits in it, which cannot "
+	                   "be put back");
 }
 
-/* -- the queue ---------------------------------------------------------------------------------- */
+/* -- the queue ------------------------------------------------------------- */
 
 int queue_save(struct udp *u, int fd, Udp__Socket *rec, struct crcore_error *err)
 {

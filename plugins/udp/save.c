@@ -109,15 +109,16 @@ static int check_corked(struct udp *u, int fd, const Udp__Socket *rec, struct cr
 	if (!udp_is_datagram(rec->protocol) || rec->type != SOCK_DGRAM || !unsent(fd))
 		return 0;
 	if (u->corked == CORKED_DROP) {
-		u->host->log(u->ctx, 1, "a datagram that is begun and not yet sent is dropped (udp.corked)");
+		u->host->log(u->ctx, 1, "a datagram that is begun and not yet sent is dropped "
+		             "(udp.corked)");
 		return 0;
 	}
 	crcore_advise(err, "dump when it has been sent, or set udp.corked to drop");
-	return crcore_fail(err, -ENOTSUP, "a datagram is begun in it (UDP_CORK, MSG_MORE), which the kernel "
-	                   "does not show");
+	return crcore_fail(err, -ENOTSUP, "a datagram is begun in it (UDP_CORK, MSG_MORE), which the "
+	                   "kernel does not show");
 }
 
-/* -- the record ---------------------------------------------------------------------------------- */
+/* -- the record ------------------------------------------------------------ */
 
 static void fill_plain(const struct crcore_object *obj, Udp__Socket *rec)
 {

@@ -77,8 +77,8 @@ static const char *const queued_words[] = { "keep", "drop", "refuse", NULL };
 static const char *const corked_words[] = { "refuse", "drop", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "queued", .type = CRCORE_CHOICE, .default_value = "keep", .choices = queued_words,
-	  .help = "datagrams that wait to be received: keep (refuse those that cannot be put back), drop "
-	          "or refuse" },
+	  .help = "datagrams that wait to be received: keep (refuse those that cannot be put back), "
+	          "drop or refuse" },
 	{ .name = "corked", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = corked_words,
 	  .help = "a datagram that is begun and not yet sent (UDP_CORK, MSG_MORE): refuse or drop" },
 	{ .name = NULL },

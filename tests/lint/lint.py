@@ -100,6 +100,17 @@ def file_length(root):
             yield f"{name}: {lines} lines; 400 are enough for one file"
 
 
+def line_length(root):
+    """A tab counts as four columns."""
+    waiting = ("plugins/tcp/", "core/task/", "core/dump/", "core/memory/")
+    for name in files(root, "core", "parasite", "plugins", "include"):
+        if name.endswith(".md") or name.startswith(waiting):
+            continue
+        for number, line in enumerate((text(root, name) or "").splitlines(), 1):
+            if len(line.expandtabs(4)) > 100:
+                yield f"{name}:{number}: over 100 columns"
+
+
 def unfinished(root):
     words = "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X"))
     for name in files(root):
@@ -199,8 +210,8 @@ def plugin_symbols(_root, *plugins):
 
 
 CHECKS = {f.__name__.replace("_", "-"): f for f in (
-    core_names_no_kind, licenses, interpreter_size, file_length, unfinished, white_space,
-    plugin_includes, kinds_are_run, descriptors_are_tested, hooks_are_printed, plugin_symbols)}
+    core_names_no_kind, licenses, interpreter_size, file_length, line_length, unfinished,
+    white_space, plugin_includes, kinds_are_run, descriptors_are_tested, hooks_are_printed, plugin_symbols)}
 
 
 def main():
