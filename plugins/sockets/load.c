@@ -38,7 +38,7 @@ static bool sane(const Sockets__Unix *rec)
 	    rec->holder > INT_MAX || rec->blob > INT64_MAX || bytes > MAX_QUEUE ||
 	    rec->send_buffer >= MAX_BUFFER || rec->receive_buffer >= MAX_BUFFER)
 		return false;
-	if (rec->dir[0] && (rec->dir[0] != '/' || rec->dir[0] == rec->name.data[0]))
+	if (rec->dir[0] && (rec->dir[0] != '/' || !rec->name.len || rec->name.data[0] == '/'))
 		return false;
 	switch (rec->state) {
 	case SOCKETS__STATE__UNCONNECTED:

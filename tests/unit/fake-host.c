@@ -395,6 +395,42 @@ static void harm(struct fake_record *r, uint32_t *seed)
 		r->len = next(seed) % r->len;
 }
 
+static uint8_t *put_number(uint8_t *at, uint64_t v)
+{
+	for (; v > 0x7f; v >>= 7)
+		*at++ = (uint8_t)(v | 0x80);
+	*at++ = (uint8_t)v;
+	return at;
+}
+
+/* One field more, as no dump would write it: of a field that is there already the last counts,
+ * if it is no list. */
+static void forge(struct fake_record *r, uint32_t *seed)
+{
+	static const uint64_t numbers[] = { 0, 1, 2, 3, 7, 0x80, 0xfff, 0x10000, INT32_MAX, UINT32_MAX,
+		1ull << 40, INT64_MAX, UINT64_MAX };
+	static const char *const words[] = { "", "/", "/x", "a", "..", "/../x", "\xff" };
+	uint32_t field = next(seed) % 40 + 1, how = next(seed) % 8;
+	const char *word = words[next(seed) % (sizeof(words) / sizeof(*words))];
+	uint8_t *at = (uint8_t *)r->msg + r->len;
+
+	if (how < 5) {
+		at = put_number(at, field << 3);
+		at = put_number(at, numbers[next(seed) % (sizeof(numbers) / sizeof(*numbers))]);
+	} else if (how < 7) {
+		at = put_number(at, field << 3 | 2);
+		at = put_number(at, strlen(word));
+		at = (uint8_t *)memcpy(at, word, strlen(word)) + strlen(word);
+	} else { /* bytes that begin with 0, or a record in the record that says field 1 is 0 */
+		at = put_number(at, field << 3 | 2);
+		at = put_number(at, 2);
+		memcpy(at, next(seed) % 2 ? "\0x" : "\x08\0", 2);
+		at += 2;
+	}
+	r->len = (size_t)(at - (uint8_t *)r->msg);
+}
+#define FORGED_MAX 32 /* bytes of one field */
+
 unsigned fake_damage(struct fake *f, unsigned times)
 {
 	struct fake_record good[FAKE_MAX];
@@ -405,12 +441,17 @@ unsigned fake_damage(struct fake *f, unsigned times)
 	for (unsigned i = 0; i < times; i++) {
 		for (unsigned k = 0; k < f->nrecords; k++) {
 			f->records[k].len = good[k].len;
-			f->records[k].msg = malloc(good[k].len ? good[k].len : 1);
+			f->records[k].msg = malloc(good[k].len + 4 * FORGED_MAX);
 			assert_non_null(f->records[k].msg);
-			memcpy(f->records[k].msg, good[k].msg, good[k].len);
+			if (good[k].len)
+				memcpy(f->records[k].msg, good[k].msg, good[k].len);
 		}
-		if (f->nrecords)
-			harm(&f->records[next(&seed) % f->nrecords], &seed);
+		struct fake_record *victim = f->nrecords ? &f->records[next(&seed) % f->nrecords] : NULL;
+		unsigned fields = victim ? next(&seed) % 4 + !victim->len : 0;
+		if (victim && !fields)
+			harm(victim, &seed);
+		for (; fields; fields--)
+			forge(victim, &seed);
 		fake_reopen(f);
 		refused += fake_load(f) < 0;
 		for (unsigned k = 0; k < f->nrecords; k++)

@@ -132,7 +132,7 @@ static void test_damage(void **state)
 	assert_int_equal(fake_save(f), 0);
 	fake_reopen(f);
 	assert_int_equal(fake_load(f), 0);
-	assert_true(fake_damage(f, 300) > 100);
+	assert_true(fake_damage(f, 1000) > 100);
 	done();
 }
 
