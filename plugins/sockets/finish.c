@@ -14,17 +14,11 @@ static int fd_of(const struct made *m) { return m->fd >= 0 ? m->fd : m->keep; }
 static int make_room(int fd, const Sockets__Unix *rec, struct crcore_error *err)
 {
 	uint64_t want = EXTRA + 1024 * (uint64_t)rec->n_queue;
-	uint32_t now = 0;
-	socklen_t len = sizeof(now);
 	int r;
 
 	for (size_t i = 0; i < rec->n_queue; i++)
 		want += 2 * (uint64_t)rec->queue[i]->length;
-	if (want > INT_MAX)
-		want = INT_MAX;
-	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &now, &len) == 0 && now >= want)
-		return 0;
-	r = buffer_set(fd, true, (uint32_t)want);
+	r = net_buffer_room(fd, true, want > INT_MAX ? INT_MAX : (uint32_t)want);
 	return r < 0 ?
 	       crcore_fail(err, r, "cannot make room for what waits in it: %s", strerror(-r)) : 0;
 }

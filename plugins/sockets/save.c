@@ -133,6 +133,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	struct sockets *s = state;
 	const struct known *k = sockets_known(s, (uint32_t)obj->st.st_ino);
 	Sockets__Unix rec = SOCKETS__UNIX__INIT;
+	struct net_value *values = NULL;
 	uint64_t *filter = NULL;
 	char dir[PATH_MAX];
 	bool locked = false;
@@ -147,7 +148,7 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	if (!r)
 		r = check_pending(obj->local_fd, &rec, err);
 	if (!r)
-		r = options_save(s, obj->local_fd, &rec, err);
+		r = options_save(s, obj->local_fd, &rec, &values, err);
 	if (!r)
 		r = net_filter_read(obj->local_fd, &filter, &rec.n_filter, &locked, err);
 	rec.filter = filter;
@@ -157,7 +158,8 @@ int sockets_save_object(void *state, const struct crcore_object *obj, struct crc
 	if (!r)
 		r = record_put(s->host, s->ctx, "unix", &rec.base, err);
 	queue_free(&rec);
-	options_free(&rec);
+	free(rec.options);
+	free(values);
 	free(filter);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);

@@ -209,10 +209,10 @@ int queue_send(struct sockets *, const struct made *m, unsigned i, int fd, const
 
 /* options.c */
 void options_prepare(struct sockets *);
-int options_save(struct sockets *, int fd, Sockets__Unix *, struct crcore_error *);
-void options_free(Sockets__Unix *);
+/* *ret_values: where the values in the record lie, both for free(). */
+int options_save(struct sockets *, int fd, Sockets__Unix *, struct net_value **ret_values,
+                 struct crcore_error *);
 int options_set(int fd, const Sockets__Unix *, struct crcore_error *);
-int buffer_set(int fd, bool send, uint32_t bytes);
 
 /* names.c */
 socklen_t name_address(const char *at, size_t len, struct sockaddr_un *ret);

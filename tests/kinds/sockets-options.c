@@ -59,9 +59,6 @@ static bool passes(int level, int number)
 /* Numbers that mean nothing to such a socket, though it takes and tells them. */
 static bool is_void(const struct sort *s, int level, int number)
 {
-	if (s->family == AF_UNIX && level == SOL_SOCKET)
-		return number == SO_BINDTODEVICE || number == 62 /* SO_BINDTOIFINDEX */ || number == SO_BUSY_POLL ||
-		       number == 69 /* SO_PREFER_BUSY_POLL */ || number == 82 /* SO_RCVPRIORITY */;
 	return s->type == SOCK_STREAM && level == SOL_SOCKET && number == SO_LOCK_FILTER;
 }
 
@@ -79,14 +76,15 @@ static void change(int fd, int level, int number, const struct value *old)
 {
 	int v = 0, values[3];
 
-	if (old->len != sizeof(v))
+	if (old->len != sizeof(v) && old->len != 2 * sizeof(v))
 		return;
 	memcpy(&v, old->at, sizeof(v));
 	values[0] = !v, values[1] = v + 1, values[2] = v / 2;
 	for (unsigned i = 0; i < 3; i++) {
-		struct value now;
-		if (setsockopt(fd, level, number, &values[i], sizeof(v)) == 0 && get(fd, level, number, &now) &&
-		    memcmp(now.at, old->at, sizeof(v)))
+		struct value now = *old;
+		memcpy(now.at, &values[i], sizeof(v)); /* of two numbers the first */
+		if (setsockopt(fd, level, number, now.at, now.len) == 0 && get(fd, level, number, &now) &&
+		    memcmp(now.at, old->at, old->len))
 			return;
 	}
 }
