@@ -43,8 +43,10 @@ int net_filter_read(int fd, uint64_t **ret, size_t *ret_n, bool *ret_locked,
 	*ret = calloc(count, sizeof(**ret));
 	if (!*ret)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, *ret, &count) < 0 || count != (socklen_t)n)
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, *ret, &count) < 0)
 		return crcore_fail(err, -errno, "its filter cannot be read: %s", strerror(errno));
+	if (count != (socklen_t)n)
+		return crcore_fail(err, -EAGAIN, "its filter changes while it is read");
 	*ret_n = count;
 	return 0;
 }

@@ -28,9 +28,11 @@ int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err
 		return crcore_fail(err, -ENOTSUP, "it is of a group that a program chooses from "
 		                   "(PACKET_FANOUT), which the kernel does not give back");
 	}
-	if (value_of(fd, SOL_SOCKET, SO_TYPE) == SOCK_PACKET)
+	if (value_of(fd, SOL_SOCKET, SO_TYPE) == SOCK_PACKET) {
+		crcore_advise(err, "close it before the dump");
 		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be "
 		                   "saved");
+	}
 	if (p->drop || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
 		return 0;
 	crcore_advise(err, "dump when they have been read, or set packet.queued to drop");

@@ -106,7 +106,7 @@ int flight_note(struct sockets *s, const struct crcore_object *obj, struct crcor
 		crcore_advise(err, "let the receiver take them before the dump");
 		return crcore_fail(err, -ENOTSUP, "%u descriptors (SCM_RIGHTS) are in flight in %s, which "
 		                   "cannot be saved", flight_count(obj),
-		                   listens ? "connections that nobody has accepted " "yet" : "it");
+		                   listens ? "connections that nobody has accepted yet" : "it");
 	}
 	len = sizeof(type);
 	getsockopt(obj->local_fd, SOL_SOCKET, SO_TYPE, &type, &len);

@@ -23,7 +23,7 @@ static int load_terminal(struct ttys *t, const void *msg, size_t len, struct crc
 	m->rec = ttys__terminal__unpack(NULL, len, msg);
 	if (!m->rec)
 		return crcore_fail(err, -EBADMSG, "a record of section terminal is damaged");
-	if (m->rec->key != t->nmade && ttys_made(t, m->rec->key) != m)
+	if (ttys_made(t, m->rec->key) != m)
 		return crcore_fail(err, -EBADMSG, "two records are of one terminal");
 	m->number = m->rec->number;
 	if (!m->rec->key || m->rec->number > 1u << 20 || (m->rec->external && m->rec->hung_up) ||
