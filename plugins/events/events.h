@@ -147,11 +147,8 @@ int epoll_make(struct events *, const Events__Event *, struct crcore_error *);
 int epoll_emit(struct events *, const Events__Event *, const struct crcore_task *,
                struct crcore_program *, struct crcore_error *);
 /* overflow.c */
-/* Puts an event into the queue that says that others were lost. path: of a file that
- * nobody else knows. */
-int inotify_overflow(int fd, const char *path, struct crcore_error *);
-/* Empties the queue. */
-int inotify_drain(int fd);
+/* Puts an event into the queue that says that others were lost. */
+int inotify_overflow(int fd, struct crcore_error *);
 /* find.c */
 struct watched { /* an inode, as fdinfo has it */
 	unsigned sdev;

@@ -10,11 +10,12 @@
 
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 
 #define MOST (1u << 20) /* length of a queue that is filled; the default is 16384 */
 #define PLAIN sizeof(struct inotify_event) /* an event without a name */
 
-int inotify_drain(int fd)
+static int drain(int fd)
 {
 	char buf[16384] __attribute__((aligned(8)));
 	int waiting;
@@ -66,8 +67,12 @@ static int take(int fd, unsigned n)
 	return 0;
 }
 
-int inotify_overflow(int fd, const char *path, struct crcore_error *err)
+int inotify_overflow(int fd, struct crcore_error *err)
 {
+	cleanup_close int memory = memfd_create("crcore-watch", MFD_CLOEXEC);
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
 	/* Opened by name, or it reports nothing. */
 	cleanup_close int own = open(path, O_RDWR | O_CLOEXEC);
 	unsigned n = queue_length();
@@ -75,7 +80,7 @@ int inotify_overflow(int fd, const char *path, struct crcore_error *err)
 
 	if (!n || n > MOST)
 		return crcore_fail(err, -ENOTSUP, "a queue of %u events cannot be made to overflow", n);
-	r = own < 0 ? -errno : inotify_drain(fd);
+	r = own < 0 ? -errno : drain(fd);
 	wd = r < 0 ? -1 : inotify_add_watch(fd, path, IN_ACCESS | IN_MODIFY);
 	if (!r && wd < 0)
 		r = -errno;

@@ -2,19 +2,17 @@
 /*
  * inotify, restore: the watches, under their old numbers, which programs keep.
  * They are added last, when all files are opened and put back, so that nobody
- * hears of that. The kernel counts numbers up; those that are missing are used
- * up with a file of our own that nothing happens to, and what that reports is
- * read before the first real watch can report anything.
+ * hears of that.
  */
 #include "events.h"
 
-#include <stdio.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
+
+#ifndef INOTIFY_IOC_SETNEXTWD /* not in the C library's header */
+#define INOTIFY_IOC_SETNEXTWD _IOW('I', 0, int32_t)
+#endif
 
 #define MASK (IN_ALL_EVENTS | IN_UNMOUNT | IN_EXCL_UNLINK | IN_ONESHOT)
-#define MOST_SKIPPED (1u << 22) /* numbers to use up; about a second for a million */
-#define DRAIN_EVERY 1024        /* they report into a queue that is not endless */
 
 int watch_check(struct events *e, const Events__Event *rec, struct crcore_error *err)
 {
@@ -24,9 +22,6 @@ int watch_check(struct events *e, const Events__Event *rec, struct crcore_error 
 		    (i && w->wd <= rec->watches[i - 1]->wd))
 			return crcore_fail(err, -EBADMSG, "its record makes no sense");
 	}
-	if (rec->n_watches && rec->watches[rec->n_watches - 1]->wd > MOST_SKIPPED)
-		return crcore_fail(err, -ENOTSUP, "a watch has the number %u, to which nobody can count in "
-		                   "reasonable time", rec->watches[rec->n_watches - 1]->wd);
 	return 0;
 }
 
@@ -65,62 +60,29 @@ int watch_create(struct events *e, const Events__Event *rec, struct crcore_error
 	return fd;
 }
 
-/* Uses up the numbers from next to before end. */
-static int skip(int fd, uint32_t next, uint32_t end, const char *own)
+/* Each gets the number that it had, by which the program knows it. */
+static int add(const Events__Watch *w, int fd, struct crcore_error *err)
 {
-	int r = 0;
+	int wd = -1, r;
 
-	for (; !r && next < end; next++) {
-		int wd = inotify_add_watch(fd, own, IN_DELETE_SELF);
-		if (wd < 0)
-			return -errno;
-		if ((uint32_t)wd != next)
-			return -EPROTO;
-		if (inotify_rm_watch(fd, wd) < 0)
-			return -errno;
-		if (next % DRAIN_EVERY == 0)
-			r = inotify_drain(fd);
-	}
-	return r ? r : inotify_drain(fd);
-}
-
-/* All in one go where no number is missing, which is the rule. Else the numbers are used
- * up before each; a file that changes just then would lose an event to the drain, but
- * no task runs, and what others do to it is as if it were done before the restore. */
-static int add_all(const Events__Event *rec, int fd, const char *own, struct crcore_error *err)
-{
-	uint32_t next = 1;
-
-	for (size_t i = 0; i < rec->n_watches; i++) {
-		const Events__Watch *w = rec->watches[i];
-		int r = w->wd > next ? skip(fd, next, w->wd, own) : 0, wd;
-		if (r < 0)
-			return crcore_fail(err, r, "cannot give a watch its number %u: %s", w->wd,
-			                   strerror(-r));
+	if (ioctl(fd, INOTIFY_IOC_SETNEXTWD, w->wd) == 0)
 		wd = inotify_add_watch(fd, w->path, w->mask);
-		if (wd < 0) {
-			r = -errno;
-			crcore_advise(err, "raise /proc/sys/fs/inotify/max_user_watches");
-			return crcore_fail(err, r, "cannot watch %.200s: %s", w->path, strerror(-r));
-		}
-		if ((uint32_t)wd != w->wd)
-			return crcore_fail(err, -ENOTSUP, "watch %u on %.200s would get the number %d", w->wd,
-			                   w->path, wd);
-		next = w->wd + 1;
-	}
-	return 0;
+	if ((uint32_t)wd == w->wd)
+		return 0;
+	if (wd >= 0)
+		return crcore_fail(err, -ENOTSUP, "watch %u on %.200s would get the number %d", w->wd,
+		                   w->path, wd);
+	r = -errno;
+	if (r == -ENOSPC)
+		crcore_advise(err, "raise /proc/sys/fs/inotify/max_user_watches");
+	return crcore_fail(err, r, "cannot watch %.200s: %s", w->path, strerror(-r));
 }
 
 int watch_settle(struct events *e, const Events__Event *rec, int fd, struct crcore_error *err)
 {
-	cleanup_close int own = memfd_create("crcore-watch", MFD_CLOEXEC);
-	char path[40];
-	int r;
+	int r = 0;
 
-	if (own < 0)
-		return crcore_fail(err, -errno, "cannot make a file to use numbers up: %s",
-		                   strerror(errno));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
-	r = add_all(rec, fd, path, err);
-	return !r && rec->inotify->overflow ? inotify_overflow(fd, path, err) : r;
+	for (size_t i = 0; !r && i < rec->n_watches; i++)
+		r = add(rec->watches[i], fd, err);
+	return !r && rec->inotify->overflow ? inotify_overflow(fd, err) : r;
 }
