@@ -14,20 +14,14 @@ static struct set *known(const struct cg *cg, const char *text)
 	return NULL;
 }
 
-static struct set *intern(struct cg *cg, char *text)
+static struct set *add_set(struct cg *cg, const char *text)
 {
-	struct set *old = known(cg, text);
-
-	if (old) {
-		free(text);
-		return old;
-	}
 	struct set *s = GROW(cg->sets, cg->nsets) ? calloc(1, sizeof(*s)) : NULL;
-	if (!s) {
-		free(text);
+
+	if (!s || !(s->text = strdup(text))) {
+		free(s);
 		return NULL;
 	}
-	s->text = text;
 	s->own = cg->own && !strcmp(text, cg->own);
 	s->id = ++cg->nsets;
 	cg->sets[s->id - 1] = s;
@@ -48,21 +42,43 @@ static bool has_ended(pid_t pid, pid_t tid)
 	       sscanf(p, ") %*c %*d %*d %*d %*d %*d %lu", &flags) != 1 || (flags & PF_EXITING);
 }
 
+/* In buf, if it fits there: then it came at once, and the end need not be asked for. *ret_long:
+ * the text if it does not; free it. */
+static int read_groups(pid_t pid, pid_t tid, char *buf, size_t size, char **ret_long)
+{
+	char name[64];
+
+	*ret_long = NULL;
+	if (pid == tid)
+		snprintf(name, sizeof(name), "/proc/%d/cgroup", pid);
+	else
+		snprintf(name, sizeof(name), "/proc/%d/task/%d/cgroup", pid, tid);
+	cleanup_close int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size);
+	if (n < 0)
+		return -errno;
+	if (n == (ssize_t)size)
+		return read_whole(AT_FDCWD, name, ret_long);
+	buf[n] = '\0';
+	return 0;
+}
+
 static int read_thread(struct cg *cg, pid_t pid, pid_t tid)
 {
-	char name[64], *text;
+	cleanup_free char *long_text = NULL;
+	char buf[4096];
+	int r = read_groups(pid, tid, buf, sizeof(buf), &long_text);
+	const char *text = long_text ? long_text : buf;
 
-	snprintf(name, sizeof(name), "/proc/%d/task/%d/cgroup", pid, tid);
-	int r = read_whole(AT_FDCWD, name, &text);
 	if (r == -ENOENT || r == -ESRCH) /* it has ended meanwhile, or there are no groups at all */
 		return 0;
 	if (r < 0)
 		return r;
-	if (!known(cg, text) && has_ended(pid, tid)) {
-		free(text);
+	struct set *s = known(cg, text);
+	if (!s && has_ended(pid, tid))
 		return 0;
-	}
-	struct set *s = intern(cg, text);
+	if (!s)
+		s = add_set(cg, text);
 	if (!s || !GROW(cg->members, cg->nmembers))
 		return -ENOMEM;
 	cg->members[cg->nmembers++] = (struct member){ pid, tid, s };
