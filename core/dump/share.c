@@ -8,6 +8,7 @@
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 
 struct sharing {
@@ -108,6 +109,50 @@ static int group(const struct tree *tree, int type, const uint32_t *mms, struct 
 	return 0;
 }
 
+/* One of what tasks may share. */
+struct grouping {
+	const struct tree *tree;
+	int type;
+	const uint32_t *mms;   /* see struct sharing */
+	struct order *order;
+	uint32_t *ids, n;
+	int r;
+	struct crcore_error err;
+};
+
+static void group_range(void *arg, size_t from, size_t to)
+{
+	for (struct grouping *g = (struct grouping *)arg + from; g < (struct grouping *)arg + to; g++)
+		g->r = group(g->tree, g->type, g->mms, g->order, g->ids, &g->n, &g->err);
+}
+
+#define WORTH 32 /* tasks: to sort them takes as long as to start a thread */
+
+/* Signal actions are shared only by those that share an address space (clone(2)), so they are
+ * last. */
+static int group_all(struct survey *s, uint32_t *ids, uint32_t n[4], struct crcore_error *err)
+{
+	static const int type[4] = { KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND };
+	const struct tree *tree = &s->tree;
+	struct grouping g[4];
+	int r = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		g[i] = (struct grouping){ tree, type[i], i == 3 ? ids : NULL, &s->orders.of[i],
+			                  ids + i * tree->ntasks, 0, 0, CRCORE_ERROR_INIT };
+	if (tree->ntasks < WORTH || s->orders.of[0].n) /* their order is known */
+		group_range(g, 0, 3);
+	else
+		parallel_few(3, group_range, g);
+	group_range(g, 3, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		if (r == 0 && (r = g[i].r) < 0)
+			*err = g[i].err;
+		n[i] = g[i].n;
+	}
+	return r;
+}
+
 /* ---- the records behind the ids ------------------------------------------------- */
 
 static int add_mm(struct tree *tree, struct task *t, uint32_t id, struct crcore_error *err)
@@ -153,14 +198,10 @@ void orders_free(struct orders *o)
 int survey_sharing(struct survey *s, struct crcore_error *err)
 {
 	struct tree *tree = &s->tree;
-	static const int type[] = { KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND };
 	uint32_t n[4];
 	cleanup_free uint32_t *ids = calloc(4 * (size_t)tree->ntasks + 1, sizeof(*ids));
-	int r = ids ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = ids ? group_all(s, ids, n, err) : crcore_fail(err, -ENOMEM, "out of memory");
 
-	for (unsigned i = 0; r == 0 && i < 4; i++)
-		r = group(tree, type[i], type[i] == KCMP_SIGHAND ? ids : NULL /* see clone(2) */,
-		          &s->orders.of[i], ids + i * tree->ntasks, &n[i], err);
 	if (r < 0)
 		return r;
 	if (!NEW_RECORDS(s->files, s->nfiles, n[1], Crcore__Files, crcore__files__init) ||

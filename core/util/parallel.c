@@ -5,11 +5,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include "core/util/parallel.h"
 #include "core/util/util.h"
 
 #define THREADS_MAX 16
 #define CHUNKS_PER_THREAD 3 /* at least: starting one takes that long */
+#define LONG 64             /* threads' worth: it takes longer than to get a processor */
 
 struct job {
 	size_t n, chunk;
@@ -57,20 +59,50 @@ size_t parallel_chunk(size_t n, size_t worth)
 	return n < chunks ? 1 : n / chunks;
 }
 
+/* Does somebody wait for a processor? Another thread of ours would, too, and we for its end: on a
+ * busy machine a short job is done sooner by one. */
+static bool processors_are_short(void)
+{
+	cleanup_close int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	long running;
+
+	text[n < 0 ? 0 : n] = '\0';
+	return sscanf(text, "%*s %*s %*s %ld/", &running) == 1 &&
+	       running > sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* worth: so many threads. */
+static void do_job(struct job *j, size_t worth)
+{
+	unsigned started = 0, want = parallel_threads(worth, THREADS_MAX);
+	pthread_t threads[THREADS_MAX];
+	sigset_t all, old;
+
+	if (want > 1 && worth < LONG && processors_are_short())
+		want = 1;
+	atomic_init(&j->next, 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	while (started + 1 < want && !pthread_create(&threads[started], NULL, work, j))
+		started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	work(j);
+	while (started)
+		pthread_join(threads[--started], NULL);
+}
+
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg)
 {
 	struct job j = { .n = n, .chunk = chunk, .fn = fn, .arg = arg };
-	pthread_t threads[THREADS_MAX];
-	unsigned want = parallel_threads(n / chunk / CHUNKS_PER_THREAD, THREADS_MAX), started = 0;
-	sigset_t all, old;
 
-	atomic_init(&j.next, 0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	while (started + 1 < want && !pthread_create(&threads[started], NULL, work, &j))
-		started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	work(&j);
-	while (started)
-		pthread_join(threads[--started], NULL);
+	do_job(&j, n / chunk / CHUNKS_PER_THREAD);
+}
+
+void parallel_few(size_t n, void (*fn)(void *arg, size_t from, size_t to), void *arg)
+{
+	struct job j = { .n = n, .chunk = 1, .fn = fn, .arg = arg };
+
+	do_job(&j, n);
 }

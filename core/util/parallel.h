@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The same for many things, by as many threads as there are processors. */
+/* The same for many things, by as many threads as there are processors; what does not take long
+ * by one, if others wait for the processors already. */
 #ifndef CRCORE_UTIL_PARALLEL_H
 #define CRCORE_UTIL_PARALLEL_H
 
@@ -13,6 +14,9 @@
  * without threads it takes longer.
  */
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg);
+
+/* The same for a few things of which each is worth a thread. */
+void parallel_few(size_t n, void (*fn)(void *arg, size_t from, size_t to), void *arg);
 
 /* The chunk with which n things that are worth so many threads together are done by them. */
 size_t parallel_chunk(size_t n, size_t worth);
