@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core/util/parallel.h: every one of many things is seen to once, whoever does it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include "core/util/parallel.h"
+
+enum { MAX = 20000 };
+
+static unsigned char seen[MAX];
+static size_t longest;
+
+static void see(void *arg, size_t from, size_t to)
+{
+	assert_ptr_equal(arg, seen);
+	for (size_t i = from; i < to; i++)
+		__atomic_add_fetch(&seen[i], 1, __ATOMIC_RELAXED);
+	if (to - from > longest)
+		longest = to - from;
+}
+
+static void check_seen(size_t n)
+{
+	for (size_t i = 0; i < MAX; i++) {
+		assert_int_equal(seen[i], i < n);
+		seen[i] = 0;
+	}
+}
+
+static void test_each_once(void **state)
+{
+	static const size_t n[] = { 0, 1, 7, 8, 9, 199, 200, MAX }, chunk[] = { 1, 8, 64, MAX };
+
+	for (size_t i = 0; i < sizeof(n) / sizeof(*n); i++)
+		for (size_t k = 0; k < sizeof(chunk) / sizeof(*chunk); k++) {
+			longest = 0;
+			parallel(n[i], chunk[k], see, seen);
+			check_seen(n[i]);
+			assert_true(longest <= chunk[k]);
+		}
+}
+
+static void test_few(void **state)
+{
+	for (size_t n = 0; n < 40; n++) {
+		longest = 0;
+		parallel_few(n, see, seen);
+		check_seen(n);
+		assert_int_equal(longest, n > 0);
+	}
+}
+
+static unsigned count_open(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 2000; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Nothing is left open. */
+static void test_room(void **state)
+{
+	unsigned before = count_open();
+
+	parallel_room(0, 300);
+	parallel_room(-1, 300);
+	parallel_room(0, 0x7fffff00); /* more than anybody may have */
+	assert_int_equal(count_open(), before);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each_once),
+		cmocka_unit_test(test_few),
+		cmocka_unit_test(test_room),
+	};
+
+	if (fcntl(0, F_GETFD) < 0)
+		open("/dev/null", O_RDONLY);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
