@@ -37,6 +37,8 @@ int previous_open(struct ahead *a, const struct command *cmd, bool lives, struct
 		crcore_advise(err, "name an image of the same tree, or dump without --prev-images-dir");
 	} else {
 		r = since_open(image, &a->since, err);
+		if (r == 0)
+			r = image_may_have_child(image, err);
 	}
 	crcore__parent__init(&a->parent);
 	a->parent.path = (char *)cmd->prev_images_dir;

@@ -93,6 +93,21 @@ static int open_parent(struct image *first, struct image *child, struct crcore_e
 	return r < 0 ? r : check_parent(child, p, err);
 }
 
+/* A restore of what would be made on it would be refused, when the tree is gone. */
+int image_may_have_child(const struct image *img, struct crcore_error *err)
+{
+	unsigned n = 0;
+
+	for (const struct image *i = img; i->manifest->parent && i->older; i = i->older)
+		n++;
+	if (n < CHAIN_MAX)
+		return 0;
+	crcore_fail_at(err, -1, -1, "image %s", img->path);
+	crcore_advise(err, "merge it into one first (crcore merge -D DIR %s), or dump without "
+	              "--prev-images-dir", img->path);
+	return crcore_fail(err, -EMLINK, "it has %u ancestors, and may not be one itself", n);
+}
+
 int chain_open(struct image *img, struct crcore_error *err)
 {
 	unsigned n = 0;

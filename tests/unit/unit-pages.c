@@ -234,6 +234,36 @@ static void test_wrong_count(void **state)
 	folder_remove(dirs[0]);
 }
 
+/* A dump stops before its image would have more ancestors than a restore takes. */
+static void test_long(void **state)
+{
+	enum { MOST = 1000, SOME = MOST - 1 };
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	char dir[64], before[64];
+	Crcore__Parent p;
+	struct image *img;
+	struct pages *pages;
+	uint64_t checksum = 0;
+
+	for (int i = 0; i <= MOST; i++) {
+		snprintf(dir, sizeof(dir), "%s/%d", folder_top, i);
+		p = parent_of(before, checksum, 1);
+		checksum = put_child(dir, i == 0, 'a', i ? &p : NULL);
+		snprintf(before, sizeof(before), "../%d", i);
+		if (i < SOME)
+			continue;
+		assert_int_equal(image_open(dir, false, &img, &err), 0);
+		assert_int_equal(pages_open(img, &pages, &err), 0);
+		assert_int_equal(image_may_have_child(img, &err), i == SOME ? 0 : -EMLINK);
+		pages_close(pages);
+		image_close(img);
+	}
+	for (int i = 0; i <= MOST; i++) {
+		snprintf(dir, sizeof(dir), "%s/%d", folder_top, i);
+		folder_remove(dir);
+	}
+}
+
 /* ---- packed ---- */
 
 #define BLOCKS 5
@@ -419,7 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_none),
 		cmocka_unit_test(test_chain), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_wrong_count),
+		cmocka_unit_test(test_wrong_count), cmocka_unit_test(test_long),
 		cmocka_unit_test(test_packed), cmocka_unit_test(test_packed_parent),
 		cmocka_unit_test(test_packed_damage),
 		cmocka_unit_test(test_bad_index),
