@@ -103,6 +103,16 @@ static bool changed(const struct object *o)
 	       st.st_ino != o->abi.st.st_ino || strcmp(link, o->link);
 }
 
+/* The same of one that is not open. */
+static bool changed_since(struct object *o)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	bool r = object_open(o, &ignored) < 0 || changed(o);
+
+	object_close(o);
+	return r;
+}
+
 static int claim(struct survey *s, struct object *o, struct host *host, struct crcore_error *err)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
@@ -143,8 +153,13 @@ static int review(struct survey *s, struct object *o, struct host *host, struct 
 {
 	if (!o->owner || !o->owner->p.review)
 		return 0;
-	int r = host_call(o->owner, STAGE_CLAIM, call_review, &o->abi, err);
+	struct crcore_error why = CRCORE_ERROR_INIT;
+	int r = host_call(o->owner, STAGE_CLAIM, call_review, &o->abi, &why);
 
+	if (r < 0 && !survey_changed(r) && changed_since(o))
+		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
+	else if (r < 0)
+		*err = why;
 	if (r < 0)
 		crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);
 	return r;

@@ -9,39 +9,6 @@
 
 /* -- pseudo-terminals ---------------------------------------------------------------- */
 
-#define TRIES 4096
-
-/* A master with this number; renumber: with any if that is taken. */
-static int open_numbered(const char *path, int flags, unsigned number, bool renumber,
-                         struct crcore_error *err)
-{
-	int held[TRIES], n = 0, fd = -1, r = 0;
-	unsigned got = 0;
-
-	/* The lowest free number comes first: those before ours are held until ours comes. */
-	while (n < TRIES) {
-		fd = open(path, flags | O_NOCTTY | O_CLOEXEC);
-		if (fd < 0 || ioctl(fd, TIOCGPTN, &got) < 0) {
-			r = -errno;
-			crcore_fail(err, r, "cannot make a pseudo-terminal: %s", strerror(-r));
-			break;
-		}
-		if (got >= number)
-			break;
-		held[n++] = fd;
-		fd = -1;
-	}
-	if (!r && got != number && !renumber) {
-		crcore_advise(err, "end what uses it, or set renumber of the plugin ttys");
-		r = crcore_fail(err, -EEXIST, "the number of this pseudo-terminal is taken");
-	}
-	while (n > 0)
-		close(held[--n]);
-	if (r < 0 && fd >= 0)
-		close(fd);
-	return r < 0 ? r : fd;
-}
-
 static int set_up(struct ttys *t, struct made *m, int master, bool has_slave,
                   struct crcore_error *err)
 {
@@ -83,8 +50,7 @@ static int open_master(struct ttys *t, struct made *m, const Ttys__End *e, struc
 	bool has_slave = false;
 	int fd, r;
 
-	fd = open_numbered(e->path, (int)e->flags & (O_ACCMODE | SETTABLE), m->rec->number, t->renumber,
-	                   err);
+	fd = numbers_open(t, e->path, (int)e->flags & (O_ACCMODE | SETTABLE), m->rec->number, err);
 	if (fd < 0)
 		return fd;
 	for (unsigned i = 0; i < t->nends; i++)
@@ -94,6 +60,8 @@ static int open_master(struct ttys *t, struct made *m, const Ttys__End *e, struc
 	r = ioctl(fd, TIOCGPTN, &m->number) < 0 ? -errno : set_up(t, m, fd, has_slave, err);
 	if (r < 0)
 		close(fd);
+	if (t->masters && !--t->masters)
+		numbers_release(t);
 	return r < 0 ? r : fd;
 }
 

@@ -139,6 +139,7 @@ static int check_end(struct ttys *t, unsigned i, struct crcore_error *err)
 	if (m->master_id || m->rec->external || m->rec->hung_up || *m->rec->path)
 		return crcore_fail(err, -EBADMSG, "the records of a pseudo-terminal contradict each other");
 	m->master_id = e->id;
+	t->masters++;
 	return 0;
 }
 

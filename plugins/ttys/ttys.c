@@ -35,6 +35,7 @@ static void ttys_close(void *state)
 			close(t->made[i]->slave);
 		free(t->made[i]);
 	}
+	numbers_release(t);
 	for (unsigned i = 0; i < t->nends; i++)
 		ttys__end__free_unpacked(t->ends[i], NULL);
 	for (unsigned i = 0; i < t->nsessions; i++)

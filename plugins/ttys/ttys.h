@@ -11,11 +11,12 @@
  *   console.c  both: terminals that are no pseudo-terminals
  *   restore.c  restore: loading and checking records
  *   open.c     restore: records to descriptors
+ *   numbers.c  restore: masters by their numbers
  *   emit.c     restore: what only a task can do (controlling terminal, foreground)
  *
  * A terminal is a number N: its slave is /dev/pts/N. A new pseudo-terminal
  * gets the lowest free number, so a number is had by taking all that are free
- * below it, for a moment.
+ * below it, for a while.
  */
 #ifndef CRCORE_PLUGIN_TTYS_H
 #define CRCORE_PLUGIN_TTYS_H
@@ -79,6 +80,10 @@ struct ttys {
 	unsigned nends;
 	Ttys__Session **sessions;
 	unsigned nsessions;
+	unsigned masters;  /* that are still to be made */
+	int *held;         /* those made meanwhile that nobody has asked for yet, by number; -1: none */
+	unsigned nheld;
+	char *held_path;   /* by which they were opened */
 	struct termios2 own_before; /* crcore's own terminal, before a restore set it */
 	bool own_changed;
 };
@@ -133,6 +138,12 @@ int ttys_plan(void *state, uint32_t id, uint32_t *ret_needs, uint32_t max, struc
 int ttys_create(void *state, uint32_t id, struct crcore_error *);
 int ttys_settle(void *state, struct crcore_error *);
 int ttys_own_terminal(void); /* which of 0, 1, 2 is a terminal; -1: none */
+
+/* -- numbers.c */
+int numbers_open(struct ttys *, const char *path, int flags, unsigned number,
+                 struct crcore_error *);
+/* Lets go of those that nobody wants. */
+void numbers_release(struct ttys *);
 
 /* -- emit.c */
 int ttys_emit(void *state, const struct crcore_task *, uint32_t phase, struct crcore_program *,

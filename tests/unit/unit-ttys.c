@@ -197,6 +197,49 @@ static void test_closed_sides(void **state)
 	fake_free(f);
 }
 
+static unsigned number_of(int master)
+{
+	unsigned n = 0;
+
+	assert_int_equal(ioctl(master, TIOCGPTN, &n), 0);
+	return n;
+}
+
+/* In whichever order they are made: each gets its number, and none is left over. */
+static void test_numbers(void **state)
+{
+	enum { N = 6, GAP = 2 };
+	static const unsigned order[] = { 5, 3, 4, 1, 0 };
+	struct fake *f = begin();
+	struct pair p[N];
+	unsigned was[N];
+
+	for (unsigned i = 0; i < N; i++)
+		p[i] = make();
+	for (unsigned i = 0; i < N; i++) {
+		was[i] = number_of(p[i].master);
+		if (i != GAP)
+			fake_object(f, p[i].master);
+	}
+	assert_int_equal(fake_save(f), 0);
+	for (unsigned i = 0; i + 1 < N; i++) {
+		close(p[i].master);
+		close(p[i].slave);
+	}
+	assert_int_equal(again(f, &p[N - 1]), 0);
+	for (unsigned i = 0; i < N - 1; i++) {
+		int fd = fake_create(f, order[i] < GAP ? order[i] + 1 : order[i]);
+		assert_true(fd >= 0);
+		assert_int_equal(number_of(fd), was[order[i]]);
+		assert_int_equal(fcntl(fd, F_GETFL), f->objects[0].flags);
+	}
+	p[GAP] = make();
+	assert_int_equal(number_of(p[GAP].master), was[GAP]);
+	close(p[GAP].master);
+	close(p[GAP].slave);
+	fake_free(f);
+}
+
 static void test_number_taken(void **state)
 {
 	struct fake *f = begin();
@@ -320,7 +363,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pair), cmocka_unit_test(test_flight),
 		cmocka_unit_test(test_raw_and_packet), cmocka_unit_test(test_closed_sides),
-		cmocka_unit_test(test_number_taken), cmocka_unit_test(test_external),
+		cmocka_unit_test(test_numbers), cmocka_unit_test(test_number_taken),
+		cmocka_unit_test(test_external),
 		cmocka_unit_test(test_session), cmocka_unit_test(test_damaged),
 	};
 
