@@ -6,7 +6,7 @@ packages_build='gcc libc6-dev meson ninja-build pkg-config python3 protobuf-c-co
 	libprotobuf-c-dev libyaml-dev libcap-dev libxxhash-dev liblz4-dev libzstd-dev libarchive-dev libnl-3-dev'
 packages_test='clang g++ make libcmocka-dev util-linux procps tar gzip git xz-utils findutils
 	sqlite3 tmux vim less strace default-jdk-headless postgresql apache2-bin iproute2 libnftables1 redis-server nginx-light
-	mariadb-server openssh-server curl fio btrfs-progs xfsprogs'
+	mariadb-server openssh-server curl fio btrfs-progs xfsprogs erlang-base restic'
 
 need_packages()
 {
