@@ -40,13 +40,11 @@ static int by_addr(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-void runs_sort(struct runs *l)
+/* Joins what goes on, in place. */
+static void join(struct runs *l)
 {
 	size_t n = 0;
 
-	if (l->n < 2)
-		return;
-	qsort(l->v, l->n, sizeof(*l->v), by_addr);
 	for (size_t i = 1; i < l->n; i++) {
 		Crcore__Run *r = l->v[i];
 		if (goes_on(l->v[n], r->addr, r->source, r->offset, r->mm)) {
@@ -57,6 +55,45 @@ void runs_sort(struct runs *l)
 		}
 	}
 	l->n = n + 1;
+}
+
+/* Most of a list is often in order already, and then at its end: only the rest is sorted, and
+ * both are merged. */
+int runs_sort(struct runs *l, struct crcore_error *err)
+{
+	size_t rest = l->n;
+
+	while (rest > 1 && l->v[rest - 2]->addr <= l->v[rest - 1]->addr)
+		rest--;
+	if (rest > 1) {
+		rest--;
+		Crcore__Run **first = malloc(rest * sizeof(*first));
+		if (!first)
+			return memory_enomem(err);
+		memcpy(first, l->v, rest * sizeof(*first));
+		qsort(first, rest, sizeof(*first), by_addr);
+		for (size_t i = 0, k = rest, n = 0; i < rest; n++)
+			l->v[n] = k == l->n || first[i]->addr <= l->v[k]->addr ? first[i++] : l->v[k++];
+		free(first);
+	}
+	if (l->n > 1)
+		join(l);
+	return 0;
+}
+
+int runs_move(struct runs *to, struct runs *from, struct crcore_error *err)
+{
+	for (size_t i = 0; i < from->n; i++) {
+		if (!GROW(to->v, to->n)) {
+			memmove(from->v, from->v + i, (from->n - i) * sizeof(*from->v));
+			from->n -= i;
+			return memory_enomem(err);
+		}
+		to->v[to->n++] = from->v[i];
+	}
+	free(from->v);
+	*from = (struct runs){ 0 };
+	return 0;
 }
 
 void runs_clear(struct runs *l)

@@ -99,32 +99,43 @@ static int keep_stored(const Crcore__Run *r, const struct runs *owner, struct ru
 	return e;
 }
 
-static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
+/* What refers to pages of others refers to what of them was stored. */
+static int find_others(struct save *s, unsigned i, struct crcore_error *err)
 {
 	struct mm_save *m = &s->mms[i];
-	Crcore__Mm *rec = s->tree->mms[i]->rec;
-	struct runs all = { 0 };
+	struct runs found = { 0 };
 	unsigned owner = 0;
 	int e = 0;
 
 	for (size_t k = 0; k < m->others.n && e == 0; k++) {
 		const Crcore__Run *r = m->others.v[k];
 		if (r->source != CRCORE__SOURCE__OTHER) {
-			e = runs_add(&all, r->addr, r->pages, r->source, 0, 0, err);
+			e = runs_add(&found, r->addr, r->pages, r->source, 0, 0, err);
 			continue;
 		}
 		if (s->tree->mms[owner]->id != r->mm)
 			owner = index_of(s->tree, r->mm);
-		e = keep_stored(r, &s->mms[owner].stored, &all, err);
+		e = keep_stored(r, &s->mms[owner].stored, &found, err);
 	}
-	for (size_t k = 0; k < m->stored.n && e == 0; k++)
-		e = runs_add(&all, m->stored.v[k]->addr, m->stored.v[k]->pages,
-		             CRCORE__SOURCE__PAGES, m->stored.v[k]->offset, 0, err);
-	runs_sort(&all);
-	store_settle(&s->store, all.v, all.n);
-	rec->runs = all.v;
-	rec->n_runs = all.n;
+	runs_clear(&m->others);
+	m->others = found;
 	return e;
+}
+
+static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
+{
+	struct mm_save *m = &s->mms[i];
+	Crcore__Mm *rec = s->tree->mms[i]->rec;
+	int r = runs_move(&m->others, &m->stored, err);
+
+	r = r < 0 ? r : runs_sort(&m->others, err);
+	if (r < 0)
+		return r;
+	store_settle(&s->store, m->others.v, m->others.n);
+	rec->runs = m->others.v;
+	rec->n_runs = m->others.n;
+	m->others = (struct runs){ 0 };
+	return 0;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -201,10 +212,11 @@ static int make_runs(struct save *s, struct crcore_error *err)
 {
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++) {
-		r = gather_kept(s, i, err);
-		runs_sort(&s->mms[i].stored);
-	}
+	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++)
+		if ((r = gather_kept(s, i, err)) == 0)
+			r = runs_sort(&s->mms[i].stored, err);
+	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++)
+		r = find_others(s, i, err);
 	for (unsigned i = 0; r == 0 && i < s->tree->nmms; i++)
 		r = finish_mm(s, i, err);
 	return r;
@@ -218,7 +230,8 @@ int memory_finish(struct save *s, Crcore__Segment ***ret_segments, unsigned *ret
 	if ((r = store_late(&s->store, err)) < 0 || (r = make_runs(s, err)) < 0)
 		return r;
 	for (unsigned i = 0; i < s->segments.n; i++) {
-		runs_sort(&s->segments.runs[i]);
+		if ((r = runs_sort(&s->segments.runs[i], err)) < 0)
+			return r;
 		store_settle(&s->store, s->segments.runs[i].v, s->segments.runs[i].n);
 		s->segments.v[i]->runs = STEAL(s->segments.runs[i].v);
 		s->segments.v[i]->n_runs = s->segments.runs[i].n;

@@ -19,7 +19,9 @@ struct runs { Crcore__Run **v; size_t n; };
 int runs_add(struct runs *, uint64_t addr, uint64_t pages, Crcore__Source, uint64_t offset,
              uint32_t mm, struct crcore_error *);
 /* Sorts by address and joins neighbours. */
-void runs_sort(struct runs *);
+int runs_sort(struct runs *, struct crcore_error *);
+/* Appends all of from, which has none then. */
+int runs_move(struct runs *, struct runs *from, struct crcore_error *);
 void runs_clear(struct runs *);
 
 /* ---- pages.c -------------------------------------------------------------------- */

@@ -9,8 +9,10 @@
  * What a reader could break: whatever a look finds must leave `saved` before it comes
  * in again; the look has already made it clean.
  */
+#include <pthread.h>
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/watch.h"
+#include "core/util/parallel.h"
 #include "core/util/trace.h"
 #include "core/util/worker.h"
 
@@ -19,36 +21,117 @@ enum {
 	FEW_PAGES = 256,         /* what is not worth another round */
 	MORE_MAX = 2,            /* times that new memory is put under watch, too ... */
 	MUCH_MORE = 8 << 20,     /* ... if it is as much */
-	BATCH = 32768,
+	BATCH = 32768,           /* entries of the kernel's page map, read at once */
+	NEAR = 64 << 12,         /* to read some more takes less than to read once more */
+	RANGES_PER_THREAD = 256, /* read in the time that it takes to start one */
 };
 
-/* Of what was written to queues the pages that nobody else has; asked: all those. */
-static int queue_pages(struct watch *w, struct watched *m, const struct span *s,
-                       uint64_t *entries, struct spans *asked, struct crcore_error *err)
+/* ---- whose pages they are ------------------------------------------------------------ */
+
+/* What is read of the kernel's page map at once; val of a range: where its entries begin. */
+struct reading {
+	const struct pagemap *map;
+	uint64_t *entries, n;
+	struct spans ranges;
+	int r;
+	struct crcore_error err;
+	pthread_mutex_t lock;
+};
+
+static void read_ranges(void *arg, size_t from, size_t to)
 {
+	struct reading *x = arg;
+	struct crcore_error err = CRCORE_ERROR_INIT;
 	int r = 0;
 
-	for (uint64_t at = s->start; r == 0 && at < s->end;) {
-		uint64_t n = (s->end - at) / PAGE < BATCH ? (s->end - at) / PAGE : BATCH;
-		if ((r = pages_entries(&m->pagemap, at, entries, n, err)) < 0)
-			return r;
-		for (uint64_t i = 0, k; r == 0 && i < n; i = k) {
-			const uint64_t both = PM_PRESENT | PM_EXCLUSIVE;
-			bool own = (entries[i] & both) == both;
-			for (k = i + 1; k < n && ((entries[k] & both) == both) == own; k++)
-				;
-			if (!own)
-				continue;
-			uint64_t from = at + i * PAGE;
-			r = store_add(&w->store, &m->source, from, k - i, false, false, err);
-			if (r == 0 && !spans_append(asked, (struct span){ from, at + k * PAGE, from,
-			                                                  SAVED_ZERO }))
-				r = memory_enomem(err);
-		}
-		at += n * PAGE;
+	for (size_t i = from; r == 0 && i < to; i++) {
+		const struct span *s = &x->ranges.v[i];
+		r = pages_entries(x->map, s->start, x->entries + s->val, (s->end - s->start) / PAGE, &err);
+	}
+	pthread_mutex_lock(&x->lock);
+	if (r < 0 && x->r == 0) {
+		x->r = r;
+		x->err = err;
+	}
+	pthread_mutex_unlock(&x->lock);
+}
+
+/* Queues those pages of s that nobody else has; e: their entries; asked: all those. */
+static int queue_pages(struct watch *w, struct watched *m, const struct span *s, const uint64_t *e,
+                       struct spans *asked, struct crcore_error *err)
+{
+	const uint64_t both = PM_PRESENT | PM_EXCLUSIVE;
+	const uint64_t n = (s->end - s->start) / PAGE;
+	int r = 0;
+
+	for (uint64_t i = 0, k; r == 0 && i < n; i = k) {
+		bool own = (e[i] & both) == both;
+		for (k = i + 1; k < n && ((e[k] & both) == both) == own; k++)
+			;
+		if (!own)
+			continue;
+		uint64_t from = s->start + i * PAGE;
+		r = store_add(&w->store, &m->source, from, k - i, false, false, err);
+		if (r == 0 && !spans_append(asked, (struct span){ from, s->start + k * PAGE, from,
+		                                                  SAVED_ZERO }))
+			r = memory_enomem(err);
 	}
 	return r;
 }
+
+/* Reads the ranges, and queues what of them is written; *next: of that, where they begin. */
+static int queue_ranges(struct watch *w, struct watched *m, struct reading *x,
+                        const struct spans *written, size_t *next, struct spans *asked,
+                        struct crcore_error *err)
+{
+	size_t worth = x->ranges.n / RANGES_PER_THREAD;
+
+	parallel(x->ranges.n, parallel_chunk(x->ranges.n, worth), read_ranges, x);
+	if (x->r < 0)
+		*err = x->err;
+	for (size_t i = 0; x->r == 0 && i < x->ranges.n; i++) {
+		const struct span *s = &x->ranges.v[i];
+		for (; x->r == 0 && *next < written->n && written->v[*next].start < s->end; ++*next) {
+			struct span part = written->v[*next];
+			part.start = part.start > s->start ? part.start : s->start;
+			part.end = part.end < s->end ? part.end : s->end;
+			x->r = queue_pages(w, m, &part, x->entries + s->val + (part.start - s->start) / PAGE,
+			                   asked, err);
+			if (written->v[*next].end > s->end)
+				break;
+		}
+	}
+	x->ranges.n = x->n = 0;
+	return x->r;
+}
+
+static int queue_written(struct watch *w, struct watched *m, const struct spans *written,
+                         uint64_t *entries, struct spans *asked, struct crcore_error *err)
+{
+	struct reading x = { .map = &m->pagemap, .entries = entries, .err = CRCORE_ERROR_INIT,
+		             .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct spans joined = { 0 };
+	size_t next = 0;
+	int r = spans_join(written, NEAR, &joined) ? 0 : memory_enomem(err);
+
+	for (size_t i = 0; r == 0 && i < joined.n; i++)
+		for (uint64_t at = joined.v[i].start, n; r == 0 && at < joined.v[i].end; at += n * PAGE) {
+			n = (joined.v[i].end - at) / PAGE;
+			n = n < BATCH - x.n ? n : BATCH - x.n;
+			if (!spans_push(&x.ranges, (struct span){ at, at + n * PAGE, x.n, 0 }))
+				r = memory_enomem(err);
+			x.n += n;
+			if (r == 0 && x.n == BATCH)
+				r = queue_ranges(w, m, &x, written, &next, asked, err);
+		}
+	if (r == 0)
+		r = queue_ranges(w, m, &x, written, &next, asked, err);
+	spans_free(&joined);
+	spans_free(&x.ranges);
+	return r;
+}
+
+/* ---- rounds ------------------------------------------------------------------------------ */
 
 /* Looks at one address space: what was written to is no longer saved, and queued. */
 static int look(struct watch *w, struct watched *m, uint64_t *entries, struct spans *asked,
@@ -64,9 +147,20 @@ static int look(struct watch *w, struct watched *m, uint64_t *entries, struct sp
 		                  m->known.watched.v[i].end, &written, err);
 	if (r == 0 && !spans_drop(&m->saved, &written))
 		r = memory_enomem(err);
-	for (size_t i = 0; r == 0 && i < written.n; i++)
-		r = queue_pages(w, m, &written.v[i], entries, asked, err);
+	if (r == 0)
+		r = queue_written(w, m, &written, entries, asked, err);
 	spans_free(&written);
+	return r;
+}
+
+static int to_spans(struct runs *l, struct spans *ret, struct crcore_error *err)
+{
+	int r = runs_sort(l, err);
+
+	for (size_t i = 0; r == 0 && i < l->n; i++)
+		if (!spans_append(ret, (struct span){ l->v[i]->addr, l->v[i]->addr + l->v[i]->pages * PAGE,
+			                              l->v[i]->offset, SAVED_BYTES }))
+			r = memory_enomem(err);
 	return r;
 }
 
@@ -81,30 +175,21 @@ static bool lay_over(struct spans *saved, const struct spans *over)
 	return ok;
 }
 
-static bool to_spans(struct runs *l, struct spans *ret)
-{
-	bool ok = true;
-
-	runs_sort(l);
-	for (size_t i = 0; ok && i < l->n; i++)
-		ok = spans_append(ret, (struct span){ l->v[i]->addr, l->v[i]->addr + l->v[i]->pages * PAGE,
-			                              l->v[i]->offset, SAVED_BYTES });
-	return ok;
-}
-
 /* What was asked for is saved now: as bytes, or as zero where nothing was stored. */
-static int take_over(struct watched *m, const struct spans *asked, struct crcore_error *err)
+static int take_over(struct watched *m, struct spans *asked, struct crcore_error *err)
 {
 	struct spans bytes = { 0 }, gone = { 0 };
-	bool ok = to_spans(&m->runs, &bytes) && to_spans(&m->gone, &gone) &&
-	          lay_over(&m->saved, asked) && lay_over(&m->saved, &bytes) &&
-	          spans_drop(&m->saved, &gone);
+	int r = to_spans(&m->runs, &bytes, err);
 
+	r = r < 0 ? r : to_spans(&m->gone, &gone, err);
+	if (r == 0 && (!lay_over(asked, &bytes) || !spans_drop(asked, &gone) ||
+	               !lay_over(&m->saved, asked)))
+		r = memory_enomem(err);
 	runs_clear(&m->runs);
 	runs_clear(&m->gone);
 	spans_free(&bytes);
 	spans_free(&gone);
-	return ok ? 0 : memory_enomem(err);
+	return r;
 }
 
 /* The look of this round was at now. How many pages were written to since, if they are

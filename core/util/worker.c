@@ -5,6 +5,7 @@
  * the channel.
  */
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -14,6 +15,8 @@
 #include "core/util/trace.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
+
+#define KEEP_MEMORY (32 << 20) /* bytes; more is refused */
 
 enum { MSG_RESULT, MSG_REQUEST, MSG_REPLY };
 
@@ -138,6 +141,10 @@ static _Noreturn void worker_main(int channel, pid_t main_pid,
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	/* A tree stands still while the worker works: it goes first. Refused: no harm. */
 	setpriority(PRIO_PROCESS, 0, -20);
+	/* Lists of pages and mappings are large, and come and go: memory that was given back to the
+	 * kernel costs a fault a page when it is wanted again. */
+	mallopt(M_MMAP_THRESHOLD, KEEP_MEMORY);
+	mallopt(M_TRIM_THRESHOLD, KEEP_MEMORY);
 	if (getppid() != main_pid)
 		_exit(1);
 	m.result = work(&w, arg, &m.err);
