@@ -157,6 +157,18 @@ bool spans_differ(const struct spans *a, const struct spans *b, struct spans *re
 	return true;
 }
 
+bool spans_cut(const struct spans *s, uint64_t at, struct spans *ret)
+{
+	for (size_t i = 0; i < s->n; i++)
+		for (uint64_t from = s->v[i].start, to; from < s->v[i].end; from = to) {
+			to = (from | (at - 1)) + 1;
+			to = to < s->v[i].end ? to : s->v[i].end;
+			if (!spans_push(ret, part(s->v[i], from, to)))
+				return false;
+		}
+	return true;
+}
+
 bool spans_join(const struct spans *s, uint64_t near, struct spans *ret)
 {
 	bool ok = true;

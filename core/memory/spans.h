@@ -34,6 +34,8 @@ bool spans_subtract(const struct spans *a, const struct spans *b, struct spans *
 bool spans_drop(struct spans *s, const struct spans *b);
 /* ret := what of a is not in b with the same value. */
 bool spans_differ(const struct spans *a, const struct spans *b, struct spans *ret);
+/* Appends s, cut where addresses are multiples of at (a power of 2). */
+bool spans_cut(const struct spans *s, uint64_t at, struct spans *ret);
 /* ret := what of s is at most near apart as one; val is the start. */
 bool spans_join(const struct spans *s, uint64_t near, struct spans *ret);
 bool spans_copy(const struct spans *a, struct spans *ret);

@@ -32,8 +32,6 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
-#define LET_GO_BYTES (16ull << 20) /* at once */
-
 struct watched *watch_find(const struct watch *w, pid_t pid)
 {
 	for (unsigned i = 0; w && i < w->n; i++)
@@ -196,74 +194,6 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 	tell_refused(w);
 	*ret = w;
 	return 0;
-}
-
-/* Mapping by mapping: a call ends at the first that is not watched. */
-static void lift(const struct watched *m, const struct vma_text *v)
-{
-	for (uint64_t at = v->start; at < v->end; at += LET_GO_BYTES) {
-		struct uffdio_writeprotect off = {
-			.range = { at, v->end - at < LET_GO_BYTES ? v->end - at : LET_GO_BYTES },
-		};
-		if (ioctl(m->uffd, UFFDIO_WRITEPROTECT, &off) < 0 && errno == ENOENT)
-			return; /* not watched, or gone by now */
-	}
-}
-
-static void let_go(const struct watched *m)
-{
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	cleanup_free char *text = NULL;
-	struct vma_text v;
-	size_t len;
-	int r = proc_read(m->mm->task->proc, "maps", &text, &len, &ignored);
-	const char *at = text;
-
-	while (r == 0 && vma_parse(&at, text + len, &v) > 0)
-		if (watch_is_fit(&v))
-			lift(m, &v);
-}
-
-/*
- * To close it ends the watch at once, but keeps the address space locked while the kernel
- * visits every page (50 ms for a gigabyte). So first all protection is lifted, piece by
- * piece. Then, while the tree stands still, all is registered for what needs no visit at
- * the end (faults of pages that are missing, of which there are none as nothing runs), and
- * closed. To end it range by range while the tree runs would cut mappings in two for a
- * while, which mremap(2) does not forgive.
- */
-void watch_lift(struct watch *w)
-{
-	uint64_t start = trace_start();
-
-	for (unsigned i = 0; i < w->n; i++)
-		if (w->v[i].uffd >= 0)
-			let_go(&w->v[i]);
-	trace_end(start, TRACE_HERE, "memory", "lift protection");
-}
-
-void watch_end(struct watch *w)
-{
-	for (unsigned i = 0; w && i < w->n; i++) {
-		struct watched *m = &w->v[i];
-		uint64_t start = trace_start();
-		if (m->uffd >= 0)
-			close(m->uffd);
-		trace_end(m->uffd < 0 ? 0 : start, m->pid, "memory", "end of watch");
-		if (m->pagemap.fd >= 0)
-			close(m->pagemap.fd);
-		spans_free(&m->saved);
-		spans_free(&m->covered);
-		spans_free(&m->missed);
-		known_free(&m->known);
-		runs_clear(&m->runs);
-		runs_clear(&m->gone);
-	}
-	if (w) {
-		store_free(&w->store);
-		free(w->v);
-	}
-	free(w);
 }
 
 /* ---- what to watch -------------------------------------------------------------------- */

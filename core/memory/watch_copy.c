@@ -16,6 +16,9 @@
 #include "core/util/trace.h"
 #include "core/util/worker.h"
 
+#define LOOK_BYTES (64ull << 20)        /* that a thread looks at before it takes more */
+#define BYTES_PER_THREAD (256ull << 20) /* ... and in the time that it takes to start one */
+
 enum {
 	ROUNDS_MAX = 8,
 	FEW_PAGES = 256,         /* what is not worth another round */
@@ -133,18 +136,63 @@ static int queue_written(struct watch *w, struct watched *m, const struct spans 
 
 /* ---- rounds ------------------------------------------------------------------------------ */
 
+/* Where it is looked for what was written to, by several threads; found: parallel to where. */
+struct looking {
+	struct pagemap *map;
+	struct spans where, *found;
+	int r;
+	struct crcore_error err;
+	pthread_mutex_t lock;
+};
+
+static void look_at(void *arg, size_t from, size_t to)
+{
+	struct looking *l = arg;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	int r = 0;
+
+	for (size_t i = from; r == 0 && i < to; i++)
+		r = pages_written(l->map, l->where.v[i].start, l->where.v[i].end, &l->found[i], &err);
+	pthread_mutex_lock(&l->lock);
+	if (r < 0 && l->r == 0) {
+		l->r = r;
+		l->err = err;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+static bool look_everywhere(struct looking *l, const struct spans *watched, struct spans *written)
+{
+	bool ok = spans_cut(watched, LOOK_BYTES, &l->where) &&
+	          (l->found = calloc(l->where.n + 1, sizeof(*l->found)));
+
+	if (ok)
+		parallel(l->where.n, parallel_chunk(l->where.n, spans_bytes(watched) / BYTES_PER_THREAD),
+		         look_at, l);
+	for (size_t i = 0; ok && i < l->where.n; i++)
+		for (size_t k = 0; ok && k < l->found[i].n; k++)
+			ok = spans_append(written, l->found[i].v[k]);
+	for (size_t i = 0; l->found && i < l->where.n; i++)
+		spans_free(&l->found[i]);
+	free(l->found);
+	spans_free(&l->where);
+	return ok;
+}
+
 /* Looks at one address space: what was written to is no longer saved, and queued. */
 static int look(struct watch *w, struct watched *m, uint64_t *entries, struct spans *asked,
                 struct crcore_error *err)
 {
+	struct looking l = { .map = &m->pagemap, .err = CRCORE_ERROR_INIT,
+		             .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct spans written = { 0 };
-	int r;
+	int r = known_read(&m->known, m->mm->task, w->flags, err);
 
-	r = known_read(&m->known, m->mm->task, w->flags, err);
 	w->grown += r < 0 ? 0 : watch_lacks(m);
-	for (size_t i = 0; r == 0 && i < m->known.watched.n; i++)
-		r = pages_written(&m->pagemap, m->known.watched.v[i].start,
-		                  m->known.watched.v[i].end, &written, err);
+	if (r == 0 && !look_everywhere(&l, &m->known.watched, &written))
+		r = memory_enomem(err);
+	if (r == 0 && (r = l.r) < 0)
+		*err = l.err;
 	if (r == 0 && !spans_drop(&m->saved, &written))
 		r = memory_enomem(err);
 	if (r == 0)
