@@ -93,8 +93,11 @@ static int check_creds(const struct own *own, const Crcore__Creds *c, struct crc
 	const Crcore__Creds *o = &own->creds;
 	int r = 0;
 
-	if (o->no_new_privs && !c->no_new_privs)
+	if (o->no_new_privs && !c->no_new_privs) {
+		crcore_advise(err, "start crcore without it (systemd: NoNewPrivileges=no; docker: no "
+		              "--security-opt no-new-privileges)");
 		return crcore_fail(err, -EPERM, "crcore itself runs with no_new_privs, the task did not");
+	}
 	if (creds_equal(o, c))
 		return 0;
 	r = check_caps(own, c, err);

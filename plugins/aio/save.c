@@ -13,6 +13,7 @@
 
 #define STEP_NS 1000000 /* between two looks at what is in flight */
 #define EMPTY_STEPS 200
+#define AFRESH "let the program end the context (io_destroy) before the dump and make another"
 
 static int fail_at(const struct crcore_object *obj, int r, struct crcore_error *err)
 {
@@ -73,6 +74,7 @@ static int need_context(struct aio *a, const struct crcore_object *obj, struct c
 
 	if (r || is_destroyed(obj))
 		return r;
+	crcore_advise(err, "dump a tree that holds that process too, or let the program unmap it");
 	return crcore_fail(err, -ENOTSUP, "what is mapped is the ring of a process outside of the "
 	                   "tree");
 }
@@ -92,9 +94,11 @@ static int claim_frozen(struct aio *a, const struct crcore_object *obj, struct c
 
 	if (r > 0 && c.waits)
 		return refuse_waiting(err);
-	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size))
+	if (r > 0 && (obj->start != c.address || obj->end - obj->start != c.size)) {
+		crcore_advise(err, AFRESH);
 		return crcore_fail(err, -ENOTSUP, "its ring is not mapped as one piece, as io_setup(2) did "
 		                   "it");
+	}
 	return r;
 }
 
@@ -172,13 +176,17 @@ static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec,
 
 	if (r < 0)
 		return r;
-	if (ring.magic != RING_MAGIC || ring.nr != c->slots || ring.tail != c->tail)
+	if (ring.magic != RING_MAGIC || ring.nr != c->slots || ring.tail != c->tail) {
+		crcore_advise(err, AFRESH);
 		return crcore_fail(err, -ENOTSUP, "the program has written to the head of its ring");
+	}
 	uint32_t head = ring.head % c->slots, n = (c->tail + c->slots - head) % c->slots;
 	uint32_t first = n < c->slots - head ? n : c->slots - head;
-	if (n > c->unread)
+	if (n > c->unread) {
+		crcore_advise(err, AFRESH);
 		return crcore_fail(err, -ENOTSUP, "the program has moved the head of its ring to where "
 		                   "there are no events");
+	}
 	rec->events.len = n * EVENT_SIZE;
 	rec->events.data = malloc(rec->events.len + 1);
 	if (!rec->events.data)

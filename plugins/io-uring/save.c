@@ -52,10 +52,12 @@ static int save_ring(struct uring *u, const struct crcore_object *obj, struct cr
 
 	if (r == 0)
 		r = issuer_find(u, obj, &l, &issuer, err);
-	if (r == 0 && issuer && l.submitted != l.completed)
+	if (r == 0 && issuer && l.submitted != l.completed) {
+		crcore_advise(err, "let the program make the ring anew, or start it without io_uring");
 		r = crcore_fail(err, -ENOTSUP, "it is for one thread (IORING_SETUP_SINGLE_ISSUER) and has "
 		                "had %u requests and %u completions, which cannot be brought back",
 		                l.submitted, l.completed);
+	}
 	if (r == 0)
 		r = map_memory(u, obj, &l, &m, err);
 	if (r < 0)

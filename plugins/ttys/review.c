@@ -182,10 +182,12 @@ int ttys_review(void *state, const struct crcore_object *obj, struct crcore_erro
 	dev = dev_of(obj);
 	if (!dev) {
 		dev = controlling_dev(t, obj);
-		if (!dev)
+		if (!dev) {
+			crcore_advise(err, "close it before the dump");
 			r = crcore_fail(err, -ENOTSUP, "the terminal behind it is gone");
-		else if (!add(t, dev, false))
+		} else if (!add(t, dev, false)) {
 			r = crcore_fail(err, -ENOMEM, "out of memory");
+		}
 	} else if (ttys_is_pts(obj->st.st_rdev) && !is_hung_up(obj)) {
 		r = review_slave(obj, err);
 	}
