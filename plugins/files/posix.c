@@ -21,21 +21,78 @@ static bool same_lock(const struct lock_line *a, const struct lock_line *b)
 	       a->length == b->length && a->write == b->write && !strcmp(a->sort, b->sort);
 }
 
-/* Does the fdinfo of one descriptor show the lock? */
-static bool shows(int dir, const char *name, const struct lock_line *lock)
+/* What the fdinfo of all descriptors of a task show. */
+struct shown { struct lock_line line; int fd; };
+struct holder { pid_t pid; struct shown *v; unsigned n; };
+struct holders { struct holder *v; unsigned n; };
+
+static int by_line(const struct lock_line *a, const struct lock_line *b)
+{
+	if (a->ino != b->ino)
+		return a->ino < b->ino ? -1 : 1;
+	return (a->start > b->start) - (a->start < b->start);
+}
+
+static int by_line_and_fd(const void *x, const void *y)
+{
+	const struct shown *a = x, *b = y;
+	int r = by_line(&a->line, &b->line);
+
+	return r ? r : (a->fd > b->fd) - (a->fd < b->fd);
+}
+
+static int add_shown(struct holder *h, int dir, const char *name)
 {
 	char text[512];
-	bool found = false;
-	struct lock_line line;
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	int r = 0, fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 	FILE *in = fd < 0 ? NULL : fdopen(fd, "r");
 
-	while (in && !found && fgets(text, sizeof(text), in))
-		found = !strncmp(text, "lock:\t", 6) && files_parse_lock(text + 6, &line) &&
-		        same_lock(&line, lock);
+	while (in && r == 0 && fgets(text, sizeof(text), in)) {
+		struct shown one = { .fd = atoi(name) };
+		if (strncmp(text, "lock:\t", 6) || !files_parse_lock(text + 6, &one.line))
+			continue;
+		if (GROW(h->v, h->n))
+			h->v[h->n++] = one;
+		else
+			r = -ENOMEM;
+	}
 	if (in)
 		fclose(in);
-	return found;
+	return r;
+}
+
+/* Each is read once: where there are many locks, that takes long. NULL: out of memory. */
+static const struct holder *find_holder(struct holders *hs, pid_t pid)
+{
+	struct holder *h;
+	struct dirent *e;
+	char path[40];
+	int r = 0;
+	DIR *d;
+
+	for (unsigned i = 0; i < hs->n; i++)
+		if (hs->v[i].pid == pid)
+			return &hs->v[i];
+	if (!GROW(hs->v, hs->n))
+		return NULL;
+	h = &hs->v[hs->n++];
+	*h = (struct holder){ .pid = pid };
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	d = opendir(path);
+	while (d && r == 0 && (e = readdir(d)))
+		r = e->d_name[0] != '.' ? add_shown(h, dirfd(d), e->d_name) : 0;
+	if (d)
+		closedir(d);
+	if (h->n)
+		qsort(h->v, h->n, sizeof(*h->v), by_line_and_fd);
+	return r < 0 ? NULL : h;
+}
+
+static void free_holders(struct holders *hs)
+{
+	for (unsigned i = 0; i < hs->n; i++)
+		free(hs->v[i].v);
+	free(hs->v);
 }
 
 /* Is it another number of a description that is in the list? */
@@ -47,25 +104,37 @@ static bool is_known(pid_t pid, int fd, const int *known, unsigned n)
 	return false;
 }
 
+/* The first that is not before the lock. */
+static unsigned find_shown(const struct holder *h, const struct lock_line *lock)
+{
+	unsigned a = 0, b = h->n;
+
+	while (a < b) {
+		unsigned m = a + (b - a) / 2;
+		if (by_line(&h->v[m].line, lock) < 0)
+			a = m + 1;
+		else
+			b = m;
+	}
+	return a;
+}
+
 /* The descriptor by which the lock was taken, -1: it is not open any more. Locks on several
  * files may look alike, where subvolumes have the same inodes: turn says how many of them
  * came before. */
-static int find_fd(const struct lock_line *lock, unsigned turn)
+static int find_fd(struct holders *hs, const struct lock_line *lock, unsigned turn,
+                   struct crcore_error *err)
 {
 	cleanup_free int *known = calloc(turn + 1, sizeof(*known));
-	char path[40];
-	struct dirent *e;
+	const struct holder *h = known ? find_holder(hs, lock->pid) : NULL;
 	unsigned n = 0;
-	DIR *d;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo", lock->pid);
-	d = known ? opendir(path) : NULL;
-	while (d && n <= turn && (e = readdir(d)))
-		if (e->d_name[0] != '.' && shows(dirfd(d), e->d_name, lock) &&
-		    !is_known(lock->pid, atoi(e->d_name), known, n))
-			known[n++] = atoi(e->d_name);
-	if (d)
-		closedir(d);
+	if (!h)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = find_shown(h, lock); i < h->n && !by_line(&h->v[i].line, lock); i++)
+		if (n <= turn && same_lock(&h->v[i].line, lock) &&
+		    !is_known(lock->pid, h->v[i].fd, known, n))
+			known[n++] = h->v[i].fd;
 	return n > turn ? known[turn] : -1;
 }
 
@@ -121,7 +190,7 @@ static unsigned count_alike(const struct lines *l, const struct lock_line *line)
 
 /* seen: what this reading of /proc/locks has shown, saved: what is in the image. */
 static int save_lock(struct files *f, const struct lock_line *line, struct lines *seen,
-                     struct lines *saved, struct crcore_error *err)
+                     struct lines *saved, struct holders *hs, struct crcore_error *err)
 {
 	unsigned turn = count_alike(seen, line);
 	int fd;
@@ -131,7 +200,9 @@ static int save_lock(struct files *f, const struct lock_line *line, struct lines
 	seen->v[seen->n++] = *line;
 	if (turn < count_alike(saved, line))
 		return 0;
-	fd = find_fd(line, turn);
+	fd = find_fd(hs, line, turn, err);
+	if (fd == -ENOMEM)
+		return fd;
 	if (fd < 0 && turn)
 		return 0; /* shown twice, because the list grew meanwhile */
 	if (fd < 0) {
@@ -144,7 +215,7 @@ static int save_lock(struct files *f, const struct lock_line *line, struct lines
 	return put_lock(f, line, fd, err);
 }
 
-static int read_locks(struct files *f, const char *text, struct lines *saved,
+static int read_locks(struct files *f, const char *text, struct lines *saved, struct holders *hs,
                       struct crcore_error *err)
 {
 	struct lines seen = { 0 };
@@ -155,7 +226,7 @@ static int read_locks(struct files *f, const char *text, struct lines *saved,
 		if (files_parse_lock(p, &line) &&
 		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
 		    files_in_tree(f, line.pid))
-			r = save_lock(f, &line, &seen, saved, err);
+			r = save_lock(f, &line, &seen, saved, hs, err);
 	free(seen.v);
 	return r;
 }
@@ -168,6 +239,7 @@ int files_save(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
 	struct lines saved = { 0 };
+	struct holders holders = { 0 };
 	int r = 0;
 
 	/* To read it makes the kernel wait for all processors, 10 ms and more. */
@@ -176,11 +248,12 @@ int files_save(void *state, struct crcore_error *err)
 		cleanup_free char *text = NULL;
 		r = read_counted(AT_FDCWD, "/proc/locks", &text, &reads);
 		r = r < 0 ? crcore_fail(err, r, "cannot read /proc/locks: %s", strerror(-r)) :
-		    read_locks(f, text, &saved, err);
+		    read_locks(f, text, &saved, &holders, err);
 		if (reads <= 1 || (i && saved.n == before))
 			break;
 	}
 	free(saved.v);
+	free_holders(&holders);
 	return r;
 }
 
