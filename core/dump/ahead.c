@@ -159,6 +159,7 @@ int ahead_copy(struct ahead *a, const struct ahead_means *by, struct image *imag
 
 	if (r == 0)
 		return a->watch ? copy(a, by, timeout_ns, err) : 0;
+	watch_end(STEAL(a->watch)); /* begun, but nothing is known of what it has */
 	if (worker_check(err) < 0)
 		return -ECANCELED;
 	if (a->must) {
