@@ -264,7 +264,7 @@ static int lock_ahead(struct tcp *t, struct crcore_error *err)
 	int r;
 
 	graph_free(&t->graph);
-	r = graph_take(&t->graph, err);
+	r = graph_take(&t->graph, GRAPH_ALL, err);
 	for (unsigned i = 0; !r && i < t->graph.n; i++)
 		any |= waits_in_backlog(&t->graph.v[i]) && listens_at(t, &t->graph.v[i].local);
 	if (r < 0 || !any)

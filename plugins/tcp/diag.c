@@ -11,8 +11,6 @@
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
 
-#define STATES (~0u & ~(1u << ST_TIME_WAIT) & ~(1u << ST_LISTEN) & ~(1u << ST_CLOSE))
-
 static void end_of(int family, const uint32_t *ip, uint16_t port, uint32_t scope, struct end *ret)
 {
 	*ret = (struct end){ .family = (uint16_t)family, .port = ntohs(port), .scope = scope };
@@ -36,10 +34,10 @@ static int on_message(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
-static int ask(struct graph *g, int family, struct crcore_error *err)
+static int ask(struct graph *g, int family, uint32_t states, struct crcore_error *err)
 {
 	const struct inet_diag_req_v2 req = { .sdiag_family = (uint8_t)family,
-		.sdiag_protocol = IPPROTO_TCP, .idiag_states = STATES };
+		.sdiag_protocol = IPPROTO_TCP, .idiag_states = states };
 
 	return net_diag(&req, sizeof(req), on_message, g, "TCP", "CONFIG_INET_TCP_DIAG (module tcp_diag)",
 	                err);
@@ -53,12 +51,12 @@ static int by_tuple(const void *a, const void *b)
 	return r ? r : end_compare(&x->remote, &y->remote);
 }
 
-int graph_take(struct graph *g, struct crcore_error *err)
+int graph_take(struct graph *g, uint32_t states, struct crcore_error *err)
 {
-	int r = g->taken ? 0 : ask(g, AF_INET, err);
+	int r = g->taken ? 0 : ask(g, AF_INET, states, err);
 
 	if (!r && !g->taken)
-		r = ask(g, AF_INET6, err);
+		r = ask(g, AF_INET6, states, err);
 	if (!r && !g->taken && g->n)
 		qsort(g->v, g->n, sizeof(*g->v), by_tuple);
 	g->taken |= !r;

@@ -5,6 +5,7 @@
  */
 #include "plugins/tcp/backlog.h"
 
+#include <linux/tcp.h>
 #include <sys/syscall.h>
 #include "plugins/tasks.h"
 
@@ -65,6 +66,7 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 		}
 	}
 	graph_free(&t->graph);
+	graph_free(&t->making);
 	free(t->by_tuple);
 	t->ntuples = 0;
 	t->by_tuple = calloc(t->nknown + 1, sizeof(*t->by_tuple));
@@ -119,7 +121,7 @@ static int judge_kept(struct tcp *t, const struct known *k, const struct other *
 /* Those who connect later are taken as they come. */
 static int judge_backlog(struct tcp *t, const struct known *k, struct crcore_error *err)
 {
-	int r = graph_take(&t->graph, err);
+	int r = graph_take(&t->graph, GRAPH_ALL, err);
 
 	for (unsigned i = 0; !r && i < t->graph.n; i++)
 		if (waits_in_backlog(&t->graph.v[i]) && t->graph.v[i].local.port == k->local.port)
@@ -127,17 +129,41 @@ static int judge_backlog(struct tcp *t, const struct known *k, struct crcore_err
 	return r;
 }
 
+/* Right now: what was seen when it was claimed is some time ago. */
+static bool nobody_waits(const struct known *k)
+{
+	cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0);
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	return fd >= 0 && getsockopt(fd, IPPROTO_TCP, T_INFO, &info, &len) == 0 &&
+	       info.tcpi_state == ST_LISTEN && !info.tcpi_unacked;
+}
+
+/* Who may be in its backlog, or about to be, which is asked first. Mostly nobody waits, and then
+ * the rest need not be asked for. */
+static int take_backlog(struct tcp *t, const struct known *k, const struct graph **ret,
+                        struct crcore_error *err)
+{
+	bool few = !keeps_backlog(t) && !t->graph.taken;
+	int r = few ? graph_take(&t->making, 1u << ST_SYN_RECV, err) : 0;
+
+	*ret = few && nobody_waits(k) ? &t->making : &t->graph;
+	return r < 0 || *ret == &t->making ? r : graph_take(&t->graph, GRAPH_ALL, err);
+}
+
 /* Connections that wait at a listening socket; those of the tree itself are made again. */
 static int judge_listening(struct tcp *t, const struct known *k, struct crcore_error *err)
 {
-	int r = t->drop_in_flight ? 0 : graph_take(&t->graph, err);
+	const struct graph *g = &t->graph;
+	int r = t->drop_in_flight ? 0 : take_backlog(t, k, &g, err);
 
 	if (!r && t->hold_listening)
 		r = lock_possible(t, err);
 	if (r < 0 || keeps_backlog(t))
 		return r < 0 ? r : judge_backlog(t, k, err);
-	for (unsigned i = 0; !r && !t->drop_in_flight && i < t->graph.n; i++) {
-		const struct other *o = &t->graph.v[i];
+	for (unsigned i = 0; !r && !t->drop_in_flight && i < g->n; i++) {
+		const struct other *o = &g->v[i];
 		struct known key = { .local = o->local, .remote = o->remote };
 		if (o->ino || o->local.port != k->local.port || o->state == ST_FIN_WAIT2 ||
 		    o->state == ST_FIN_WAIT1 || o->state == ST_LAST_ACK || o->state == ST_CLOSING)
@@ -162,7 +188,7 @@ static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *er
 
 	k->incoming = listens_at(t, &k->local);
 	k->verdict = policy_find(t, &k->local, &k->remote, k->incoming);
-	r = graph_take(&t->graph, err);
+	r = graph_take(&t->graph, GRAPH_ALL, err);
 	o = r < 0 ? NULL : graph_find(&t->graph, &k->remote, &k->local);
 	if (o && waits_in_backlog(o) && listens_at(t, &o->local)) { /* the listening socket decides */
 		k->waited = keeps_backlog(t);
@@ -184,7 +210,7 @@ static int judge_outside(struct tcp *t, struct known *k, struct crcore_error *er
 /* Only sock_diag tells whom a socket wants to be connected to. */
 static int judge_connecting(struct tcp *t, struct known *k, struct crcore_error *err)
 {
-	int r = graph_take(&t->graph, err);
+	int r = graph_take(&t->graph, GRAPH_ALL, err);
 
 	if (r < 0)
 		return r;
@@ -247,6 +273,7 @@ int review_backlogs(struct tcp *t, struct crcore_error *err)
 	int r = 0;
 
 	graph_free(&t->graph);
+	graph_free(&t->making);
 	for (unsigned i = 0; !r && i < t->nknown; i++)
 		if (t->known[i].obj && t->known[i].state == ST_LISTEN)
 			r = judge_listening(t, &t->known[i], err);

@@ -33,6 +33,7 @@ static void tcp_close(void *state)
 	free(t->old_table);
 	net_usual_free(&t->usual);
 	graph_free(&t->graph);
+	graph_free(&t->making);
 	free(t->bytes.buf);
 	pthread_mutex_destroy(&t->shared);
 	bank_free(t->bank);

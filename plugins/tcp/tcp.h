@@ -175,7 +175,7 @@ struct tcp {
 	struct known **by_tuple;
 	unsigned ntuples;
 	uint8_t listening[65536 / 8]; /* ports, a bit each */
-	struct graph graph;      /* if it is needed */
+	struct graph graph, making; /* if needed; making: only those that are being made */
 	bool gathered, blind;    /* blind: there can be no peek */
 	pthread_mutex_t shared;  /* bytes and peek, while several threads read */
 	struct bytes { int blob; char *buf; size_t used; uint64_t end; } bytes;
@@ -259,7 +259,8 @@ int review_backlogs(struct tcp *, struct crcore_error *); /* once more, with the
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
 
 /* diag.c */
-int graph_take(struct graph *, struct crcore_error *); /* once */
+#define GRAPH_ALL (~0u & ~(1u << ST_TIME_WAIT) & ~(1u << ST_LISTEN) & ~(1u << ST_CLOSE))
+int graph_take(struct graph *, uint32_t states, struct crcore_error *); /* once */
 void graph_free(struct graph *);
 const struct other *graph_find(const struct graph *, const struct end *local,
                                const struct end *remote);
