@@ -93,6 +93,7 @@ void group_as_before(int listener);
 /* waiting.c */
 int waiting_load(struct tcp *, const void *msg, size_t len, struct crcore_error *);
 int waiting_check(struct tcp *, struct crcore_error *);
+bool made_listens_at(const struct made *, const struct end *);
 int waiting_fill(struct tcp *, const struct made *, struct crcore_error *);
 void waiting_done(struct tcp *);
 #endif

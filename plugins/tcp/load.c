@@ -191,6 +191,26 @@ static int apply_policy(struct tcp *t, struct made *m, struct crcore_error *err)
 	return 0;
 }
 
+/* When all of its own addresses are mapped. */
+static bool listens_there(const struct tcp *t, const struct end *e)
+{
+	for (unsigned i = 0; i < t->nmade; i++)
+		if (t->made[i]->rec->state == TCP__STATE__LISTENING && made_listens_at(t->made[i], e))
+			return true;
+	return false;
+}
+
+/* The other end's address, if that is in the tree, too. */
+static void map_remote(const struct tcp *t, struct made *m)
+{
+	struct end there = m->remote;
+
+	map_apply(t, &there);
+	if (m->peer || m->rec->waited || m->rec->state == TCP__STATE__WAITING ||
+	    (m->rec->state == TCP__STATE__CONNECTING && listens_there(t, &there)))
+		m->remote = there;
+}
+
 int tcp_check(void *state, struct crcore_error *err)
 {
 	struct tcp *t = state;
@@ -205,9 +225,9 @@ int tcp_check(void *state, struct crcore_error *err)
 		if (!r)
 			r = place_stream(t->made[i], err);
 		map_apply(t, &t->made[i]->local);
-		if (t->made[i]->peer)
-			map_apply(t, &t->made[i]->remote);
 	}
+	for (unsigned i = 0; !r && i < t->nmade; i++)
+		map_remote(t, t->made[i]);
 	return r ? r : waiting_check(t, err);
 }
 

@@ -47,16 +47,33 @@ int waiting_load(struct tcp *t, const void *msg, size_t len, struct crcore_error
 	                              "makes no sense");
 }
 
-/* An image is not to be trusted: what it says must reach no socket but that one. */
-static bool belongs(const struct queued *w, const struct made *m)
+bool made_listens_at(const struct made *m, const struct end *e)
 {
 	struct end at = m->local;
 
-	if (m->rec->state != TCP__STATE__LISTENING || m->rec->family != w->local.family)
-		return false;
 	if (end_any(&at))
-		memcpy(at.ip, w->local.ip, sizeof(at.ip));
-	return end_compare(&at, &w->local) == 0;
+		memcpy(at.ip, e->ip, sizeof(at.ip));
+	return end_compare(&at, e) == 0;
+}
+
+/* An image is not to be trusted: what it says must reach no socket but that one. */
+static bool belongs(const struct queued *w, const struct made *m)
+{
+	return m->rec->state == TCP__STATE__LISTENING && m->rec->family == w->local.family &&
+	       made_listens_at(m, &w->local);
+}
+
+/* Both ends move if the other one is in the tree. */
+static void map_both(const struct tcp *t, struct queued *w)
+{
+	struct end there = w->remote;
+
+	map_apply(t, &w->local);
+	map_apply(t, &there);
+	for (unsigned i = 0; i < t->nmade; i++)
+		if (t->made[i]->rec->waited && end_compare(&t->made[i]->local, &there) == 0 &&
+		    end_compare(&t->made[i]->remote, &w->local) == 0)
+			w->remote = there;
 }
 
 int waiting_check(struct tcp *t, struct crcore_error *err)
@@ -67,7 +84,7 @@ int waiting_check(struct tcp *t, struct crcore_error *err)
 		int r = w->received ? blob_has(t, w->at + w->received, err) : 0;
 		if (r < 0)
 			return r;
-		map_apply(t, &w->local);
+		map_both(t, w);
 		if (!m || !belongs(w, m))
 			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody listens");
 	}
