@@ -25,7 +25,7 @@ FLAG("file-locks", 0, NULL, V_DUMP | V_CHECK, "files", "file-locks", "yes", fals
 FLAG("ext-unix-sk", 0, NULL, SAVED_AND_RESTORED, "sockets", "external-unix", "*=reconnect", true,
      "unix sockets whose other end is outside the tree are connected again")
 FLAG("tcp-established", 0, NULL, SAVED_AND_RESTORED, "tcp", "established", "keep", false,
-     "keep established TCP connections")
+     "keep TCP connections, and those that wait to be accepted")
 FLAG("tcp-close", 0, NULL, SAVED_AND_RESTORED, "tcp", "established", "close", false,
      "restore established TCP connections as closed ones")
 FLAG("tmp-file", 0, "PATTERN", V_DUMP | V_CHECK, "tmpfiles", "include", NULL, true,

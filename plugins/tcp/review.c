@@ -172,7 +172,8 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 		char there[END_TEXT];
 		if ((client && o->state == ST_ESTABLISHED && !o->received) || (!client && t->keep_in_flight))
 			continue;
-		crcore_advise(err, "dump when it has been accepted, or drop it: --set tcp.in-flight=drop");
+		crcore_advise(err, "dump when it has been accepted, or keep it: --set tcp.in-flight=keep, or drop "
+		              "it: --set tcp.in-flight=drop");
 		return crcore_fail(err, -ENOTSUP, "a connection from %s%s %s", end_text(&o->remote, there),
 		                   client ? ", with data in it," : "",
 		                   o->state == ST_SYN_RECV ? "is being made" : "waits to be accepted");

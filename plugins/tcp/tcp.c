@@ -51,6 +51,21 @@ static void tcp_close(void *state)
 	free(t);
 }
 
+enum { AS_ESTABLISHED, REFUSED, DROPPED, KEPT }; /* option in-flight */
+
+/* After policy_parse(). */
+static int parse_in_flight(struct tcp *t, struct crcore_error *err)
+{
+	int64_t way = t->host->option(t->ctx, "in-flight")->i;
+
+	if (way == AS_ESTABLISHED)
+		way = t->established == KEEP ? KEPT : t->established == REFUSE ? REFUSED : DROPPED;
+	t->drop_in_flight = way == DROPPED;
+	t->keep_in_flight = way == KEPT;
+	t->backlog = t->keep_in_flight ? backlog_new() : NULL;
+	return t->keep_in_flight && !t->backlog ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
+}
+
 static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                     struct crcore_error *err)
 {
@@ -67,11 +82,10 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->meanwhile = meanwhile_new();
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
-	t->drop_in_flight = host->option(ctx, "in-flight")->i == 1;
-	t->keep_in_flight = host->option(ctx, "in-flight")->i == 2;
 	t->hold_listening = host->option(ctx, "listening")->i == 1;
-	t->backlog = t->keep_in_flight ? backlog_new() : NULL;
-	r = t->meanwhile && (t->backlog || !t->keep_in_flight) ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	r = t->meanwhile ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	if (!r)
+		r = parse_in_flight(t, err);
 	if (!r)
 		r = map_parse(t, err);
 	if (r < 0)
@@ -190,7 +204,7 @@ static int tcp_release(void *state, struct crcore_error *err)
 }
 
 static const char *const verdicts[] = { "keep", "close", "reset", "refuse", NULL };
-static const char *const in_flight[] = { "refuse", "drop", "keep", NULL };
+static const char *const in_flight[] = { "as-established", "refuse", "drop", "keep", NULL };
 static const char *const listening[] = { "open", "hold", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "established", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = verdicts,
@@ -199,9 +213,11 @@ static const struct crcore_option options[] = {
 	{ .name = "connections", .type = CRCORE_MAP,
 	  .help = "the same for some: \"in local *:22\", \"out remote 10.0.0.0/8:5432\"; the first pattern "
 	          "that matches counts" },
-	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = in_flight,
+	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "as-established",
+	  .choices = in_flight,
 	  .help = "connections from outside that wait to be accepted: refuse; drop (they are reset); keep "
-	          "(they wait again after the restore). Those that are just being made: refuse, else drop" },
+	          "(they wait again after the restore); as-established: what that option says, where close "
+	          "and reset drop them. Those that are just being made: refuse, else drop" },
 	{ .name = "listening", .type = CRCORE_CHOICE, .default_value = "open", .choices = listening,
 	  .help = "dump that ends the tree: what becomes of those who connect to it before it is restored: "
 	          "open (they are refused, and who got in last is reset) or hold (they wait)" },
