@@ -189,6 +189,12 @@ static int begin(struct tcp *t, struct crcore_error *err)
 	return r;
 }
 
+static int too_many(struct crcore_error *err)
+{
+	crcore_advise(err, "dump when some have been accepted, or drop them: --set tcp.in-flight=drop");
+	return crcore_fail(err, -E2BIG, "more than %u connections wait to be accepted", MOST);
+}
+
 /* Up to BATCH connections, of which *n are there, out of that backlog. An entry exists as soon as
  * the connection is ours. */
 static int accept_some(struct tcp *t, const struct known *k, unsigned *n, struct crcore_error *err)
@@ -200,9 +206,11 @@ static int accept_some(struct tcp *t, const struct known *k, unsigned *n, struct
 
 	if (listener < 0)
 		return listener;
-	for (; *n < BATCH && b->taken < MOST && poll(&p, 1, 0) > 0 && p.revents & POLLIN; ++*n) {
+	for (; *n < BATCH && poll(&p, 1, 0) > 0 && p.revents & POLLIN; ++*n) {
 		socklen_t hlen = sizeof(here), tlen = sizeof(there);
 		struct queued *w = &b->v[b->taken];
+		if (b->taken == MOST)
+			return too_many(err);
 		*w = (struct queued){ .listener = k->obj->id, .pid = k->pid, .fd = k->fd };
 		w->accepted = accept4(listener, (struct sockaddr *)&there, &tlen, SOCK_CLOEXEC);
 		if (w->accepted < 0 && errno == EMFILE && *n)
