@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Dump: a connection that waited to be accepted, and has been accepted by crcore: its numbers
- * and what it has received. Nothing was sent on it. It is nobody else's, so it stays in repair mode,
- * and its options may be changed.
+ * and what it has received. Nothing was sent on it. It is nobody else's, so it stays in repair
+ * mode, and its options may be changed.
  *
- * A reader could break: this runs in the process of last wills too. It uses its arguments and system
- * calls, and nothing else.
+ * A reader could break: this runs in the process of last wills too. It uses its arguments and
+ * system calls, and nothing else.
  */
 #include "plugins/tcp/backlog.h"
 

@@ -22,7 +22,8 @@ static inline void load_bytes(struct code *c, int to, int len, int label_none)
 }
 
 /* way: TCX_INGRESS or TCX_EGRESS. */
-static inline int load_at_device(struct code *c, uint32_t way, const char *license, const char *name)
+static inline int load_at_device(struct code *c, uint32_t way, const char *license,
+                                 const char *name)
 {
 	union bpf_attr a = { .prog_type = BPF_PROG_TYPE_SCHED_CLS, .expected_attach_type = way };
 

@@ -87,7 +87,8 @@ static int finish(struct made *m, struct crcore_error *err)
 	r = set_options(m, NET_LATE, err);
 	if (r < 0)
 		return r;
-	if (rec->n_filter && (r = net_filter_set(m->fd, rec->filter, rec->n_filter, rec->filter_locked)) < 0)
+	if (rec->n_filter &&
+	    (r = net_filter_set(m->fd, rec->filter, rec->n_filter, rec->filter_locked)) < 0)
 		return fail(m, r, "cannot be given its filter", err);
 	r = net_buffers_set(m->fd, &b);
 	if (r < 0)
@@ -193,7 +194,8 @@ static int leave_repair(const struct made *m)
 
 	if (!r || r == -EPERM)
 		r = set_repair(m->fd, REPAIR_OFF);
-	return r ? r : net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET, SO_REUSEADDR);
+	return r ? r : net_option_again(m->fd, m->rec->options, m->rec->n_options, SOL_SOCKET,
+	                                SO_REUSEADDR);
 }
 
 /* What waits to be sent goes its way. */

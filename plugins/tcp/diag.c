@@ -70,7 +70,8 @@ void graph_free(struct graph *g)
 	*g = (struct graph){ 0 };
 }
 
-const struct other *graph_find(const struct graph *g, const struct end *local, const struct end *remote)
+const struct other *graph_find(const struct graph *g, const struct end *local,
+                               const struct end *remote)
 {
 	struct other key = { .local = *local, .remote = *remote };
 

@@ -45,8 +45,8 @@ static int tell(struct tcp *t, const struct made *m, uint8_t flags, uint32_t seq
 		if (state_of(m->fd) == state)
 			return 0;
 	}
-	crcore_advise(err, "is the loopback interface up (ip link set lo up), and does no firewall rule drop "
-	              "packets from this machine to itself?");
+	crcore_advise(err, "is the loopback interface up (ip link set lo up), and does no firewall rule "
+	              "drop packets from this machine to itself?");
 	return fail(m, -ETIMEDOUT, "is not in the state that its connection had", err);
 }
 
@@ -154,7 +154,8 @@ static int only_ours(const struct made *m, bool on, struct crcore_error *err)
 
 int ends_closed(struct tcp *t, struct made *m, struct crcore_error *err)
 {
-	static const uint32_t sack[2] = { 4, 0 }; /* shows that it was connected: another dump looks at it */
+	/* Shows that it was connected: another dump looks at it. */
+	static const uint32_t sack[2] = { 4, 0 };
 	const Tcp__Queues *q = m->rec->queues;
 	uint32_t next = q ? q->received : 0; /* both sequences begin at 1 */
 	int r = made_socket(t, m, err);

@@ -74,7 +74,8 @@ static bool sane(const Tcp__Socket *rec)
 
 static int load_socket(struct tcp *t, const void *msg, size_t len, struct crcore_error *err)
 {
-	struct made *m = net_load(&t->made, &t->nmade, sizeof(*m), &tcp__socket__descriptor, msg, len, err);
+	struct made *m = net_load(&t->made, &t->nmade, sizeof(*m), &tcp__socket__descriptor, msg, len,
+	                          err);
 
 	if (!m)
 		return err->code;
@@ -96,8 +97,8 @@ static int load_lock(struct tcp *t, const void *msg, size_t len, struct crcore_e
 	}
 	if (rec)
 		tcp__lock__free_unpacked(rec, NULL);
-	return good && t->old_table ? 0 : crcore_fail(err, -EBADMSG, "the record of the network lock makes "
-	                                              "no sense");
+	return good && t->old_table ? 0 : crcore_fail(err, -EBADMSG, "the record of the network lock "
+	                                              "makes no sense");
 }
 
 int tcp_load_record(void *state, const char *section, uint32_t version, const void *msg, size_t len,

@@ -83,7 +83,8 @@ static int do_without(struct tcp *t, const struct crcore_error *why, struct crco
 	}
 	t->lock->no_nft = true;
 	set_name(t->lock);
-	t->host->log(t->ctx, 2, "the network lock is made of programs at network devices: %s", why->message);
+	t->host->log(t->ctx, 2, "the network lock is made of programs at network devices: %s",
+	             why->message);
 	return 0;
 }
 
@@ -142,7 +143,8 @@ static int run(const struct nft *n, struct nft_ctx *ctx, const char *text, struc
 		return 0;
 	snprintf(why, sizeof(why), "%s", n->error_buffer(ctx));
 	why[strcspn(why, "\n")] = '\0';
-	crcore_advise(err, "the kernel needs nf_tables (CONFIG_NF_TABLES_INET); or have the connections closed");
+	crcore_advise(err, "the kernel needs nf_tables (CONFIG_NF_TABLES_INET); or have the connections "
+	              "closed");
 	return crcore_fail(err, -EIO, "nftables does not take the network lock: %s", why);
 }
 

@@ -184,7 +184,8 @@ static int receive_urgent(struct tcp *t, struct made *m, uint32_t first, uint32_
 	return r ? r : send_from(t, m, q->receive_blob + q->urgent, q->received - q->urgent, err);
 }
 
-int repair_receive(struct tcp *t, struct made *m, uint32_t first, uint32_t ack, struct crcore_error *err)
+int repair_receive(struct tcp *t, struct made *m, uint32_t first, uint32_t ack,
+                   struct crcore_error *err)
 {
 	const Tcp__Queues *q = m->rec->queues;
 	int r;

@@ -180,8 +180,8 @@ static int prepare(int *kfunc, int *ret_map, struct crcore_error *err)
 		return program;
 	close_fd(ret_map);
 	crcore_advise(err, "drop them: --set tcp.in-flight=drop");
-	return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits to be "
-	                   "accepted (" KFUNC ", since Linux 6.9): %s", strerror(-program));
+	return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits to "
+	                   "be accepted (" KFUNC ", since Linux 6.9): %s", strerror(-program));
 }
 
 int reqsk_begin(struct reqsk *ret, int *kfunc, struct crcore_error *err)

@@ -135,7 +135,8 @@ int requeue(const struct requeue *q, int listener, const struct queued *w)
 	r = tell(q, w);
 	take_back_room(listener, &own);
 	reqsk_forget(&q->reqsk, w);
-	for (int i = 0; !r && w->reset && i < 2; i++) /* the second is for nobody, or for one that was lost */
+	/* The second is for nobody, or for one that was lost. */
+	for (int i = 0; !r && w->reset && i < 2; i++)
 		r = say(q, w, SEG_RST, w->first + w->received + w->fin, NULL, 0);
 	return r;
 }

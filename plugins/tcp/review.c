@@ -90,8 +90,8 @@ static int refuse_outside(const struct known *k, struct crcore_error *err)
 {
 	char here[END_TEXT], there[END_TEXT];
 
-	crcore_advise(err, "use --tcp-established to keep it, --tcp-close to have it closed, or the option "
-	              "connections of the plugin tcp for a choice by address");
+	crcore_advise(err, "use --tcp-established to keep it, --tcp-close to have it closed, or the "
+	              "option connections of the plugin tcp for a choice by address");
 	return crcore_fail(err, -ENOTSUP, "the other end of its connection %s -> %s is outside the tree",
 	                   end_text(&k->local, here), end_text(&k->remote, there));
 }
@@ -114,8 +114,8 @@ static int judge_kept(struct tcp *t, const struct known *k, const struct other *
 	if (r < 0 || (!k->device && !link_local(&o->local)))
 		return r;
 	crcore_advise(err, "dump when it has been accepted, or drop it: --set tcp.in-flight=drop");
-	return crcore_fail(err, -ENOTSUP, "a connection from %s waits to be accepted, which belongs to one "
-	                   "network device", end_text(&o->remote, there));
+	return crcore_fail(err, -ENOTSUP, "a connection from %s waits to be accepted, which belongs to "
+	                   "one network device", end_text(&o->remote, there));
 }
 
 /* Those who connect later are taken as they come. */
@@ -172,8 +172,8 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 		char there[END_TEXT];
 		if ((client && o->state == ST_ESTABLISHED && !o->received) || (!client && t->keep_in_flight))
 			continue;
-		crcore_advise(err, "dump when it has been accepted, or keep it: --set tcp.in-flight=keep, or drop "
-		              "it: --set tcp.in-flight=drop");
+		crcore_advise(err, "dump when it has been accepted, or keep it: --set tcp.in-flight=keep, or "
+		              "drop it: --set tcp.in-flight=drop");
 		return crcore_fail(err, -ENOTSUP, "a connection from %s%s %s", end_text(&o->remote, there),
 		                   client ? ", with data in it," : "",
 		                   o->state == ST_SYN_RECV ? "is being made" : "waits to be accepted");
@@ -263,7 +263,8 @@ int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error
 	if (obj == t->host->object(t->ctx, 0) && !frozen(t))
 		prepare_options(t);
 	k = tcp_known(t, (uint32_t)obj->st.st_ino);
-	r = k && k->obj ? judge(t, k, err) : crcore_fail(err, -EAGAIN, "it changed while it was looked at");
+	r = k && k->obj ? judge(t, k, err)
+	                : crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;

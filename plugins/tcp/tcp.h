@@ -324,7 +324,7 @@ void lock_free(struct tcp *);
 /* block.c */
 #define BLOCK_NAME 16
 int block_possible(struct crcore_error *);
-int block_take(const struct lock_list *, struct block **, struct crcore_error *); /* while we live */
+int block_take(const struct lock_list *, struct block **, struct crcore_error *); /* till we end */
 int block_stay(const struct lock_list *, const char *name, struct crcore_error *);
 void block_remove(const char *name);
 void block_free(struct block *);

@@ -33,8 +33,8 @@ int urgent_supported(struct crcore_error *err)
 	if (fd >= 0 && set_int(fd, SOL_SOCKET, SO_PEEK_OFF, 0) == 0)
 		return 0;
 	crcore_advise(err, "dump when it has been read");
-	return crcore_fail(err, -ENOTSUP, "urgent data waits in it, which this kernel does not let be looked "
-	                   "at in its place (SO_PEEK_OFF of TCP)");
+	return crcore_fail(err, -ENOTSUP, "urgent data waits in it, which this kernel does not let be "
+	                   "looked at in its place (SO_PEEK_OFF of TCP)");
 }
 
 static int set_inline(struct reader *r, const struct known *k, int fd, int value)

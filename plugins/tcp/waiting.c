@@ -43,8 +43,8 @@ int waiting_load(struct tcp *t, const void *msg, size_t len, struct crcore_error
 	}
 	if (rec)
 		tcp__waiting__free_unpacked(rec, NULL);
-	return good ? 0 : crcore_fail(err, -EBADMSG, "the record of a connection that waits to be accepted "
-	                              "makes no sense");
+	return good ? 0 : crcore_fail(err, -EBADMSG, "the record of a connection that waits to be "
+	                              "accepted makes no sense");
 }
 
 bool made_listens_at(const struct made *m, const struct end *e)
@@ -98,7 +98,8 @@ static int begin(struct tcp *t, struct crcore_error *err)
 	if (blob < 0 || t->requeue)
 		return blob < 0 ? blob : 0;
 	t->requeue = calloc(1, sizeof(*t->requeue));
-	return t->requeue ? requeue_begin(t->requeue, blob, &t->kfunc, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	return t->requeue ? requeue_begin(t->requeue, blob, &t->kfunc, err)
+	                  : crcore_fail(err, -ENOMEM, "out of memory");
 }
 
 void waiting_done(struct tcp *t)
@@ -115,9 +116,9 @@ static int fail(const struct queued *w, int r, struct crcore_error *err)
 
 	crcore_fail_at(err, -1, -1, "%s, connected from %s", end_text(&w->local, here),
 	               end_text(&w->remote, there));
-	crcore_advise(err, "is the loopback interface up (ip link set lo up), are the sysctls net.ipv4.tcp_* "
-	              "as they were, and does no firewall rule drop packets from this machine to itself? "
-	              "Or drop it: --set tcp.in-flight=drop");
+	crcore_advise(err, "is the loopback interface up (ip link set lo up), are the sysctls "
+	              "net.ipv4.tcp_* as they were, and does no firewall rule drop packets from this "
+	              "machine to itself? Or drop it: --set tcp.in-flight=drop");
 	return crcore_fail(err, r, "cannot be put back where it waited to be accepted: %s", strerror(-r));
 }
 
