@@ -21,6 +21,7 @@
 #define MOST 65536       /* connections */
 #define BATCH 256        /* that are open here at a time */
 #define HALF_OPEN 200    /* milliseconds that those get who are about to be connected */
+#define AGAIN 50         /* ... until they are asked once more */
 
 struct backlog {
 	pid_t pid;       /* whose descriptors these are: */
@@ -336,20 +337,25 @@ static unsigned half_open(const struct tcp *t)
 int backlog_take(struct tcp *t, struct crcore_error *err)
 {
 	struct timespec pause = { 0, 1000000 };
+	struct halfway halfway = { 0 };
 	int r = 0;
 
 	for (int i = 0; keeps_backlog(t) && i < HALF_OPEN; i++) {
 		r = take_all(t, err);
-		if (r < 0 || !t->hold_listening || (!r && !half_open(t)))
+		if (r >= 0 && i % AGAIN == 0)
+			halfway_ask(t, &halfway);
+		if (r < 0 || (!t->hold_listening && !halfway.n) || (!r && !half_open(t)))
 			break;
 		if (!r)
 			nanosleep(&pause, NULL);
 	}
+	halfway_end(&halfway);
 	if (r < 0 || !keeps_backlog(t))
 		return r;
 	if (t->backlog->n)
 		t->host->log(t->ctx, 2, "%u connections wait to be accepted", t->backlog->n);
 	if (half_open(t))
-		t->host->log(t->ctx, 1, "%u connections are just being made, and are left out", half_open(t));
+		t->host->log(t->ctx, 1, "%u connections are just being made, and are left out: who has not been "
+		             "answered tries again, others will see a reset", half_open(t));
 	return 0;
 }

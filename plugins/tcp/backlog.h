@@ -3,6 +3,7 @@
  * Connections that wait to be accepted: out of a backlog, into the image, and back into a backlog.
  *
  *   backlog.c  dump: all of them
+ *   halfway.c  dump: those who are not quite there
  *   accepted.c dump: one of them, taken out
  *   waiting.c  restore: all of them
  *   requeue.c  both: one of them gets back
@@ -79,6 +80,15 @@ int accepted_read(struct queued *, int fd, int blob, uint64_t at);
 void accepted_end(int fd); /* after that: without a word */
 int accepted_names(int fd, struct queued *); /* both ends, if it is connected */
 bool accepted_is(int fd, const struct queued *); /* that very one? */
+
+/* halfway.c */
+#define HALFWAY 32
+struct halfway { /* listening sockets that do without TCP_DEFER_ACCEPT */
+	unsigned n;
+	struct { const struct known *k; int fd; struct meanwhile *meanwhile; } v[HALFWAY];
+};
+void halfway_ask(struct tcp *, struct halfway *); /* by a new graph */
+void halfway_end(struct halfway *);
 
 /* backlog.c */
 struct backlog *backlog_new(void);

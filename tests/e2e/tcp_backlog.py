@@ -117,9 +117,47 @@ def refused(crcore_path):
     print("refused: where the kernel does not take them", flush=True)
 
 
+DEFER = """
+import os, socket, time
+s = socket.create_server(("127.0.0.1", 0))
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+own = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+with open("port.new", "w") as f: f.write(str(s.getsockname()[1]))
+os.rename("port.new", "port")
+while not os.path.exists("go"):
+    time.sleep(0.01)
+assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == own
+for i in range(2):
+    c = s.accept()[0]
+    c.sendall(c.recv(100))
+"""
+
+
+def deferred(crcore_path):
+    """TCP_DEFER_ACCEPT: those who have sent nothing are half connected here, wholly there."""
+    top = os.path.join(crtest.scratch(), "deferred")
+    work, image = os.path.join(top, "work"), os.path.join(top, "image")
+    os.makedirs(work)
+    t = crtest.Target([jobs.python(), "-c", DEFER], work, cwd=work)
+    crtest.wait_for("the port", crtest.LIMIT, lambda: os.path.exists(t.path("port")))
+    peers = [connect("127.0.0.1", int(t.read("port"))) for _ in range(2)]
+    crcore = crtest.Crcore(crcore_path, top)
+    crcore.dump(t.pid, image, "--tcp-established")
+    t.killed()
+    crcore.restore_detached(image)
+    open(t.path("go"), "w").close()
+    for p in peers:
+        p.sendall(b"hello")
+        if p.recv(100) != b"hello":
+            raise Failure("a peer whose connection was deferred got no answer")
+    crtest.wait_gone(t.pid)
+    print("deferred: those who had said nothing were served", flush=True)
+
+
 def test(crcore_path):
     crtest.need("ip")
     rules = nft.Nft()
+    deferred(crcore_path)
     moved(crcore_path, rules, "v4", "127.0.0.1", ("127.0.0.1",))
     moved(crcore_path, rules, "v6", "::", ("::1", "127.0.0.1"))
     without_nftables(crcore_path, rules)
