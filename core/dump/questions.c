@@ -201,13 +201,12 @@ int questions_answers(struct questions *q, struct crcore_error *err)
 void questions_leave(struct questions *q)
 {
 	inject_leave(q->injects, q->ninjects);
-	for (unsigned i = 0; i < q->ninjects; i++)
-		inject_close(q->injects[i]);
-	q->ninjects = 0;
 }
 
 void questions_free(struct questions *q)
 {
+	for (unsigned i = 0; i < q->ninjects; i++)
+		inject_close(q->injects[i]);
 	for (unsigned i = 0; i < q->nagain; i++)
 		prog_free(q->again[i].prog);
 	free(q->again);

@@ -233,18 +233,23 @@ static void clean_range(void *arg, size_t from, size_t to)
 void inject_leave(struct inject *const *v, unsigned n)
 {
 	const struct call how = { .nr = SYS_munmap };
-	cleanup_free struct inject **there = calloc(n + 1, sizeof(*there));
+	cleanup_free struct inject **many = n > 1 ? calloc(n, sizeof(*many)) : NULL;
+	struct inject *one[1], **some = n > 1 ? many : one;
 	unsigned k = 0;
 
-	for (unsigned i = 0; there && i < n; i++)
+	for (unsigned i = 0; !some && i < n; i++)
+		inject_leave(&v[i], 1);
+	for (unsigned i = 0; some && i < n; i++)
 		if (v[i]->remote && !v[i]->stuck)
-			there[k++] = v[i];
-	if (k) {
-		free(call_each(there, k, &how));
-		landings(there, k, clean_range, there);
-	}
-	for (unsigned i = 0; i < k; i++)
-		there[i]->remote = 0;
+			some[k++] = v[i];
+	if (k)
+		free(call_each(some, k, &how));
+	while (k)
+		some[--k]->remote = 0;
+	for (unsigned i = 0; some && i < n; i++)
+		if (v[i]->slot) /* also of one that could not be mapped */
+			some[k++] = v[i];
+	landings(some, k, clean_range, some);
 }
 
 void inject_close(struct inject *in)
@@ -252,7 +257,6 @@ void inject_close(struct inject *in)
 	if (!in)
 		return;
 	inject_leave(&in, 1);
-	landing_clean(in, in->thread); /* of one that could not be mapped */
 	if (in->local)
 		munmap(in->local, in->size);
 	if (in->thread->task->mm && in->thread->task->mm->inject == in)

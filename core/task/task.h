@@ -148,8 +148,8 @@ int inject_run_with(struct inject *const *, unsigned n, uint64_t timeout_ns,
  * descriptor table must be stopped. Fails as a whole only if the run does. */
 struct borrow { struct thread *thread; uint32_t nr; uint64_t args[6]; int fd; };
 int inject_borrow(struct borrow *, unsigned n, uint64_t timeout_ns, struct crcore_error *);
-/* Unmaps regions in their tasks, once no more programs are to run; their results
- * and answers can still be read until inject_close(). Never fails. */
+/* Unmaps regions in their tasks, once no more programs are to run: nothing of them is left
+ * there. Their results and answers can still be read until inject_close(). Never fails. */
 void inject_leave(struct inject *const *, unsigned n);
 /* The same, and frees it. Registers are as they were. NULL is fine. Never fails. */
 void inject_close(struct inject *);
