@@ -75,10 +75,24 @@ static pid_t *tree_pids(const struct ipc *s, size_t *ret_n)
 	return v;
 }
 
+/* The same of those that is_ours() tells. */
+static pid_t *our_pids(size_t *ret_n)
+{
+	pid_t *v = NULL;
+	size_t n = 0;
+
+	for (pid_t p = getpid(); p > 0 && GROW(v, n); p = parent_of(p))
+		v[n++] = p;
+	if (n)
+		qsort(v, n, sizeof(*v), by_pid);
+	*ret_n = n;
+	return v;
+}
+
 pid_t scope_each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *arg)
 {
-	size_t n;
-	cleanup_free pid_t *tree = tree_pids(s, &n);
+	size_t n, nours;
+	cleanup_free pid_t *tree = tree_pids(s, &n), *ours = our_pids(&nours);
 	ino_t own = namespace_of("self");
 	DIR *d = opendir("/proc");
 	struct dirent *e;
@@ -87,7 +101,8 @@ pid_t scope_each_outside(const struct ipc *s, bool (*fn)(void *, pid_t), void *a
 	while (d && !found && (e = readdir(d))) {
 		pid_t pid = (pid_t)atoi(e->d_name);
 		if (pid <= 0 || (n && bsearch(&pid, tree, n, sizeof(pid), by_pid)) ||
-		    namespace_of(e->d_name) != own || is_ours(pid))
+		    (nours && bsearch(&pid, ours, nours, sizeof(pid), by_pid)) ||
+		    namespace_of(e->d_name) != own)
 			continue;
 		if (fn(arg, pid))
 			found = pid;
