@@ -78,8 +78,10 @@ static int body_build(struct stub *s, struct crcore_error *err)
 
 	if (r < 0 || (r = spawn_children(s, err)) < 0)
 		return r;
-	if ((r = memory_build(s, err)) < 0 || (r = files_build(s, err)) < 0 ||
-	    (r = fs_build(s, err)) < 0)
+	/* Its directories go through its descriptor table, which may not be touched any more once the
+	 * one that it is shared with fills it. */
+	if ((r = memory_build(s, err)) < 0 || (r = fs_build(s, err)) < 0 ||
+	    (r = files_build(s, err)) < 0)
 		return r;
 	return host_emit(s->r->host, &s->r->tasks[s->r->births.v[s->birth].task], CRCORE_PHASE_FILES,
 	                 s->p, err);
