@@ -45,9 +45,9 @@ static uint64_t anonymous_kib(const struct survey *live)
 static void tell(const struct ahead *a, const char *what, const char *why)
 {
 	bool chain = a->track || a->since;
+	const char *then = chain ? "all memory is saved" : "nothing is copied ahead";
 
-	log_line(chain ? 1 : 2, "%s%s: %s%s", !chain ? "nothing is copied ahead" : "all memory is saved",
-	         a->track ? ", and not tracked" : "", what, why);
+	log_line(chain ? 1 : 2, "%s%s: %s%s", then, a->track ? ", and not tracked" : "", what, why);
 }
 
 /* 1: nothing is read directly, 0: something is, and the policy leaves it to us. */

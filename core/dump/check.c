@@ -144,8 +144,8 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 			for (unsigned i = 0; i < b.n; i++)
 				print_blocker(&b.v[i]);
 		if (s.incomplete && !cmd->json)
-			printf("note: descriptors are in flight; a dump looks at them, and anew at all else, when "
-			       "the tree is frozen\n");
+			printf("note: descriptors are in flight; a dump looks at them, and anew at all "
+			       "else, when the tree is frozen\n");
 		if (b.n && cmd->json) {
 			r = 1; /* the list is the answer, in one document */
 		} else if (b.n) {

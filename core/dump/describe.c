@@ -56,14 +56,15 @@ static int read_fdinfo(struct descriptor *d, const struct reader *r, const char 
 }
 
 /* Half of the time goes into fdinfo. For this sort it has nothing that the duplicate does not
- * tell, but for close-on-exec and locks, which hardly anybody takes on one: a dump refuses those when
- * the tree is frozen, `crcore check` beforehand. */
+ * tell, but for close-on-exec and locks, which hardly anybody takes on one: a dump refuses those
+ * when the tree is frozen, `crcore check` beforehand. */
 static int tell_fdinfo(struct descriptor *d)
 {
 	struct statx stx;
 	int flags = fcntl(d->local, F_GETFL);
 
-	if (flags < 0 || statx(d->local, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
+	if (flags < 0 ||
+	    statx(d->local, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
 		return -errno;
 	if (asprintf(&d->fdinfo, "pos:\t0\nflags:\t0%o\nmnt_id:\t%llu\n", (unsigned)flags,
 	             (unsigned long long)stx.stx_mnt_id) < 0)

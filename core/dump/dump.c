@@ -265,7 +265,8 @@ static int stage_save(struct dump *d, struct crcore_error *err)
 	int r;
 
 	/* Memory is last: plugins may add to what is read like memory. */
-	if ((r = survey_save_objects(&d->survey, d->host, err)) < 0 || (r = host_run(d->host, STAGE_SAVE, err)) < 0)
+	if ((r = survey_save_objects(&d->survey, d->host, err)) < 0 ||
+	    (r = host_run(d->host, STAGE_SAVE, err)) < 0)
 		return r;
 	return memory_save(&d->survey.tree, d->image, d->ahead.watch, d->leave != LEAVE_KILLED,
 	                   d->contents, d->ncontents, &d->memory, err);

@@ -99,7 +99,7 @@ void survey_free(struct survey *);
 /* Does this result mean that the tree changed under the look? Not a blocker, then. */
 bool survey_changed(int r);
 
-/* tasks.c: fills the records of all tasks of a frozen tree, as far as that can be done from outside. */
+/* tasks.c: fills the records of all tasks of a frozen tree, as far as that goes from outside. */
 int survey_collect(struct survey *, struct crcore_error *);
 
 /* ahead.c: memory copied while the tree runs, or saved by an earlier dump. */

@@ -63,8 +63,9 @@ static int check(const struct object *o, struct crcore_error *err)
 		return 0;
 	crcore_fail_at(err, -1, -1, "%s", o->link);
 	crcore_advise(err, "dump when it has been received");
-	return crcore_fail(err, -ENOTSUP, "no task has a descriptor of it, and it %s, which only a task can "
-	                   "be given back", o->async ? "tells events by signals" : "holds a lock");
+	return crcore_fail(err, -ENOTSUP, "no task has a descriptor of it, and it %s, which only a "
+	                   "task can be given back",
+	                   o->async ? "tells events by signals" : "holds a lock");
 }
 
 static int add(struct survey *s, int fd, const struct stat *st, struct crcore_error *err)

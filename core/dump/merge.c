@@ -92,10 +92,12 @@ struct copying {
 static int copy_block(const struct copying *c, uint64_t block, char *buf, struct crcore_error *err)
 {
 	const struct compact *k = &c->m->compact;
-	uint64_t at = block * IMAGE_BLOCK, end = at + IMAGE_BLOCK < k->length ? at + IMAGE_BLOCK : k->length;
+	uint64_t at = block * IMAGE_BLOCK, end = at + IMAGE_BLOCK;
 	size_t a = 0, b = k->n - 1;
 	int r = worker_check(err);
 
+	if (end > k->length)
+		end = k->length;
 	while (a < b) { /* the piece that has the first byte */
 		size_t mid = (a + b) / 2;
 		if (k->v[mid].at + k->v[mid].len <= at)
@@ -175,7 +177,8 @@ static int copy_file(struct merge *m, const char *name, struct crcore_error *err
 	cleanup_free char *copy = strdup(name);
 	size_t n = strlen(name);
 
-	if (image_page_number(name) || !strcmp(name, "core.mm.img") || !strcmp(name, "core.segment.img"))
+	if (image_page_number(name) || !strcmp(name, "core.mm.img") ||
+	    !strcmp(name, "core.segment.img"))
 		return 0; /* made anew */
 	if (!copy)
 		return memory_enomem(err);
@@ -211,7 +214,7 @@ static int write_records(struct merge *m, struct crcore_error *err)
 	return r;
 }
 
-/* ---- the whole -------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int read_chain(struct merge *m, struct crcore_error *err)
 {
@@ -250,7 +253,8 @@ int command_merge(struct command *cmd, struct crcore_error *err)
 {
 	if (cmd->nargs != 1) {
 		crcore_advise(err, "write crcore merge -D NEW DIR");
-		return crcore_fail(err, -EINVAL, "one image is merged with its ancestors, not %d", cmd->nargs);
+		return crcore_fail(err, -EINVAL, "one image is merged with its ancestors, not %d",
+		                   cmd->nargs);
 	}
 	return worker_run(merge, NULL, cmd, "what it has written is no image", err);
 }

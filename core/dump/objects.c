@@ -48,8 +48,10 @@ void objects_keep(struct objects *os)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * SPARE)
-		os->keep = (unsigned)(limit.rlim_cur - SPARE < INT_MAX ? limit.rlim_cur - SPARE : INT_MAX) / 2;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * SPARE) {
+		rlim_t most = limit.rlim_cur - SPARE;
+		os->keep = (unsigned)(most < INT_MAX ? most : INT_MAX) / 2;
+	}
 }
 
 int object_open(struct object *o, struct crcore_error *err)

@@ -32,7 +32,8 @@ int previous_open(struct ahead *a, const struct command *cmd, bool lives, struct
 		return r;
 	const Crcore__Manifest *m = image_manifest(image);
 	if (m->root_pid != (uint32_t)cmd->pid) {
-		r = crcore_fail(err, -EINVAL, "it is of the tree of pid %u, not of %d", m->root_pid, cmd->pid);
+		r = crcore_fail(err, -EINVAL, "it is of the tree of pid %u, not of %d", m->root_pid,
+		                cmd->pid);
 		crcore_fail_at(err, -1, -1, "image %s", cmd->prev_images_dir);
 		crcore_advise(err, "name an image of the same tree, or dump without --prev-images-dir");
 	} else {
@@ -49,7 +50,8 @@ int previous_open(struct ahead *a, const struct command *cmd, bool lives, struct
 	return r;
 }
 
-int seal_tracked(struct ahead *a, struct image *image, Crcore__Manifest *m, struct crcore_error *err)
+int seal_tracked(struct ahead *a, struct image *image, Crcore__Manifest *m,
+                 struct crcore_error *err)
 {
 	Crcore__Tracking tracking = CRCORE__TRACKING__INIT;
 	struct crcore_error why = CRCORE_ERROR_INIT;

@@ -19,8 +19,9 @@ static const Crcore__Mm *find_mm(const struct planner *p, uint32_t id, unsigned 
 static bool add_other(const Crcore__Run *r, const Crcore__Mm *owner, struct spans *ret)
 {
 	uint64_t at = r->offset, end = r->offset + r->pages * PAGE;
+	size_t i = runs_behind(owner->runs, owner->n_runs, at);
 
-	for (size_t i = runs_behind(owner->runs, owner->n_runs, at); i < owner->n_runs && owner->runs[i]->addr < end; i++) {
+	for (; i < owner->n_runs && owner->runs[i]->addr < end; i++) {
 		const Crcore__Run *o = owner->runs[i];
 		uint64_t o_end = o->addr + o->pages * PAGE;
 		uint64_t from = o->addr > at ? o->addr : at, to = o_end < end ? o_end : end;

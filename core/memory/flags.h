@@ -16,7 +16,7 @@
 struct known;
 struct task;
 
-struct flag_word { uint64_t start, end, bits, policy; /* not 0: it has one of its own (mbind(2)) */ };
+struct flag_word { uint64_t start, end, bits, policy; /* not 0: one of its own (mbind(2)) */ };
 
 /* What the bits mean. */
 struct flag_bits {
@@ -33,8 +33,8 @@ struct flags {
 /* -- vma_list.c -- */
 /* Reads the mappings of a task. Flags by f, if it is prepared, or else by what is known of
  * them (each may be NULL), or else by smaps. */
-int vma_list_read(struct vma_list *, const struct task *, const struct flags *f, const struct known *,
-                  struct crcore_error *);
+int vma_list_read(struct vma_list *, const struct task *, const struct flags *f,
+                  const struct known *, struct crcore_error *);
 void vma_list_free(struct vma_list *);
 
 /* -- flags_bpf.c: the words -- */

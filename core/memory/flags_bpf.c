@@ -144,7 +144,7 @@ static int bpf(int command, union bpf_attr *attr)
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
 enum { R0, R1, R2, R3, R6 = 6, FRAME = 10 };
-enum { CTX_META = 0, CTX_VMA = 16, META_SEQ = 0 };       /* struct bpf_iter__task_vma, bpf_iter_meta */
+enum { CTX_META = 0, CTX_VMA = 16, META_SEQ = 0 };       /* bpf_iter__task_vma, bpf_iter_meta */
 enum { VM_START = 0, VM_END = 8, VM_FLAGS = 32 };        /* struct vm_area_struct */
 enum { WORD = -(int)sizeof(struct flag_word) };          /* on the frame */
 
@@ -159,7 +159,8 @@ int flags_program(int types, struct crcore_error *err)
 		LOAD(R2, R6, VM_START), STORE(FRAME, WORD, R2),
 		LOAD(R2, R6, VM_END), STORE(FRAME, WORD + 8, R2),
 		LOAD(R2, R6, VM_FLAGS), STORE(FRAME, WORD + 16, R2),
-		f.policy < 0 ? (struct bpf_insn)SET(R2, 0) : (struct bpf_insn)LOAD(R2, R6, (int16_t)f.policy),
+		f.policy < 0 ? (struct bpf_insn)SET(R2, 0)
+		             : (struct bpf_insn)LOAD(R2, R6, (int16_t)f.policy),
 		SET(R3, 0),
 		SKIP_IF_ZERO(R2, 1),
 		SET(R3, 1), /* the address itself is for nobody */

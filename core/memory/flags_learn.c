@@ -25,7 +25,8 @@
 #endif
 
 /* Flags that every sample with this bit has, and no other. */
-static uint32_t may_mean(unsigned bit, const struct flag_word *words, const uint32_t *flags, size_t n)
+static uint32_t may_mean(unsigned bit, const struct flag_word *words,
+                         const uint32_t *flags, size_t n)
 {
 	uint32_t maybe = UINT32_MAX;
 
@@ -159,7 +160,8 @@ static void make_samples(char *area, int *watch)
 }
 
 /* The entries of smaps in [start,end), which is read no further. */
-static int read_samples(uint64_t start, uint64_t end, struct vma_text *ret, size_t max, size_t *ret_n)
+static int read_samples(uint64_t start, uint64_t end, struct vma_text *ret, size_t max,
+                        size_t *ret_n)
 {
 	cleanup_close int fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
 	const size_t cap = 64u << 10;

@@ -5,7 +5,8 @@
 #include "core/task/task.h"
 #include "core/util/util.h"
 
-int known_read(struct known *k, const struct task *t, const struct flags *f, struct crcore_error *err)
+int known_read(struct known *k, const struct task *t, const struct flags *f,
+               struct crcore_error *err)
 {
 	int r = vma_list_read(&k->list, t, f, NULL, err);
 

@@ -39,7 +39,8 @@ struct mapped_file {
 	bool may_write;      /* shared, and mprotect may make it writable: opened O_RDWR */
 	bool device;         /* memory of a device or raw page frames, not file contents */
 };
-int vmas_read(struct mm *, const struct vmas_how *, const struct vma_list *fetched, /* NULL: not yet */
+int vmas_read(struct mm *, const struct vmas_how *,
+              const struct vma_list *fetched, /* NULL: not yet */
               int (*fn)(void *arg, struct mm *, const struct mapped_file *, struct crcore_error *),
               void *arg, struct crcore_error *);
 /* What takes longest of it, which several threads may do for an mm each: what the kernel

@@ -32,7 +32,8 @@ static bool any_equal(const struct spans *a, const struct spans *b)
 }
 
 /* Does want have a born page anywhere where another has replaced it? */
-static bool wants_born(const struct spans *want, const struct spans *born, const struct spans *other)
+static bool wants_born(const struct spans *want, const struct spans *born,
+                       const struct spans *other)
 {
 	for (size_t i = 0; i < other->n; i++) {
 		struct spans mine = { 0 };
@@ -57,7 +58,7 @@ static bool where_others(const struct spans *a, const struct spans *b, struct sp
 	return ok;
 }
 
-/* Does anybody but c, of moments first..last, forbid c to be the last of them? 1, 0; -1: no memory. */
+/* Does anybody but c, of moments first..last, forbid c to be the last? 1, 0; -1: no memory. */
 static int forbidden(const struct order *o, unsigned first, unsigned last, unsigned c)
 {
 	const struct spans *want = &o->pl->moments[c].want;

@@ -22,7 +22,8 @@ struct settle {
 
 /* A mapping that would come back in parts is one that mremap can no longer
  * resize: if its lineage cannot be had whole elsewhere, it is copied. */
-static bool is_whole(struct settle *s, const struct node *n, size_t first, uint64_t start, uint64_t end)
+static bool is_whole(struct settle *s, const struct node *n, size_t first, uint64_t start,
+                     uint64_t end)
 {
 	const struct spans *pieces = &s->state->pieces;
 
@@ -196,7 +197,8 @@ static int find_moves(struct settle *s, struct crcore_error *err)
 		to.start = from.val;
 		to.end = from.val + (from.end - from.start);
 		from.tag = to.tag = m.n;
-		m.v[m.n++] = (struct move){ .from = from.start, .to = to.start, .len = from.end - from.start };
+		m.v[m.n++] = (struct move){ .from = from.start, .to = to.start,
+		                            .len = from.end - from.start };
 		if (!spans_push(&m.from, from) || !spans_push(&m.to, to))
 			r = layout_enomem(err);
 	}

@@ -37,7 +37,8 @@ static bool make_own(struct state **s)
 	if (!own)
 		return false;
 	own->refs = 1;
-	if (*s && (!spans_copy(&(*s)->pieces, &own->pieces) || !spans_copy(&(*s)->pages, &own->pages))) {
+	if (*s && (!spans_copy(&(*s)->pieces, &own->pieces) ||
+	           !spans_copy(&(*s)->pages, &own->pages))) {
 		release(own);
 		return false;
 	}
@@ -111,7 +112,7 @@ static struct span widen(const struct stage *g, struct span x)
 	return x;
 }
 
-/* Does anybody want lineage tag in [start,end) at moment first or later, this place itself included? */
+/* Does anybody want lineage tag in [start,end) at moment first or later, this place included? */
 static bool still_wanted(const struct stage *g, unsigned first, uint32_t tag, uint64_t start,
                          uint64_t end)
 {
@@ -127,8 +128,9 @@ static bool still_wanted(const struct stage *g, unsigned first, uint32_t tag, ui
 static void note_overwritten(const struct stage *g, unsigned moment, const struct span *x)
 {
 	const struct spans *pieces = &g->state->pieces;
+	size_t i = spans_find(pieces, x->start);
 
-	for (size_t i = spans_find(pieces, x->start); i < pieces->n && pieces->v[i].start < x->end; i++) {
+	for (; i < pieces->n && pieces->v[i].start < x->end; i++) {
 		struct lineage *l = &g->p->lineages[pieces->v[i].tag];
 		if (pieces->v[i].tag != x->tag &&
 		    still_wanted(g, moment, pieces->v[i].tag, x->start, x->end))

@@ -144,7 +144,8 @@ static const char *bad_place(const Crcore__Mm *m, const Crcore__Run *r, size_t *
 
 static const char *bad_run(const Crcore__Mm *m, const Crcore__Run *r, uint64_t pages_len)
 {
-	if (!r->pages || r->addr % PAGE || r->addr >= USER_END || r->pages > (USER_END - r->addr) / PAGE)
+	if (!r->pages || r->addr % PAGE || r->addr >= USER_END ||
+	    r->pages > (USER_END - r->addr) / PAGE)
 		return "impossible bounds";
 	switch (r->source) {
 	case CRCORE__SOURCE__ZERO:

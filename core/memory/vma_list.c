@@ -125,7 +125,8 @@ void vma_list_free(struct vma_list *l)
 	*l = (struct vma_list){ 0 };
 }
 
-static int read_file(struct vma_list *l, const struct task *t, const char *name, struct crcore_error *err)
+static int read_file(struct vma_list *l, const struct task *t, const char *name,
+                     struct crcore_error *err)
 {
 	struct vma_text v;
 	size_t len;

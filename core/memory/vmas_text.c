@@ -197,7 +197,8 @@ static int check_flags(const struct vma_text *v, bool file, struct crcore_error 
 		              "needs a kernel with CONFIG_PROC_PAGE_MONITOR");
 	if (v->flags & VMF_UFFD)
 		return refuse(v, err, "another task serves its pages on demand",
-		              "wait until a lazy restore has loaded it, or end the program that watches it");
+		              "wait until a lazy restore has loaded it, or end the program that "
+		              "watches it");
 	if (v->flags & VMF_SHADOW_STACK)
 		return refuse(v, err, "a shadow stack", "start the program with shadow stacks off");
 	if (v->flags & VMF_SYNC)

@@ -70,7 +70,8 @@ static void mark_in_the_way(struct planner *p, uint32_t a, uint32_t b)
 
 /* Joins ranges of lineages: where two lineages want one address, a wins, and the
  * other is marked in_the_way. */
-static bool extents_join(struct planner *p, const struct spans *a, const struct spans *b, struct spans *ret)
+static bool extents_join(struct planner *p, const struct spans *a, const struct spans *b,
+                         struct spans *ret)
 {
 	for (size_t i = 0, k = 0; i < a->n && k < b->n;) {
 		if (a->v[i].end <= b->v[k].start) {

@@ -52,7 +52,7 @@ int watch_fit_mappings(const struct task *, struct spans *ret, struct crcore_err
 /* Of marked, takes away what lies in now, which is watched. */
 int watch_lift_marks(const struct watched *, const struct spans *marked, const struct spans *now,
                      struct crcore_error *);
-bool watch_is_unmarked(const struct unmarked *, pid_t, uint64_t start_time); /* NULL: nobody knows */
+bool watch_is_unmarked(const struct unmarked *, pid_t, uint64_t start_time); /* NULL: not known */
 /* -- watch_keep.c: from one dump to the next -- */
 /* Finds out of what the image before has which was not watched since: before anything is
  * registered anew. */

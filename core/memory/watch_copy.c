@@ -246,12 +246,15 @@ static void expect_more(struct watch *w, uint64_t now)
 {
 	uint64_t span = now - w->looked_ns;
 
-	w->expected = w->looked_ns && span ?
-	              (uint64_t)((double)w->store.pages * (double)(now_ns() - now) / (double)span) : UINT64_MAX;
+	w->expected = UINT64_MAX;
+	if (w->looked_ns && span)
+		w->expected = (uint64_t)((double)w->store.pages * (double)(now_ns() - now) /
+		                         (double)span);
 	w->looked_ns = now;
 }
 
-static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked, struct crcore_error *err)
+static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked,
+                      struct crcore_error *err)
 {
 	uint64_t start = trace_start(), now = now_ns();
 	int r = 0;

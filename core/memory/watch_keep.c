@@ -90,7 +90,8 @@ void watch_renew(struct watch *w, const struct save *s)
 	trace_end(start, TRACE_HERE, "memory", "renew the watch");
 }
 
-int watch_keep(struct watch *w, Crcore__Tracking *rec, struct tracker **ret, struct crcore_error *err)
+int watch_keep(struct watch *w, Crcore__Tracking *rec, struct tracker **ret,
+               struct crcore_error *err)
 {
 	cleanup_free struct tracked *v = calloc(w->n + 1, sizeof(*v));
 	unsigned n = 0;

@@ -65,7 +65,8 @@ static void ask_thread(prog *p, struct asked *a)
 	a->slack = CALL(p, "ask timer slack", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TIMERSLACK));
 	a->thp = CALL(p, "ask huge page setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_THP_DISABLE));
 	a->tsc = prog_data(p, NULL, 8);
-	CALL(p, "ask for the time stamp counter", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TSC), DATA(a->tsc));
+	CALL(p, "ask for the time stamp counter", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_TSC),
+	     DATA(a->tsc));
 	a->policy = prog_data(p, NULL, 8);
 	a->nodes = prog_data(p, NULL, NODES / 8);
 	a->has_policy = CALL(p, "ask memory policy", SYS_get_mempolicy, EXPECT_ANY, 0,
@@ -290,7 +291,8 @@ static int refuse_segments(const struct task *t, struct crcore_error *err)
 {
 	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	crcore_advise(err, "dump it when what has set them up has ended");
-	return crcore_fail(err, -ENOTSUP, "has segments of its own (modify_ldt(2)), which are not saved yet");
+	return crcore_fail(err, -ENOTSUP, "has segments of its own (modify_ldt(2)), which are not "
+	                   "saved yet");
 }
 
 int task_answers(struct task *t, struct crcore_error *err)

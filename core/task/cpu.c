@@ -18,7 +18,8 @@ struct features {
 };
 
 static const char *const word_name[NWORDS] = {
-	"1:ecx", "1:edx", "7:ebx", "7:ecx", "7:edx", "7.1:eax", "80000001:ecx", "80000001:edx", "d.1:eax",
+	"1:ecx", "1:edx", "7:ebx", "7:ecx", "7:edx", "7.1:eax", "80000001:ecx", "80000001:edx",
+	"d.1:eax",
 };
 
 /* Bits that say how this one processor is set up, not what programs can use. */
@@ -117,5 +118,6 @@ int cpu_check(const ProtobufCBinaryData *image, struct crcore_error *err)
 		return 0;
 	crcore_fail_at(err, -1, -1, "processor");
 	crcore_advise(err, "restore on a processor that has all features of the first");
-	return crcore_fail(err, -ENOTSUP, "this processor lacks what the programs may use: %s", missing);
+	return crcore_fail(err, -ENOTSUP, "this processor lacks what the programs may use: %s",
+	                   missing);
 }

@@ -97,7 +97,8 @@ static void landings(struct inject *const *v, unsigned n,
 {
 	unsigned alone = 0;
 
-	while (alone < n && v[alone]->thread->task->mm && v[alone]->thread->task->mm->inject == v[alone])
+	while (alone < n && v[alone]->thread->task->mm &&
+	       v[alone]->thread->task->mm->inject == v[alone])
 		alone++;
 	if (alone == n)
 		parallel(n, CHUNK, fn, arg);

@@ -41,8 +41,9 @@ static int add(struct namespaces *n, int fd, struct crcore_error *err)
 
 	if (n->n == NAMESPACES || !namespace_is_joinable(type) || (n->types & type)) {
 		close(fd);
-		return crcore_fail(err, -EINVAL, !type ? "it is no namespace" : n->types & type ?
-		                   "there are two of that sort" : "namespaces of this sort cannot be joined");
+		return crcore_fail(err, -EINVAL, !type ? "it is no namespace" :
+		                   n->types & type ? "there are two of that sort" :
+		                   "namespaces of this sort cannot be joined");
 	}
 	n->types |= type;
 	n->v[n->n++] = fd;

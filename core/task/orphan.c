@@ -55,7 +55,8 @@ static bool on_its_way(const struct thread *t)
 	char perms[5], name[64];
 
 	/* All of the way but its last steps is with all signals blocked. */
-	if ((t->sigmask | UNBLOCKABLE) != ALL_SIGNALS || !find_mapping(t->task, ip, &start, perms, name))
+	if ((t->sigmask | UNBLOCKABLE) != ALL_SIGNALS ||
+	    !find_mapping(t->task, ip, &start, perms, name))
 		return false;
 	if (!strcmp(name, "[vdso]"))
 		return ip - start >= vdso_own_length();

@@ -49,7 +49,9 @@ static uint64_t sched_number(const char *text, const char *key)
 
 	if (!line || !(line = strchr(line, ':')))
 		return 0;
-	return sscanf(line + 1, "%llu.%6u", &whole, &fraction) == 2 ? whole * 1000000u + fraction : whole;
+	if (sscanf(line + 1, "%llu.%6u", &whole, &fraction) == 2)
+		return whole * 1000000u + fraction;
+	return whole;
 }
 
 /* Nanoseconds of its processor's clock when the thread ran last; 0: unknown. */

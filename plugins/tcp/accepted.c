@@ -22,7 +22,8 @@ static int read_numbers(int fd, struct queued *w, uint8_t *ret_state)
 	struct tcp_window window = { 0 };
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info), wlen = sizeof(window), clen = sizeof(w->clock);
-	int r = getsockopt(fd, IPPROTO_TCP, T_INFO, &info, &len) < 0 ? -errno : set_repair(fd, REPAIR_ON);
+	int r = getsockopt(fd, IPPROTO_TCP, T_INFO, &info, &len) < 0 ? -errno :
+	        set_repair(fd, REPAIR_ON);
 	int mss = r < 0 ? r : get_int(fd, IPPROTO_TCP, T_MAXSEG);
 
 	if (mss < 0)

@@ -45,7 +45,8 @@ socklen_t end_to(const struct end *e, struct sockaddr_storage *ret)
 
 bool end_is_v4(const struct end *e)
 {
-	return e->family == AF_INET || (e->family == AF_INET6 && !memcmp(e->ip, mapped, sizeof(mapped)));
+	return e->family == AF_INET ||
+	       (e->family == AF_INET6 && !memcmp(e->ip, mapped, sizeof(mapped)));
 }
 
 const uint8_t *end_v4(const struct end *e)
@@ -151,8 +152,8 @@ int map_parse(struct tcp *t, struct crcore_error *err)
 		    m->from.family != m->to.family || bits != m->bits) {
 			crcore_advise(err, "write two addresses, or two prefixes of the same length: "
 			              "10.0.0.0/24: 10.0.9.0/24");
-			return crcore_fail(err, -EINVAL, "address-map: \"%s: %s\" cannot be understood", list[i],
-			                   list[i + 1]);
+			return crcore_fail(err, -EINVAL, "address-map: \"%s: %s\" cannot be understood",
+			                   list[i], list[i + 1]);
 		}
 		t->nmap++;
 	}

@@ -90,8 +90,8 @@ static void undo(void *state)
 	int failed = put_back(t->backlog, &t->backlog->way, false);
 
 	if (failed)
-		t->host->log(t->ctx, 1, "%d connections that waited to be accepted could not be put back, and "
-		             "were reset", failed);
+		t->host->log(t->ctx, 1, "%d connections that waited to be accepted could not be put back, "
+		             "and were reset", failed);
 }
 
 /* What was not closed, or not even read, is still open there. A connection that the lock does not
@@ -234,12 +234,14 @@ static int save_one(struct tcp *t, struct queued *entry, struct crcore_error *er
 	struct backlog *b = t->backlog;
 	struct queued w = *entry;
 	char there[END_TEXT];
-	int r = link_local(&w.local) ? -ENOTSUP : accepted_read(&w, w.accepted, b->way.blob, t->bytes.end);
+	int r = link_local(&w.local) ? -ENOTSUP :
+	        accepted_read(&w, w.accepted, b->way.blob, t->bytes.end);
 
 	t->bytes.end += w.received;
 	w.lost = r < 0;
 	if (r < 0) {
-		t->host->log(t->ctx, 1, "the connection from %s, which waits to be accepted, cannot be kept: %s",
+		t->host->log(t->ctx, 1, "the connection from %s, which waits to be accepted, cannot be "
+		             "kept: %s",
 		             end_text(&w.remote, there), strerror(-r));
 		set_repair(w.accepted, REPAIR_OFF_SILENT);
 	}
@@ -355,7 +357,7 @@ int backlog_take(struct tcp *t, struct crcore_error *err)
 	if (t->backlog->n)
 		t->host->log(t->ctx, 2, "%u connections wait to be accepted", t->backlog->n);
 	if (half_open(t))
-		t->host->log(t->ctx, 1, "%u connections are just being made, and are left out: who has not been "
-		             "answered tries again, others will see a reset", half_open(t));
+		t->host->log(t->ctx, 1, "%u connections are just being made, and are left out: who has not "
+		             "been answered tries again, others will see a reset", half_open(t));
 	return 0;
 }

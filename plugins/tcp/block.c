@@ -174,7 +174,8 @@ static int hang(struct block *b, int program, unsigned device, uint32_t way)
 
 static int stay(int program, unsigned device, uint32_t way, int command)
 {
-	union bpf_attr a = { .target_fd = device, .attach_bpf_fd = (uint32_t)program, .attach_type = way };
+	union bpf_attr a = { .target_fd = device, .attach_bpf_fd = (uint32_t)program,
+		.attach_type = way };
 
 	return bpf(command, &a);
 }
@@ -209,9 +210,10 @@ void block_free(struct block *b)
 
 static int failed(int r, struct crcore_error *err)
 {
-	crcore_advise(err, "install libnftables (Debian: libnftables1), or have the connections closed");
-	return crcore_fail(err, r, "the network lock can be put up neither by nftables nor by programs at "
-	                   "network devices: %s", strerror(-r));
+	crcore_advise(err, "install libnftables (Debian: libnftables1), or have the connections "
+	              "closed");
+	return crcore_fail(err, r, "the network lock can be put up neither by nftables nor by programs "
+	                   "at network devices: %s", strerror(-r));
 }
 
 int block_take(const struct lock_list *l, struct block **ret, struct crcore_error *err)

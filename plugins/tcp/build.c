@@ -222,7 +222,8 @@ static void unlock(struct tcp *t)
 	struct crcore_error err = CRCORE_ERROR_INIT;
 
 	if (t->old_table && lock_remove(t, t->old_table, &err) < 0)
-		t->host->log(t->ctx, 0, "the network lock stays: %s; take it away: nft delete table inet %s",
+		t->host->log(t->ctx, 0, "the network lock stays: %s; take it away: nft delete table "
+		             "inet %s",
 		             err.message, t->old_table);
 	lock_drop(t);
 }

@@ -28,7 +28,8 @@ static int on_message(struct nl_msg *msg, void *arg)
 	if (!GROW(g->v, g->n))
 		return -NLE_NOMEM;
 	o = &g->v[g->n++];
-	*o = (struct other){ .ino = m->idiag_inode, .state = m->idiag_state, .received = m->idiag_rqueue };
+	*o = (struct other){ .ino = m->idiag_inode, .state = m->idiag_state,
+	                     .received = m->idiag_rqueue };
 	end_of(m->idiag_family, m->id.idiag_src, m->id.idiag_sport, 0, &o->local);
 	end_of(m->idiag_family, m->id.idiag_dst, m->id.idiag_dport, 0, &o->remote);
 	return NL_OK;
@@ -39,8 +40,8 @@ static int ask(struct graph *g, int family, uint32_t states, struct crcore_error
 	const struct inet_diag_req_v2 req = { .sdiag_family = (uint8_t)family,
 		.sdiag_protocol = IPPROTO_TCP, .idiag_states = states };
 
-	return net_diag(&req, sizeof(req), on_message, g, "TCP", "CONFIG_INET_TCP_DIAG (module tcp_diag)",
-	                err);
+	return net_diag(&req, sizeof(req), on_message, g, "TCP",
+	                "CONFIG_INET_TCP_DIAG (module tcp_diag)", err);
 }
 
 static int by_tuple(const void *a, const void *b)

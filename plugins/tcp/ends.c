@@ -45,8 +45,8 @@ static int tell(struct tcp *t, const struct made *m, uint8_t flags, uint32_t seq
 		if (state_of(m->fd) == state)
 			return 0;
 	}
-	crcore_advise(err, "is the loopback interface up (ip link set lo up), and does no firewall rule "
-	              "drop packets from this machine to itself?");
+	crcore_advise(err, "is the loopback interface up (ip link set lo up), and does no firewall "
+	              "rule drop packets from this machine to itself?");
 	return fail(m, -ETIMEDOUT, "is not in the state that its connection had", err);
 }
 
@@ -90,8 +90,8 @@ static void use_loopback(struct tcp *t, struct made *m)
 	static const uint8_t one[16] = { [15] = 1 };
 	char text[END_TEXT];
 
-	t->host->log(t->ctx, 1, "a closed connection of %s gets a loopback address: this machine does not "
-	             "have its own", end_text(&m->local, text));
+	t->host->log(t->ctx, 1, "a closed connection of %s gets a loopback address: this machine does "
+	             "not have its own", end_text(&m->local, text));
 	if (m->local.family == AF_INET6)
 		memcpy(m->local.ip, one, 16);
 	else
@@ -245,6 +245,9 @@ int ends_connecting(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (flags < 0 || fcntl(m->fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return fail(m, -errno, "its flags cannot be changed", err);
 	if (connect(m->fd, (struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)
-		t->host->log(t->ctx, 1, "a connection that was being made cannot be made: %s", strerror(errno));
-	return fcntl(m->fd, F_SETFL, flags) < 0 ? fail(m, -errno, "its flags cannot be changed", err) : 0;
+		t->host->log(t->ctx, 1, "a connection that was being made cannot be made: %s",
+		             strerror(errno));
+	if (fcntl(m->fd, F_SETFL, flags) < 0)
+		return fail(m, -errno, "its flags cannot be changed", err);
+	return 0;
 }

@@ -13,8 +13,8 @@
 
 static int make_array(int listener)
 {
-	union bpf_attr a = { .map_type = BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, .key_size = 4, .value_size = 4,
-		.max_entries = 1 };
+	union bpf_attr a = { .map_type = BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, .key_size = 4,
+		.value_size = 4, .max_entries = 1 };
 	uint32_t first = 0, value = (uint32_t)listener;
 	int map = bpf(BPF_MAP_CREATE, &a), r = map;
 

@@ -53,7 +53,8 @@ static int load(struct nft *n, struct crcore_error *err)
 	if (n->lib && LOAD(n, ctx_new, "nft_ctx_new") && LOAD(n, ctx_free, "nft_ctx_free") &&
 	    LOAD(n, buffer_output, "nft_ctx_buffer_output") &&
 	    LOAD(n, buffer_error, "nft_ctx_buffer_error") &&
-	    LOAD(n, error_buffer, "nft_ctx_get_error_buffer") && LOAD(n, run, "nft_run_cmd_from_buffer"))
+	    LOAD(n, error_buffer, "nft_ctx_get_error_buffer") &&
+	    LOAD(n, run, "nft_run_cmd_from_buffer"))
 		return 0;
 	crcore_advise(err, "install libnftables (Debian: libnftables1), or have the connection closed");
 	return crcore_fail(err, -ENOTSUP, "connections to outside the tree need the network lock, and "
@@ -143,8 +144,8 @@ static int run(const struct nft *n, struct nft_ctx *ctx, const char *text, struc
 		return 0;
 	snprintf(why, sizeof(why), "%s", n->error_buffer(ctx));
 	why[strcspn(why, "\n")] = '\0';
-	crcore_advise(err, "the kernel needs nf_tables (CONFIG_NF_TABLES_INET); or have the connections "
-	              "closed");
+	crcore_advise(err, "the kernel needs nf_tables (CONFIG_NF_TABLES_INET); or have the "
+	              "connections closed");
 	return crcore_fail(err, -EIO, "nftables does not take the network lock: %s", why);
 }
 

@@ -89,8 +89,8 @@ int policy_parse(struct tcp *t, struct crcore_error *err)
 		if (!text)
 			return crcore_fail(err, -ENOMEM, "out of memory");
 		if (verdict < 0)
-			return crcore_fail(err, -EINVAL, "connections: %s: \"%s\" is none of keep, close, reset, "
-			                   "refuse", list[i], list[i + 1]);
+			return crcore_fail(err, -EINVAL, "connections: %s: \"%s\" is none of keep, close, "
+			                   "reset, refuse", list[i], list[i + 1]);
 		if (!parse_rule(text, r)) {
 			crcore_advise(err, "write e.g. \"in local *:22\" or \"out remote 10.0.0.0/8:5432\"");
 			return crcore_fail(err, -EINVAL, "connections: the pattern \"%s\" cannot be understood",
@@ -104,7 +104,8 @@ int policy_parse(struct tcp *t, struct crcore_error *err)
 
 static bool matches(const struct pattern *p, const struct end *e)
 {
-	return (p->any_ip || end_within(e, &p->end, p->bits)) && (!p->end.port || p->end.port == e->port);
+	return (p->any_ip || end_within(e, &p->end, p->bits)) &&
+	       (!p->end.port || p->end.port == e->port);
 }
 
 enum verdict policy_find(const struct tcp *t, const struct end *local, const struct end *remote,

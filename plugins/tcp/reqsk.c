@@ -168,9 +168,10 @@ static int prepare(int *kfunc, int *ret_map, struct crcore_error *err)
 	int program = -ENOSYS;
 
 	if (cookies_off()) {
-		crcore_advise(err, "sysctl net.ipv4.tcp_syncookies=1, or drop them: --set tcp.in-flight=drop");
-		return crcore_fail(err, -ENOTSUP, "connections that wait to be accepted can be put back only "
-		                   "while SYN cookies are on");
+		crcore_advise(err, "sysctl net.ipv4.tcp_syncookies=1, or drop them: "
+		              "--set tcp.in-flight=drop");
+		return crcore_fail(err, -ENOTSUP, "connections that wait to be accepted can be put back "
+		                   "only while SYN cookies are on");
 	}
 	if (!*kfunc)
 		*kfunc = kfunc_number();
@@ -180,8 +181,8 @@ static int prepare(int *kfunc, int *ret_map, struct crcore_error *err)
 		return program;
 	close_fd(ret_map);
 	crcore_advise(err, "drop them: --set tcp.in-flight=drop");
-	return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits to "
-	                   "be accepted (" KFUNC ", since Linux 6.9): %s", strerror(-program));
+	return crcore_fail(err, -ENOTSUP, "this kernel has no way to put a connection back that waits "
+	                   "to be accepted (" KFUNC ", since Linux 6.9): %s", strerror(-program));
 }
 
 int reqsk_begin(struct reqsk *ret, int *kfunc, struct crcore_error *err)

@@ -58,7 +58,9 @@ static int say_rest(const struct requeue *q, const struct queued *w, uint32_t fr
 			return r;
 		from += (uint32_t)r;
 	}
-	return w->fin && from == w->received ? say(q, w, SEG_ACK | SEG_FIN, w->first + from, NULL, 0) : 0;
+	if (!w->fin || from != w->received)
+		return 0;
+	return say(q, w, SEG_ACK | SEG_FIN, w->first + from, NULL, 0);
 }
 
 /* Until it is there, and has what was received. */

@@ -92,8 +92,8 @@ static int refuse_outside(const struct known *k, struct crcore_error *err)
 
 	crcore_advise(err, "use --tcp-established to keep it, --tcp-close to have it closed, or the "
 	              "option connections of the plugin tcp for a choice by address");
-	return crcore_fail(err, -ENOTSUP, "the other end of its connection %s -> %s is outside the tree",
-	                   end_text(&k->local, here), end_text(&k->remote, there));
+	return crcore_fail(err, -ENOTSUP, "the other end of its connection %s -> %s is outside the "
+	                   "tree", end_text(&k->local, here), end_text(&k->remote, there));
 }
 
 static int again(struct crcore_error *err)
@@ -170,10 +170,11 @@ static int judge_listening(struct tcp *t, const struct known *k, struct crcore_e
 			continue;
 		struct known *client = find_peer(t, &key);
 		char there[END_TEXT];
-		if ((client && o->state == ST_ESTABLISHED && !o->received) || (!client && t->keep_in_flight))
+		if ((client && o->state == ST_ESTABLISHED && !o->received) ||
+		    (!client && t->keep_in_flight))
 			continue;
-		crcore_advise(err, "dump when it has been accepted, or keep it: --set tcp.in-flight=keep, or "
-		              "drop it: --set tcp.in-flight=drop");
+		crcore_advise(err, "dump when it has been accepted, or keep it: --set tcp.in-flight=keep, "
+		              "or drop it: --set tcp.in-flight=drop");
 		return crcore_fail(err, -ENOTSUP, "a connection from %s%s %s", end_text(&o->remote, there),
 		                   client ? ", with data in it," : "",
 		                   o->state == ST_SYN_RECV ? "is being made" : "waits to be accepted");

@@ -26,7 +26,9 @@ static Tcp__State state_of(const struct tcp *t, const struct known *k)
 		                             : TCP__STATE__CONNECTED;
 	if (!k->hung_up)
 		return TCP__STATE__NEW;
-	return !k->was_connected ? TCP__STATE__REFUSED : k->error ? TCP__STATE__RESET : TCP__STATE__CLOSED;
+	if (!k->was_connected)
+		return TCP__STATE__REFUSED;
+	return k->error ? TCP__STATE__RESET : TCP__STATE__CLOSED;
 }
 
 static void fill_plain(const struct tcp *t, const struct crcore_object *obj,

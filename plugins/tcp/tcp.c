@@ -107,13 +107,13 @@ static int check_plain(struct tcp *t, const struct crcore_object *obj, struct cr
 		return r;
 	if (obj->flags & O_ASYNC) {
 		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be saved "
-		                   "yet");
+		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be "
+		                   "saved yet");
 	}
 	if (getsockopt(obj->local_fd, IPPROTO_TCP, T_ULP, ulp, &len) == 0 && len && ulp[0]) {
 		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "the kernel encodes its data (\"%.15s\"), which cannot be "
-		                   "saved", ulp);
+		return crcore_fail(err, -ENOTSUP, "the kernel encodes its data (\"%.15s\"), which cannot "
+		                   "be saved", ulp);
 	}
 	return net_filter_check(obj->local_fd, err);
 }
@@ -133,7 +133,7 @@ static int look(struct tcp *t, struct known *k, const struct crcore_object *obj,
 	k->state = info.tcpi_state;
 	k->hung_up = p.revents & POLLRDHUP;
 	k->error = p.revents & POLLERR;
-	k->was_connected = info.tcpi_rtt || info.tcpi_options; /* measured, agreed on when it was made */
+	k->was_connected = info.tcpi_rtt || info.tcpi_options; /* measured, agreed on when made */
 	end_from((struct sockaddr *)&local, &k->local);
 	if (getpeername(obj->local_fd, (struct sockaddr *)&remote, &rlen) == 0)
 		end_from((struct sockaddr *)&remote, &k->remote);
@@ -210,21 +210,24 @@ static const char *const in_flight[] = { "as-established", "refuse", "drop", "ke
 static const char *const listening[] = { "open", "hold", NULL };
 static const struct crcore_option options[] = {
 	{ .name = "established", .type = CRCORE_CHOICE, .default_value = "refuse", .choices = verdicts,
-	  .help = "connections whose other end is outside the tree: keep; close (its reads then end, its "
-	          "writes fail); reset; refuse" },
+	  .help = "connections whose other end is outside the tree: keep; close (its reads then end, "
+	          "its writes fail); reset; refuse" },
 	{ .name = "connections", .type = CRCORE_MAP,
 	  .help = "the same for some: \"in local *:22\", \"out remote 10.0.0.0/8:5432\"; the first "
 	          "pattern that matches counts" },
 	{ .name = "in-flight", .type = CRCORE_CHOICE, .default_value = "as-established",
 	  .choices = in_flight,
-	  .help = "connections from outside that wait to be accepted: refuse; drop (they are reset); keep "
-	          "(they wait again after the restore); as-established: what that option says, where "
-	          "close and reset drop them. Those that are just being made: refuse, else drop" },
+	  .help = "connections from outside that wait to be accepted: refuse; drop (they are reset); "
+	          "keep (they wait again after the restore); as-established: what that option says, "
+	          "where close and reset drop them. Those that are just being made: refuse, else "
+	          "drop" },
 	{ .name = "listening", .type = CRCORE_CHOICE, .default_value = "open", .choices = listening,
 	  .help = "dump that ends the tree: what becomes of those who connect to it before it is "
-	          "restored: open (they are refused, and who got in last is reset) or hold (they wait)" },
+	          "restored: open (they are refused, and who got in last is reset) or hold (they "
+	          "wait)" },
 	{ .name = "address-map", .type = CRCORE_MAP,
-	  .help = "restore: use another address in place of one, or another prefix of the same length" },
+	  .help = "restore: use another address in place of one, or another prefix of the same "
+	          "length" },
 	{ .name = NULL },
 };
 

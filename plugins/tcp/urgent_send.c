@@ -25,8 +25,8 @@ static bool open_peek(struct tcp *t)
 
 	if (!t->peek && !t->blind && peek_open(&t->peek, &err) < 0) {
 		t->blind = true;
-		t->host->log(t->ctx, 2, "urgent data that is still to be sent will arrive as plain data: %s",
-		             err.message);
+		t->host->log(t->ctx, 2, "urgent data that is still to be sent will arrive as plain "
+		             "data: %s", err.message);
 	}
 	return t->peek;
 }

@@ -86,7 +86,8 @@ int waiting_check(struct tcp *t, struct crcore_error *err)
 			return r;
 		map_both(t, w);
 		if (!m || !belongs(w, m))
-			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody listens");
+			return crcore_fail(err, -EBADMSG, "a connection waits to be accepted where nobody "
+			                   "listens");
 	}
 	return t->nwaits ? reqsk_possible(&t->kfunc, err) : 0;
 }
@@ -119,7 +120,8 @@ static int fail(const struct queued *w, int r, struct crcore_error *err)
 	crcore_advise(err, "is the loopback interface up (ip link set lo up), are the sysctls "
 	              "net.ipv4.tcp_* as they were, and does no firewall rule drop packets from this "
 	              "machine to itself? Or drop it: --set tcp.in-flight=drop");
-	return crcore_fail(err, r, "cannot be put back where it waited to be accepted: %s", strerror(-r));
+	return crcore_fail(err, r, "cannot be put back where it waited to be accepted: %s",
+	                   strerror(-r));
 }
 
 static bool waits_at(const struct tcp *t, const struct made *m)
