@@ -37,8 +37,16 @@ class Tmux:
     def screen(self, window):
         return self("capture-pane", "-p", "-e", "-t", f"s:{window}")
 
-    def expect(self, window, text):
-        crtest.wait_for(f"{text!r} in {window}", crtest.LIMIT, lambda: text in self.screen(window))
+    def expect(self, window, text, keys=()):
+        """Waits for a text on the screen; keys: what asks for it, each time anew."""
+        def shown():
+            if keys:
+                self("send-keys", "-t", f"s:{window}", *keys)
+            return text in self.screen(window)
+        try:
+            crtest.wait_for(f"{text!r} in {window}", crtest.LIMIT, shown)
+        except Failure as e:
+            raise Failure(f"{e}, which shows\n{self.screen(window)}") from None
 
 
 def main(crcore_path):
@@ -77,8 +85,7 @@ def main(crcore_path):
     tmux("send-keys", "-t", "s:less", "/line 333", "Enter")
     tmux.expect("less", "line 340 of")
     tmux("resize-window", "-t", "s:vim", "-x", "60", "-y", "20")
-    tmux("send-keys", "-t", "s:vim", ":set columns?", "Enter")
-    tmux.expect("vim", "columns=60")
+    tmux.expect("vim", "columns=60", keys=("Escape", ":set columns?", "Enter"))
     tmux.expect("build", "all built")
     with open(os.path.join(work, "doc")) as f:
         text = f.read()
