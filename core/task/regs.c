@@ -125,7 +125,7 @@ static int pending_signals(pid_t tid, bool shared, size_t *ret_n, protobuf_c_boo
 	}
 }
 
-static bool signal_is_due(struct thread *t)
+bool signal_is_due(const struct thread *t)
 {
 	uint64_t set = 0;
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
@@ -259,7 +259,8 @@ static int save_regs(struct thread *t, arch_regs *regs, struct crcore_error *err
 		if (nr == SYS_restart_syscall)
 			nr = t->restarted_nr;
 		if (nr < 0) {
-			crcore_advise(err, "try again in a moment, or signal the thread");
+			crcore_advise(err, t->group_stop ? "let its process go on (SIGCONT), and try again" :
+			                                   "try again in a moment, or signal the thread");
 			return crcore_fail(err, -EAGAIN,
 			                   "thread %d continues a system call that cannot be told", t->tid);
 		}

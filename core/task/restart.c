@@ -4,7 +4,9 @@
  * restart_syscall(2) after a stop; the kernel then keeps the number of the call where nobody
  * can read it. The code that made the call tells it, where that loads the number right before;
  * else where in the kernel the thread sleeps. One that does not sleep, since it was stopped, is
- * led to its sleep, and back: it executes nothing of the application.
+ * led to its sleep, and back: it executes nothing of the application. A signal that comes first
+ * is delivered, as it would have been. But what waits until a stopped process goes on (SIGCONT)
+ * must not be, since that may end it: there the call remains untold.
  */
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -113,6 +115,11 @@ static int look_inside(struct thread *t, uint64_t deadline, struct crcore_error 
 	return r < 0 && !err->code ? thread_failed(t, r, "look at the system call of", err) : r;
 }
 
+static bool may_look(const struct thread *t)
+{
+	return is_untold(t) && !(t->group_stop && signal_is_due(t));
+}
+
 static int tell(struct thread *t, struct crcore_error *err)
 {
 	uint64_t deadline = now_ns() + PATIENCE;
@@ -120,7 +127,7 @@ static int tell(struct thread *t, struct crcore_error *err)
 
 	if (is_untold(t))
 		t->restarted_nr = call_in_code(t->tid, arch_ip(&t->regs));
-	while (r == 0 && is_untold(t) && now_ns() < deadline)
+	while (r == 0 && may_look(t) && now_ns() < deadline)
 		r = look_inside(t, deadline, err);
 	return r;
 }

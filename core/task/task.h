@@ -168,6 +168,7 @@ int life_init(struct region *, struct crcore_error *);
 /* Results that never leave the kernel but for a tracer (its include/linux/errno.h). */
 enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */
+bool signal_is_due(const struct thread *); /* one is pending that it does not block */
 /* Fills rec->regs, rec->resume from what the thread was doing (errno restarts,
  * rseq critical sections), rec->xstate, rec->sigmask, pending signals. */
 int thread_save_state(struct thread *, struct crcore_error *);

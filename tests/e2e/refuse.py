@@ -9,11 +9,13 @@ import os
 import pty
 import resource
 import shutil
+import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
+import time
 import jobs
 import crtest
 import snapshot
@@ -44,6 +46,15 @@ fcntl.flock(b, fcntl.LOCK_EX)
 open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
+"""
+
+# The code does not tell which call it makes.
+SLEEPER = """
+import ctypes
+libc = ctypes.CDLL(None)
+open("ready", "w").close()
+while True:
+    libc.syscall(7, None, 0, 100000)
 """
 
 CONSOLE = """
@@ -331,6 +342,20 @@ class Test:
             self.unchanged(t, before)
             self.end(t)
 
+    def due_signal(self):
+        """A signal that waits until a stopped process goes on is not delivered before."""
+        t = self.target([sys.executable, "-c", SLEEPER])
+        for signo in signal.SIGSTOP, signal.SIGCONT, signal.SIGSTOP:
+            os.kill(t.pid, signo)
+            time.sleep(0.05)
+        os.kill(t.pid, signal.SIGTERM)
+        before = snapshot.settled(t.pid)
+        self.error([t.pid, "SIGCONT"], "dump", "-t", t.pid, "-D", self.image(), "-R")
+        self.unchanged(t, before)
+        os.kill(t.pid, signal.SIGCONT)
+        if t.wait() != -signal.SIGTERM:
+            raise Failure("the signal that waited is lost")
+
     def grow(self, path):
         st = os.stat(path)
         with open(path, "a") as f:
@@ -348,7 +373,7 @@ class Test:
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
                      self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.mode,
-                     self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
+                     self.due_signal, self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
 
