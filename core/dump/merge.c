@@ -5,7 +5,6 @@
  * to any more is left out, and what several refer to stays one. The tree that the image names
  * may still be tracked: a next dump can be made on the merged image as on the old one.
  */
-#include <pthread.h>
 #include "core/dump/dump.h"
 #include "core/image/core_records.h"
 #include "core/image/pages.h"
@@ -84,9 +83,7 @@ static int place_runs(const struct merge *m, Crcore__Run ***v, size_t *n, struct
 
 struct copying {
 	const struct merge *m;
-	int fd, r;
-	struct crcore_error err;
-	pthread_mutex_t lock;
+	int fd;
 };
 
 static int copy_block(const struct copying *c, uint64_t block, char *buf, struct crcore_error *err)
@@ -114,35 +111,26 @@ static int copy_block(const struct copying *c, uint64_t block, char *buf, struct
 	return r < 0 ? r : image_bulk_block(c->m->to, c->fd, block, buf, end - at, err);
 }
 
-static void copy_blocks(void *arg, size_t from, size_t to)
+static int copy_blocks(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct copying *c = arg;
-	struct crcore_error err = CRCORE_ERROR_INIT;
+	const struct copying *c = arg;
 	cleanup_free char *buf = malloc(IMAGE_BLOCK);
-	int r = buf ? 0 : memory_enomem(&err);
+	int r = buf ? 0 : memory_enomem(err);
 
 	for (size_t i = from; r == 0 && i < to; i++)
-		r = copy_block(c, i, buf, &err);
-	pthread_mutex_lock(&c->lock);
-	if (r < 0 && c->r == 0) {
-		c->r = r;
-		c->err = err;
-	}
-	pthread_mutex_unlock(&c->lock);
+		r = copy_block(c, i, buf, err);
+	return r;
 }
 
 static int copy_pages(struct merge *m, struct crcore_error *err)
 {
-	struct copying c = { .m = m, .fd = image_bulk(m->to, PAGE_FILE, err),
-		             .err = CRCORE_ERROR_INIT, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct copying c = { .m = m, .fd = image_bulk(m->to, PAGE_FILE, err) };
 
 	if (c.fd < 0)
 		return c.fd;
 	compact_by_place(&m->compact);
-	parallel((m->compact.length + IMAGE_BLOCK - 1) / IMAGE_BLOCK, 16, copy_blocks, &c);
-	if (c.r < 0)
-		*err = c.err;
-	return c.r;
+	return parallel_try((m->compact.length + IMAGE_BLOCK - 1) / IMAGE_BLOCK, 16, copy_blocks,
+	                    &c, err);
 }
 
 /* ---- records and files of plugins ------------------------------------------------------------ */

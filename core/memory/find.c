@@ -3,7 +3,6 @@
  * Asks the kernel where a frozen tree has pages. It takes 1 ms for a gigabyte, in which it
  * visits every page: so what is asked is cut into pieces, which several threads share.
  */
-#include <pthread.h>
 #include "core/memory/watch.h"
 #include "core/util/parallel.h"
 #include "core/util/trace.h"
@@ -82,8 +81,6 @@ static bool cut_all(struct save *s)
 
 /* ---- looking ------------------------------------------------------------------------------ */
 
-struct finder { struct save *save; int r; struct crcore_error err; pthread_mutex_t lock; };
-
 static int look_at(const struct save *s, struct area *p, struct crcore_error *err)
 {
 	const struct mm_save *m = &s->mms[p->mm];
@@ -93,27 +90,20 @@ static int look_at(const struct save *s, struct area *p, struct crcore_error *er
 	       pages_find(&map, p->start, p->end, p->anon, &p->pages, err);
 }
 
-static void find_range(void *arg, size_t from, size_t to)
+static int find_range(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct finder *f = arg;
+	const struct save *s = arg;
 	uint64_t start = trace_start();
+	int r = 0;
 
-	for (size_t i = from; i < to; i++) {
-		struct crcore_error err = CRCORE_ERROR_INIT;
-		int r = look_at(f->save, &f->save->pieces[i], &err);
-		pthread_mutex_lock(&f->lock);
-		if (r < 0 && f->r == 0) {
-			f->r = r;
-			f->err = err;
-		}
-		pthread_mutex_unlock(&f->lock);
-	}
+	for (size_t i = from; r == 0 && i < to; i++)
+		r = look_at(s, &s->pieces[i], err);
 	trace_end(start, TRACE_HERE, "memory", "find pages");
+	return r;
 }
 
 int find_pages(struct save *s, struct crcore_error *err)
 {
-	struct finder f = { .save = s, .err = CRCORE_ERROR_INIT, .lock = PTHREAD_MUTEX_INITIALIZER };
 	uint64_t kib = 0;
 
 	if (!cut_all(s))
@@ -121,10 +111,7 @@ int find_pages(struct save *s, struct crcore_error *err)
 	for (unsigned i = 0; i < s->tree->nmms; i++)
 		kib += s->tree->mms[i]->task->anon_kib;
 	size_t worth = kib / WORTH_KIB + s->tree->nmms / WORTH_MMS;
-	parallel(s->npieces, parallel_chunk(s->npieces, worth), find_range, &f);
-	if (f.r < 0)
-		*err = f.err;
-	return f.r;
+	return parallel_try(s->npieces, parallel_chunk(s->npieces, worth), find_range, s, err);
 }
 
 void pieces_clear(struct save *s)

@@ -44,25 +44,17 @@ int store_put_off(struct copier *c, uint64_t block, size_t len, struct crcore_er
 	return 1;
 }
 
-struct late_write { struct store *store; int r; struct crcore_error err; pthread_mutex_t lock; };
-
-static void write_late(void *arg, size_t from, size_t to)
+static int write_late(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct late_write *w = arg;
-	const struct store *s = w->store;
+	const struct store *s = arg;
+	int r = 0;
 
-	for (size_t i = from; i < to; i++) {
-		struct crcore_error err = CRCORE_ERROR_INIT;
-		int r = image_pages_block(s->image, s->late[i].file, s->late[i].block,
-		                          s->late[i].bytes, s->late[i].len, &err);
+	for (size_t i = from; r == 0 && i < to; i++) {
+		r = image_pages_block(s->image, s->late[i].file, s->late[i].block, s->late[i].bytes,
+		                      s->late[i].len, err);
 		free(STEAL(s->late[i].bytes));
-		pthread_mutex_lock(&w->lock);
-		if (r < 0 && w->r == 0) {
-			w->r = r;
-			w->err = err;
-		}
-		pthread_mutex_unlock(&w->lock);
 	}
+	return r;
 }
 
 static void late_free(struct store *s)
@@ -75,8 +67,6 @@ static void late_free(struct store *s)
 
 int store_late(struct store *s, struct crcore_error *err)
 {
-	struct late_write w = { .store = s, .err = CRCORE_ERROR_INIT,
-		                .lock = PTHREAD_MUTEX_INITIALIZER };
 	unsigned n = PAGE_FILES;
 
 	while (n > 1 && !s->blocks[n - 1])
@@ -84,11 +74,9 @@ int store_late(struct store *s, struct crcore_error *err)
 	int r = image_pages_begin(s->image, n, err);
 	if (r < 0)
 		return r;
-	parallel(s->nlate, 1, write_late, &w);
+	r = parallel_try(s->nlate, 1, write_late, s, err);
 	late_free(s);
-	if (w.r < 0 && err && !err->code)
-		*err = w.err;
-	return w.r;
+	return r;
 }
 
 void store_go_on(struct store *s, struct store *from)

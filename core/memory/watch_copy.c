@@ -9,7 +9,6 @@
  * What a reader could break: whatever a look finds must leave `saved` before it comes
  * in again; the look has already made it clean.
  */
-#include <pthread.h>
 #include "core/memory/pagemap_scan.h"
 #include "core/memory/watch.h"
 #include "core/util/parallel.h"
@@ -36,27 +35,18 @@ struct reading {
 	const struct pagemap *map;
 	uint64_t *entries, n;
 	struct spans ranges;
-	int r;
-	struct crcore_error err;
-	pthread_mutex_t lock;
 };
 
-static void read_ranges(void *arg, size_t from, size_t to)
+static int read_ranges(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct reading *x = arg;
-	struct crcore_error err = CRCORE_ERROR_INIT;
+	const struct reading *x = arg;
 	int r = 0;
 
 	for (size_t i = from; r == 0 && i < to; i++) {
 		const struct span *s = &x->ranges.v[i];
-		r = pages_entries(x->map, s->start, x->entries + s->val, (s->end - s->start) / PAGE, &err);
+		r = pages_entries(x->map, s->start, x->entries + s->val, (s->end - s->start) / PAGE, err);
 	}
-	pthread_mutex_lock(&x->lock);
-	if (r < 0 && x->r == 0) {
-		x->r = r;
-		x->err = err;
-	}
-	pthread_mutex_unlock(&x->lock);
+	return r;
 }
 
 /* Queues those pages of s that nobody else has; e: their entries; asked: all those. */
@@ -89,30 +79,28 @@ static int queue_ranges(struct watch *w, struct watched *m, struct reading *x,
 {
 	size_t worth = x->ranges.n / RANGES_PER_THREAD;
 
-	parallel(x->ranges.n, parallel_chunk(x->ranges.n, worth), read_ranges, x);
-	if (x->r < 0)
-		*err = x->err;
-	for (size_t i = 0; x->r == 0 && i < x->ranges.n; i++) {
+	int r = parallel_try(x->ranges.n, parallel_chunk(x->ranges.n, worth), read_ranges, x, err);
+
+	for (size_t i = 0; r == 0 && i < x->ranges.n; i++) {
 		const struct span *s = &x->ranges.v[i];
-		for (; x->r == 0 && *next < written->n && written->v[*next].start < s->end; ++*next) {
+		for (; r == 0 && *next < written->n && written->v[*next].start < s->end; ++*next) {
 			struct span part = written->v[*next];
 			part.start = part.start > s->start ? part.start : s->start;
 			part.end = part.end < s->end ? part.end : s->end;
-			x->r = queue_pages(w, m, &part, x->entries + s->val + (part.start - s->start) / PAGE,
-			                   asked, err);
+			r = queue_pages(w, m, &part, x->entries + s->val + (part.start - s->start) / PAGE,
+			                asked, err);
 			if (written->v[*next].end > s->end)
 				break;
 		}
 	}
 	x->ranges.n = x->n = 0;
-	return x->r;
+	return r;
 }
 
 static int queue_written(struct watch *w, struct watched *m, const struct spans *written,
                          uint64_t *entries, struct spans *asked, struct crcore_error *err)
 {
-	struct reading x = { .map = &m->pagemap, .entries = entries, .err = CRCORE_ERROR_INIT,
-		             .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct reading x = { .map = &m->pagemap, .entries = entries };
 	struct spans joined = { 0 };
 	size_t next = 0;
 	int r = spans_join(written, NEAR, &joined) ? 0 : memory_enomem(err);
@@ -140,59 +128,49 @@ static int queue_written(struct watch *w, struct watched *m, const struct spans 
 struct looking {
 	struct pagemap *map;
 	struct spans where, *found;
-	int r;
-	struct crcore_error err;
-	pthread_mutex_t lock;
 };
 
-static void look_at(void *arg, size_t from, size_t to)
+static int look_at(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct looking *l = arg;
-	struct crcore_error err = CRCORE_ERROR_INIT;
+	const struct looking *l = arg;
 	int r = 0;
 
 	for (size_t i = from; r == 0 && i < to; i++)
-		r = pages_written(l->map, l->where.v[i].start, l->where.v[i].end, &l->found[i], &err);
-	pthread_mutex_lock(&l->lock);
-	if (r < 0 && l->r == 0) {
-		l->r = r;
-		l->err = err;
-	}
-	pthread_mutex_unlock(&l->lock);
+		r = pages_written(l->map, l->where.v[i].start, l->where.v[i].end, &l->found[i], err);
+	return r;
 }
 
-static bool look_everywhere(struct looking *l, const struct spans *watched, struct spans *written)
+static int look_everywhere(struct pagemap *map, const struct spans *watched, struct spans *written,
+                           struct crcore_error *err)
 {
-	bool ok = spans_cut(watched, LOOK_BYTES, &l->where) &&
-	          (l->found = calloc(l->where.n + 1, sizeof(*l->found)));
+	struct looking l = { .map = map };
+	int r = spans_cut(watched, LOOK_BYTES, &l.where) &&
+	        (l.found = calloc(l.where.n + 1, sizeof(*l.found))) ? 0 : memory_enomem(err);
 
-	if (ok)
-		parallel(l->where.n, parallel_chunk(l->where.n, spans_bytes(watched) / BYTES_PER_THREAD),
-		         look_at, l);
-	for (size_t i = 0; ok && i < l->where.n; i++)
-		for (size_t k = 0; ok && k < l->found[i].n; k++)
-			ok = spans_append(written, l->found[i].v[k]);
-	for (size_t i = 0; l->found && i < l->where.n; i++)
-		spans_free(&l->found[i]);
-	free(l->found);
-	spans_free(&l->where);
-	return ok;
+	if (r == 0)
+		r = parallel_try(l.where.n, parallel_chunk(l.where.n, spans_bytes(watched) /
+		                                                      BYTES_PER_THREAD), look_at, &l, err);
+	for (size_t i = 0; r == 0 && i < l.where.n; i++)
+		for (size_t k = 0; r == 0 && k < l.found[i].n; k++)
+			if (!spans_append(written, l.found[i].v[k]))
+				r = memory_enomem(err);
+	for (size_t i = 0; l.found && i < l.where.n; i++)
+		spans_free(&l.found[i]);
+	free(l.found);
+	spans_free(&l.where);
+	return r;
 }
 
 /* Looks at one address space: what was written to is no longer saved, and queued. */
 static int look(struct watch *w, struct watched *m, uint64_t *entries, struct spans *asked,
                 struct crcore_error *err)
 {
-	struct looking l = { .map = &m->pagemap, .err = CRCORE_ERROR_INIT,
-		             .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct spans written = { 0 };
 	int r = known_read(&m->known, m->mm->task, w->flags, err);
 
 	w->grown += r < 0 ? 0 : watch_lacks(m);
-	if (r == 0 && !look_everywhere(&l, &m->known.watched, &written))
-		r = memory_enomem(err);
-	if (r == 0 && (r = l.r) < 0)
-		*err = l.err;
+	if (r == 0)
+		r = look_everywhere(&m->pagemap, &m->known.watched, &written, err);
 	if (r == 0 && !spans_drop(&m->saved, &written))
 		r = memory_enomem(err);
 	if (r == 0)

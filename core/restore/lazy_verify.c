@@ -3,7 +3,6 @@
  * Checksums where memory is loaded on demand: the pager checks each block when it first reads
  * it. Here those are checked that are read before the tree runs, and what is no memory.
  */
-#include <pthread.h>
 #include "core/restore/restore.h"
 #include "core/util/parallel.h"
 
@@ -11,9 +10,6 @@ struct wanted {
 	struct pages *pages;
 	uint64_t *v; size_t n;   /* offsets: one in each block */
 	uint64_t end;            /* of the block added last */
-	pthread_mutex_t lock;
-	struct crcore_error *err;
-	int ret;
 };
 
 /* What is outside of the pages is refused when it is read. */
@@ -56,21 +52,15 @@ static bool want_segment(struct wanted *w, const Crcore__Segment *s)
 	return ok;
 }
 
-static void check(void *arg, size_t from, size_t to)
+static int check(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
-	struct wanted *w = arg;
-	struct crcore_error err = CRCORE_ERROR_INIT;
+	const struct wanted *w = arg;
 	cleanup_free void *buf = malloc(IMAGE_BLOCK);
-	int r = buf ? 0 : births_no_memory(&err);
+	int r = buf ? 0 : births_no_memory(err);
 
 	for (size_t i = from; i < to && r == 0; i++)
-		r = pages_read_block(w->pages, w->v[i], buf, &err);
-	pthread_mutex_lock(&w->lock);
-	if (r < 0 && w->ret == 0) {
-		*w->err = err;
-		w->ret = r;
-	}
-	pthread_mutex_unlock(&w->lock);
+		r = pages_read_block(w->pages, w->v[i], buf, err);
+	return r;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -82,10 +72,11 @@ static int by_offset(const void *a, const void *b)
 
 int lazy_verify(struct restore *r, struct crcore_error *err)
 {
-	struct wanted w = { .pages = r->pages, .lock = PTHREAD_MUTEX_INITIALIZER, .err = err };
+	struct wanted w = { .pages = r->pages };
 	unsigned ignored;
 	bool ok = true;
 	size_t n = 0;
+	int e = 0;
 
 	if (!r->wants_lazy || !policy_core(r->cmd->policy, "restore.verify")->b)
 		return 0;
@@ -100,10 +91,10 @@ int lazy_verify(struct restore *r, struct crcore_error *err)
 		for (size_t i = 0; i < w.n; i++)
 			if (!n || w.v[n - 1] != w.v[i])
 				w.v[n++] = w.v[i];
-		parallel(w.n = n, 8, check, &w);
+		e = parallel_try(n, 8, check, &w, err);
 	}
 	free(w.v);
 	if (!ok)
 		return births_no_memory(err);
-	return w.ret < 0 ? w.ret : image_verify_others(r->image, err);
+	return e < 0 ? e : image_verify_others(r->image, err);
 }

@@ -6,7 +6,6 @@
  */
 #include <fcntl.h>
 #include <linux/mman.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "core/restore/restore.h"
@@ -29,42 +28,33 @@ struct reading {
 	const Crcore__Segment *seg;
 	uint8_t *to;
 	uint64_t total;
-	pthread_mutex_t lock;
-	int ret;
-	struct crcore_error err;
 };
 
-static void read_parts(void *arg, size_t first, size_t end)
+static int read_parts(void *arg, size_t first, size_t end, struct crcore_error *err)
 {
-	struct reading *rd = arg;
+	const struct reading *rd = arg;
 	const uint64_t from = first * PART, to = end * PART < rd->total ? end * PART : rd->total;
-	struct crcore_error err = CRCORE_ERROR_INIT;
 	uint64_t at = 0;
-	int ret = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < rd->seg->n_runs && ret == 0 && at < to; i++) {
+	for (size_t i = 0; i < rd->seg->n_runs && r == 0 && at < to; i++) {
 		const Crcore__Run *run = rd->seg->runs[i];
 		if (run->source != CRCORE__SOURCE__PAGES)
 			continue;
 		uint64_t len = run->pages * PAGE;
 		uint64_t skip = from > at ? from - at : 0, stop = to - at < len ? to - at : len;
 		if (skip < stop)
-			ret = pages_read(rd->r->pages, run->offset + skip, rd->to + run->addr + skip,
-			                 stop - skip, &err);
+			r = pages_read(rd->r->pages, run->offset + skip, rd->to + run->addr + skip,
+			               stop - skip, err);
 		at += len;
 	}
-	if (ret == 0)
-		return;
-	pthread_mutex_lock(&rd->lock);
-	rd->ret = ret;
-	rd->err = err;
-	pthread_mutex_unlock(&rd->lock);
+	return r;
 }
 
 static int read_runs(struct restore *r, const Crcore__Segment *seg, uint8_t *to, uint64_t len,
                      struct crcore_error *err)
 {
-	struct reading rd = { .r = r, .seg = seg, .to = to, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct reading rd = { .r = r, .seg = seg, .to = to };
 
 	for (size_t i = 0; i < seg->n_runs; i++) {
 		const Crcore__Run *run = seg->runs[i];
@@ -72,10 +62,7 @@ static int read_runs(struct restore *r, const Crcore__Segment *seg, uint8_t *to,
 			return crcore_fail(err, -EBADMSG, "segment %u: a run of pages is outside", seg->id);
 		rd.total += run->source == CRCORE__SOURCE__PAGES ? run->pages * PAGE : 0;
 	}
-	parallel(ALIGN_UP(rd.total, PART) / PART, 1, read_parts, &rd);
-	if (rd.ret < 0 && err && !err->code)
-		*err = rd.err;
-	return rd.ret;
+	return parallel_try(ALIGN_UP(rd.total, PART) / PART, 1, read_parts, &rd, err);
 }
 
 /* ---- what plugins keep ------------------------------------------------------------------ */

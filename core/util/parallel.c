@@ -100,6 +100,42 @@ void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t 
 	do_job(&j, n / chunk / CHUNKS_PER_THREAD);
 }
 
+struct trial {
+	int (*fn)(void *arg, size_t from, size_t to, struct crcore_error *err);
+	void *arg;
+	pthread_mutex_t lock;
+	atomic_int r;
+	struct crcore_error err;
+};
+
+static void try_range(void *arg, size_t from, size_t to)
+{
+	struct trial *t = arg;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	int r = atomic_load(&t->r) < 0 ? 0 : t->fn(t->arg, from, to, &err);
+
+	if (r >= 0)
+		return;
+	pthread_mutex_lock(&t->lock);
+	if (atomic_load(&t->r) == 0) {
+		t->err = err;
+		atomic_store(&t->r, r);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+int parallel_try(size_t n, size_t chunk, int (*fn)(void *arg, size_t from, size_t to,
+                                                   struct crcore_error *err),
+                 void *arg, struct crcore_error *err)
+{
+	struct trial t = { .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+	parallel(n, chunk, try_range, &t);
+	if (t.r < 0 && err && !err->code)
+		*err = t.err;
+	return t.r;
+}
+
 void parallel_few(size_t n, void (*fn)(void *arg, size_t from, size_t to), void *arg)
 {
 	struct job j = { .n = n, .chunk = 1, .fn = fn, .arg = arg };

@@ -4,6 +4,7 @@
 #ifndef CRCORE_UTIL_PARALLEL_H
 #define CRCORE_UTIL_PARALLEL_H
 
+#include <crcore/error.h>
 #include <stddef.h>
 
 /*
@@ -14,6 +15,12 @@
  * without threads it takes longer.
  */
 void parallel(size_t n, size_t chunk, void (*fn)(void *arg, size_t from, size_t to), void *arg);
+
+/* The same with a fn that may fail, with a negative errno and a filled err. What has not begun
+ * after the first failure is left out; that failure is returned. */
+int parallel_try(size_t n, size_t chunk, int (*fn)(void *arg, size_t from, size_t to,
+                                                   struct crcore_error *err),
+                 void *arg, struct crcore_error *err);
 
 /* The same for a few things of which each is worth a thread. */
 void parallel_few(size_t n, void (*fn)(void *arg, size_t from, size_t to), void *arg);

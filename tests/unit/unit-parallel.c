@@ -5,7 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 #include "core/util/parallel.h"
 
@@ -74,12 +76,41 @@ static void test_room(void **state)
 	assert_int_equal(count_open(), before);
 }
 
+static int fail_behind(void *arg, size_t from, size_t to, struct crcore_error *err)
+{
+	const size_t *limit = arg;
+
+	see(seen, from, to);
+	return to > *limit ? crcore_fail(err, -ERANGE, "%zu is too much", to) : 0;
+}
+
+/* One failure of all is the whole's, and ends it. */
+static void test_try(void **state)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	size_t limit = MAX, n = 0;
+
+	assert_int_equal(parallel_try(MAX, 8, fail_behind, &limit, &err), 0);
+	assert_int_equal(err.code, 0);
+	check_seen(MAX);
+	limit = 16;
+	assert_int_equal(parallel_try(MAX, 8, fail_behind, &limit, &err), -ERANGE);
+	assert_int_equal(err.code, -ERANGE);
+	assert_non_null(strstr(err.message, "is too much"));
+	for (size_t i = 0; i < MAX; i++)
+		n += seen[i];
+	assert_in_range(n, 17, MAX - 1);
+	assert_int_equal(parallel_try(MAX, 8, fail_behind, &limit, NULL), -ERANGE);
+	memset(seen, 0, sizeof(seen));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_once),
 		cmocka_unit_test(test_few),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_try),
 	};
 
 	if (fcntl(0, F_GETFD) < 0)
