@@ -106,6 +106,8 @@ static int look(struct command *cmd, struct host *host, struct survey *s, struct
 	}
 	if (r == 0)
 		*err = (struct crcore_error)CRCORE_ERROR_INIT;
+	else if (survey_changed(r))
+		crcore_advise(err, "the tree changes all the time; try again");
 	return r;
 }
 

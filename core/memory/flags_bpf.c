@@ -29,7 +29,8 @@
 
 /* ---- the kernel's types ---------------------------------------------------------------- */
 
-/* The number of the function; where in a mapping its policy is, -1: it has none (CONFIG_NUMA). */
+/* The number of the function; where in a mapping its policy is, -1: it has none (a kernel for one
+ * node), or it is not found: then any may have one, and each is asked for. */
 struct facts { uint32_t function; int policy; };
 
 /* Bytes that follow a description, by its kind; -1: not known. */
@@ -159,7 +160,7 @@ int flags_program(int types, struct crcore_error *err)
 		LOAD(R2, R6, VM_START), STORE(FRAME, WORD, R2),
 		LOAD(R2, R6, VM_END), STORE(FRAME, WORD + 8, R2),
 		LOAD(R2, R6, VM_FLAGS), STORE(FRAME, WORD + 16, R2),
-		f.policy < 0 ? (struct bpf_insn)SET(R2, 0)
+		f.policy < 0 ? (struct bpf_insn)SET(R2, 1)
 		             : (struct bpf_insn)LOAD(R2, R6, (int16_t)f.policy),
 		SET(R3, 0),
 		SKIP_IF_ZERO(R2, 1),
