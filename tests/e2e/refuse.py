@@ -15,7 +15,6 @@ import stat
 import struct
 import subprocess
 import sys
-import time
 import jobs
 import crtest
 import snapshot
@@ -93,6 +92,7 @@ open("ready", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.01)
 """
+POLL, RESTART = 7, 219  # system calls
 VT_OPENQRY, KDSETMODE, KD_TEXT, KD_GRAPHICS = 0x5600, 0x4B3A, 0, 1
 
 
@@ -342,12 +342,21 @@ class Test:
             self.unchanged(t, before)
             self.end(t)
 
+    def await_call(self, t, state, call):
+        def there():
+            with open(f"/proc/{t.pid}/syscall") as f:
+                return f.read().split()[0] == str(call) and \
+                    snapshot.stat_fields(f"/proc/{t.pid}/stat")["state"] == state
+        crtest.wait_for(f"state {state} in system call {call}", crtest.LIMIT, there)
+
     def due_signal(self):
         """A signal that waits until a stopped process goes on is not delivered before."""
         t = self.target([sys.executable, "-c", SLEEPER])
-        for signo in signal.SIGSTOP, signal.SIGCONT, signal.SIGSTOP:
+        self.await_call(t, "S", POLL)
+        for signo, state, call in ((signal.SIGSTOP, "T", POLL), (signal.SIGCONT, "S", RESTART),
+                                   (signal.SIGSTOP, "T", RESTART)):
             os.kill(t.pid, signo)
-            time.sleep(0.05)
+            self.await_call(t, state, call)
         os.kill(t.pid, signal.SIGTERM)
         before = snapshot.settled(t.pid)
         self.error([t.pid, "SIGCONT"], "dump", "-t", t.pid, "-D", self.image(), "-R")
