@@ -18,20 +18,6 @@
 
 struct letting_go { const struct watched *watched; struct spans pieces; };
 
-/* Mapping by mapping: a call ends at the first that is not watched. */
-static bool cut_mapping(const struct watched *m, const struct vma_text *v, struct spans *ret)
-{
-	bool ok = true;
-
-	if (!watch_is_fit(v) || !spans_overlap(&m->known.watched, v->start, v->end))
-		return true;
-	for (uint64_t at = v->start, next; ok && at < v->end; at = next) {
-		next = v->end - at < LET_GO_BYTES ? v->end : at + LET_GO_BYTES;
-		ok = spans_push(ret, (struct span){ at, next, at, 0 });
-	}
-	return ok;
-}
-
 /* What is not watched, or gone by now, is left alone. */
 static void lift_range(void *arg, size_t from, size_t to)
 {
@@ -44,11 +30,13 @@ static void lift_range(void *arg, size_t from, size_t to)
 	}
 }
 
+/* Mapping by mapping: a call ends at the first that is not watched. */
 static void let_go(const struct watched *m)
 {
 	struct letting_go l = { .watched = m };
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	cleanup_free char *text = NULL;
+	struct spans mappings = { 0 };
 	struct vma_text v;
 	size_t len;
 	int r = proc_read(m->mm->task->proc, "maps", &text, &len, &ignored);
@@ -56,8 +44,11 @@ static void let_go(const struct watched *m)
 	bool ok = r == 0;
 
 	while (ok && vma_parse(&at, text + len, &v) > 0)
-		ok = cut_mapping(m, &v, &l.pieces);
+		if (watch_is_fit(&v) && spans_overlap(&m->known.watched, v.start, v.end))
+			ok = spans_push(&mappings, (struct span){ v.start, v.end, v.start, 0 });
+	(void)spans_cut(&mappings, LET_GO_BYTES, &l.pieces); /* what is left out is lifted at the end */
 	parallel(l.pieces.n, LET_GO_TOGETHER, lift_range, &l);
+	spans_free(&mappings);
 	spans_free(&l.pieces);
 }
 
@@ -94,4 +85,3 @@ void watch_end(struct watch *w)
 	}
 	free(w);
 }
-
