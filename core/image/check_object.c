@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The check of objects, of the tables that tasks share, and of what memory refers to. */
 #include <fcntl.h>
+#include <sys/mman.h>
 #include "core/image/image_priv.h"
 #include "core/image/records_priv.h"
 
+#ifndef MCL_ONFAULT
+#define MCL_ONFAULT 4
+#endif
 #define ACTIONS 64u
 #define SIGNALS 64u
 #define ACTION_SIZE 32u        /* struct sigaction of the kernel: handler, flags, restorer, mask */
 #define FD_LIMIT 0x7fffff00u   /* fs.nr_open can be no larger */
 #define AUXV_MAX 4096u
 #define THP_DISABLE_MAX 3u     /* PR_GET_THP_DISABLE: 1, and PR_THP_DISABLE_EXCEPT_ADVISED */
+#define MDWE_MAX 3u            /* PR_MDWE_REFUSE_EXEC_GAIN, PR_MDWE_NO_INHERIT */
 
 static bool is(const Crcore__Object *o, enum crcore_class class_)
 {
@@ -94,7 +99,8 @@ static int check_mm(const struct core_records *c, const Crcore__Mm *m, struct cr
 	if (!is(core_object(c, m->exe), CRCORE_FILE))
 		return BAD(err, "memory %u runs object %u, which is no file", m->id, m->exe);
 	if (m->auxv.len > AUXV_MAX || m->auxv.len % 16 || m->dumpable > 2 ||
-	    m->thp_disable > THP_DISABLE_MAX)
+	    m->thp_disable > THP_DISABLE_MAX || m->mdwe > MDWE_MAX ||
+	    m->mlock_future & ~(uint32_t)(MCL_FUTURE | MCL_ONFAULT))
 		return BAD(err, "memory %u has a value that is out of range", m->id);
 	for (size_t i = 0; i < m->n_vmas; i++) {
 		const Crcore__Vma *v = m->vmas[i];

@@ -9,6 +9,8 @@
 #define PROG_ALIGN 64
 #define PROG_DATA_ALIGN 16
 
+enum { PROG_HEAD = 0x100 }; /* of arguments: value bytes into the program's own struct program */
+
 struct prog_op {
 	const char *label;
 	struct crcore_arg arg[6];

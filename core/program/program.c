@@ -106,6 +106,16 @@ uint32_t prog_op(prog *p, const char *label, uint16_t code, const struct crcore_
 	return append(p, label, code, 0, args, expect, want);
 }
 
+uint32_t prog_region(prog *p, const char *label)
+{
+	const struct crcore_arg args[6] = { { 0 } };
+	uint32_t op = append(p, label, OP_LOAD, 0, args, EXPECT_ANY, 0);
+
+	if (op != UINT32_MAX)
+		p->ops[op].arg[0] = (struct crcore_arg){ PROG_HEAD, 0, offsetof(struct program, region) };
+	return op;
+}
+
 static bool has_room(const prog *p, uint32_t at, uint64_t offset, uint64_t len)
 {
 	return at < p->nrefs && p->refs[at].len >= len && offset <= p->refs[at].len - len;
@@ -200,8 +210,10 @@ static bool made_to_fail(const char *label)
 }
 #endif
 
-static void place_op(const prog *p, const struct prog_op *from, struct op *to, uint64_t data)
+static void place_op(const prog *p, const struct prog_op *from, struct op *to, uint64_t head)
 {
+	const uint64_t data = head + prog_data_offset(p);
+
 	*to = (struct op){ .code = from->code, .expect = from->expect, .nr = from->nr,
 	                   .want = from->want };
 	if (made_to_fail(from->label))
@@ -215,6 +227,9 @@ static void place_op(const prog *p, const struct prog_op *from, struct op *to, u
 		case CRCORE_RESULT:
 			to->arg[i] = a->ref;
 			to->result_args |= 1u << i;
+			break;
+		case PROG_HEAD:
+			to->arg[i] = head + a->value;
 			break;
 		default:
 			to->arg[i] = a->value;
@@ -247,7 +262,7 @@ int prog_place(prog *p, void *local, uint64_t remote, struct crcore_error *err)
 		.stack_top = remote + prog_size(p),
 	};
 	for (uint32_t i = 0; i < p->nops; i++)
-		place_op(p, &p->ops[i], &ops[i], remote + data);
+		place_op(p, &p->ops[i], &ops[i], remote);
 	if (p->data_len)
 		memcpy((uint8_t *)local + data, p->data, p->data_len);
 	place_pointers(p, (uint8_t *)local + data, remote + data);

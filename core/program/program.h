@@ -25,6 +25,8 @@ void prog_pointer(prog *, uint32_t at, uint64_t at_offset, uint32_t to, uint64_t
 uint32_t prog_load(prog *, const char *label, uint32_t at, uint64_t offset);
 uint32_t prog_store(prog *, const char *label, uint32_t at, uint64_t offset, uint32_t size,
                     uint32_t op);
+/* An op whose result is where the task has the region that the program is in. */
+uint32_t prog_region(prog *, const char *label);
 /* An op other than a system call (OP_SPAWN, OP_WAIT, OP_POST, OP_EXIT). */
 uint32_t prog_op(prog *, const char *label, uint16_t code, const struct crcore_arg args[6],
                  uint32_t expect, int64_t want);

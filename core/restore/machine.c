@@ -4,9 +4,11 @@
  * missing is refused here, by name, before anything exists.
  */
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include "core/restore/restore.h"
 #include "core/task/machine.h"
+#include "core/task/task.h"
 #include "core/util/capability.h"
 
 static int lacks(uint32_t cap, const char *what_for, struct crcore_error *err)
@@ -182,6 +184,16 @@ static int check_descriptors(struct restore *r, struct crcore_error *err)
 	                   (unsigned long long)most, (unsigned long long)l.rlim_max);
 }
 
+static int check_memory(const Crcore__Mm *mm, struct crcore_error *err)
+{
+	if (!mm->mdwe || prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0)
+		return 0;
+	crcore_fail_at(err, -1, -1, "memory %u", mm->id);
+	crcore_advise(err, "restore under Linux 6.3 or newer");
+	return crcore_fail(err, -ENOTSUP, "may have no writable code (PR_SET_MDWE), which this kernel "
+	                   "does not know");
+}
+
 static int check_plugins(struct restore *r, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < r->host->nplugins; i++) {
@@ -209,6 +221,8 @@ int machine_check(struct restore *r, struct crcore_error *err)
 			ret = need(CAP_SYS_CHROOT, "to restore a root directory", err);
 	if (ret == 0 && (ret = cpu_check(&r->manifest->cpu, err)) == 0)
 		ret = check_vdso(r, err);
+	for (unsigned i = 0; i < r->rec.nmms && ret == 0; i++)
+		ret = check_memory(r->rec.mms[i], err);
 	for (unsigned i = 0; i < r->rec.ntasks && ret == 0; i++)
 		ret = check_task(r, r->rec.tasks[i], err);
 	if (ret == 0 && (ret = check_plugins(r, err)) == 0)

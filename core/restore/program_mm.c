@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include "core/restore/restore.h"
+#include "core/task/task.h"
 
 #ifndef SYS_mseal
 #define SYS_mseal 462
@@ -89,9 +90,17 @@ void mappings_finish(struct stub *s, const struct layout *l)
 		if (s->mm->vmas[i]->sealed)
 			CALL(s->p, "seal", SYS_mseal, EXPECT_EQUAL, 0, IMM(s->mm->vmas[i]->start),
 			     IMM(s->mm->vmas[i]->end - s->mm->vmas[i]->start), IMM(0));
-	if (s->mm->mlock_future)
+}
+
+/* What concerns mappings that are made from now on. */
+void mm_close(struct stub *s)
+{
+	if (s->mm && s->mm->mlock_future)
 		CALL(s->p, "lock future mappings", SYS_mlockall, EXPECT_EQUAL, 0,
-		     IMM(s->mm->mlock_future & ~(uint32_t)MCL_CURRENT));
+		     IMM(s->mm->mlock_future));
+	if (s->mm && s->mm->mdwe)
+		CALL(s->p, "allow no writable code", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_MDWE),
+		     IMM(s->mm->mdwe), IMM(0), IMM(0), IMM(0));
 }
 
 /* The executable's descriptor stands inside of data, so its number must be known:

@@ -111,6 +111,7 @@ static int late_build(struct stub *s, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	close_coordinator(s);
+	mm_close(s);
 	signals_build(s);
 	pending_build(s, s->p, 0);
 	r = timers_create(s, err);

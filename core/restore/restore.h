@@ -257,6 +257,7 @@ int feeds_failure(struct restore *, struct crcore_error *);
 void feeds_end(struct restore *);
 void feeds_free(struct restore *);
 int mm_map_build(struct stub *, struct crcore_error *);            /* program_mm.c */
+void mm_close(struct stub *); /* what it may map from now on: after all that is mapped */
 void mappings_finish(struct stub *, const struct layout *);
 int files_build(struct stub *, struct crcore_error *);             /* program_files.c */
 int fs_build(struct stub *, struct crcore_error *);

@@ -8,12 +8,14 @@
  * each question is kept in struct asked between the two.
  */
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include "core/task/arch/x86_64.h"
+#include "core/task/inject.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
@@ -36,7 +38,7 @@ struct asked {          /* of a thread */
 struct asked_process {
 	uint32_t limits, itimers, actions, timers, subreaper; /* data references */
 	uint32_t untold;       /* of a stopped task: reference in its parent's program */
-	uint32_t dumpable, brk, overruns, membarrier, merge, segments; /* operations */
+	uint32_t dumpable, brk, overruns, membarrier, merge, mdwe, locks, segments; /* operations */
 };
 
 static int no_memory(struct crcore_error *err)
@@ -109,6 +111,11 @@ static void ask_process(prog *p, const Crcore__Task *rec, struct asked_process *
 	a->membarrier = CALL(p, "ask membarrier registrations", SYS_membarrier, EXPECT_ANY, 0,
 	                     IMM(MEMBARRIER_GET_REGISTRATIONS), IMM(0), IMM(0));
 	a->merge = CALL(p, "ask merge setting", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_MEMORY_MERGE));
+	a->mdwe = CALL(p, "ask about writable code", SYS_prctl, EXPECT_ANY, 0, IMM(PR_GET_MDWE));
+	/* EBUSY: what it maps is locked. It has mapped the region last. */
+	const uint32_t region = prog_region(p, "ask for the region");
+	a->locks = CALL(p, "ask about future locks", SYS_msync, EXPECT_ANY, 0, RESULT(region),
+	                IMM(PAGE), IMM(MS_INVALIDATE));
 	a->segments = CALL(p, "ask for segments of its own", ARCH_SEGMENTS_CALL, EXPECT_ANY, 0, IMM(0),
 	                   DATA(prog_data(p, NULL, 8)), IMM(8));
 	ask_timers(p, rec, a);
@@ -295,6 +302,22 @@ static int refuse_segments(const struct task *t, struct crcore_error *err)
 	                   "saved yet");
 }
 
+static void answer_mm(struct mm *mm, const prog *p, const struct asked_process *a)
+{
+	const int64_t registered = prog_result(p, a->membarrier); /* a kernel may not tell */
+	const int64_t mdwe = prog_result(p, a->mdwe);
+	Crcore__Mm *rec = mm->rec;
+
+	rec->dumpable = (uint32_t)prog_result(p, a->dumpable);
+	rec->brk = (uint64_t)prog_result(p, a->brk);
+	rec->membarrier = registered > 0 ? (uint32_t)registered : 0;
+	rec->memory_merge = prog_result(p, a->merge) == 1;
+	rec->thp_disable = mm->task->threads[0].rec->thp_disable;
+	rec->mdwe = mdwe > 0 ? (uint32_t)mdwe : 0;
+	if (prog_result(p, a->locks) == -EBUSY)
+		rec->mlock_future = MCL_FUTURE | (inject_populated(mm->inject) ? 0 : MCL_ONFAULT);
+}
+
 int task_answers(struct task *t, struct crcore_error *err)
 {
 	int r = 0;
@@ -309,12 +332,7 @@ int task_answers(struct task *t, struct crcore_error *err)
 		return refuse_segments(t, err);
 	t->rec->subreaper = (uint32_t)answer_u64(p, a->subreaper) != 0;
 	if (t->mm->task == t) {
-		t->mm->rec->dumpable = (uint32_t)prog_result(p, a->dumpable);
-		t->mm->rec->brk = (uint64_t)prog_result(p, a->brk);
-		int64_t registered = prog_result(p, a->membarrier); /* a kernel may not tell */
-		t->mm->rec->membarrier = registered > 0 ? (uint32_t)registered : 0;
-		t->mm->rec->memory_merge = prog_result(p, a->merge) == 1;
-		t->mm->rec->thp_disable = t->threads[0].rec->thp_disable;
+		answer_mm(t->mm, p, a);
 		r = policies_answers(t->mm, p, err);
 	}
 	answer_timers(t->rec, p, a);

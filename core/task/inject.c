@@ -2,6 +2,11 @@
 /*
  * A region in an address space of the tree: mapped by a thread of it, seen by
  * us through /proc/PID/map_files, filled with the interpreter and programs.
+ *
+ *	[ struct region | interpreter | programs | a page that nobody touches ]
+ *	[ struct region | programs | a page that nobody touches | interpreter ]
+ *
+ * The second where what is executed may not be writable: we write through our own view.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -14,9 +19,7 @@
 #include "parasite/arch/x86_64.h"
 #include "parasite/blob.h"
 
-/* What is said of a region that could not be mapped in the task. That it may have no writable code
- * (PR_SET_MDWE) shows in no file of /proc, and PR_GET_MDWE tells only itself: so it is refused
- * here, when the tree is frozen, and not beforehand. */
+/* What is said of a region that could not be mapped in the task. */
 static int refused(const struct inject *in, int code, struct crcore_error *err)
 {
 	if (code == -ENOMEM)
@@ -25,7 +28,7 @@ static int refused(const struct inject *in, int code, struct crcore_error *err)
 	else if (code == -EAGAIN)
 		crcore_advise(err, "raise its limit of locked memory (ulimit -l)");
 	else
-		crcore_advise(err, "allow it writable code (PR_SET_MDWE, SELinux execmem)");
+		crcore_advise(err, "allow it executable memory (SELinux: execmem)");
 	return crcore_fail(err, code, "cannot map %zu bytes in it: %s", in->size, strerror(-code));
 }
 
@@ -50,14 +53,23 @@ static int map_here(struct inject *in, struct crcore_error *err)
 
 static void fill(struct inject *in)
 {
-	size_t code = ALIGN_UP(sizeof(struct region), 64);
+	const size_t head = ALIGN_UP(sizeof(struct region), 64);
+	const size_t code = in->code ? in->size - in->code : head;
 
 	in->local->magic = REGION_MAGIC;
 	in->local->protocol = PROGRAM_PROTOCOL;
 	in->local->entry = in->remote + code + INTERPRETER_ENTRY;
 	in->local->size = in->size;
 	memcpy((uint8_t *)in->local + code, interpreter_blob, interpreter_blob_size);
-	in->used = ALIGN_UP(code + interpreter_blob_size, 64);
+	in->used = in->code ? head : ALIGN_UP(code + interpreter_blob_size, 64);
+}
+
+bool inject_populated(const struct inject *in)
+{
+	const size_t last = in->size - in->code - PAGE;
+	unsigned char resident = 0;
+
+	return mincore((uint8_t *)in->local + last, PAGE, &resident) == 0 && (resident & 1);
 }
 
 size_t inject_need(const prog *p)
@@ -73,7 +85,7 @@ int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcor
 	if (!in)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	in->thread = t;
-	in->size = ALIGN_UP(size + sizeof(struct region) + interpreter_blob_size + 128, PAGE);
+	in->size = ALIGN_UP(size + sizeof(struct region) + interpreter_blob_size + 128, PAGE) + PAGE;
 	if (!arch_is_native(&t->regs)) {
 		crcore_advise(err, "only 64-bit programs can be saved");
 		r = crcore_fail(err, -ENOTSUP, "it is a 32-bit program");
@@ -124,10 +136,9 @@ static struct call *call_each(struct inject *const *v, unsigned n, const struct 
 
 	for (unsigned i = 0; calls && i < n; i++) {
 		calls[i] = *how;
-		if (how->nr == SYS_mmap)
-			calls[i].args[1] = calls[i].undo = v[i]->size;
-		else
-			calls[i].args[0] = v[i]->remote, calls[i].args[1] = v[i]->size;
+		calls[i].args[0] = v[i]->remote;
+		calls[i].args[1] = how->nr == SYS_mprotect ? v[i]->size - v[i]->code : v[i]->size;
+		calls[i].undo = how->nr == SYS_mmap ? v[i]->size : 0;
 	}
 	if (calls) {
 		landings(v, n, prepare_range, &all);
@@ -136,10 +147,21 @@ static struct call *call_each(struct inject *const *v, unsigned n, const struct 
 	return calls;
 }
 
+/* A task that may have no writable code (PR_SET_MDWE) gets code and data apart from each other. */
+static void set_apart(struct inject *in)
+{
+	in->code = ALIGN_UP(interpreter_blob_size, PAGE);
+	in->size += in->code;
+}
+
 static int take(struct inject *in, const struct call *c, struct crcore_error *err)
 {
 	int r = c->r < 0 ? call_error(c, err) : 0;
 
+	if (r == 0 && c->result == -EACCES && !in->code) {
+		set_apart(in);
+		return 0;
+	}
 	if (r == 0 && c->result < 0 && c->result > -4096)
 		r = refused(in, (int)c->result, err);
 	if (r == 0) {
@@ -169,11 +191,11 @@ static void take_range(void *arg, size_t from, size_t to)
 	}
 }
 
-int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
+/* But for those that are to be set apart. */
+static int map_each(struct inject *const *v, unsigned n, uint64_t prot, struct crcore_error *err)
 {
 	const struct call how = { .nr = SYS_mmap,
-		.args = { 0, 0, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS,
-		          (uint64_t)-1, 0 } };
+		.args = { 0, 0, prot, MAP_SHARED | MAP_ANONYMOUS, (uint64_t)-1, 0 } };
 	cleanup_free struct taken *taken = malloc((n + 1) * sizeof(*taken));
 	cleanup_free struct call *calls = taken ? call_each(v, n, &how) : NULL;
 	struct taking all = { v, calls, taken };
@@ -187,6 +209,40 @@ int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
 			return taken[i].r;
 		}
 	return 0;
+}
+
+static int map_apart(struct inject *const *v, unsigned n, struct crcore_error *err)
+{
+	const struct call how = { .nr = SYS_mprotect, .args = { 0, 0, PROT_READ | PROT_WRITE } };
+	int r = map_each(v, n, PROT_READ | PROT_EXEC, err);
+	cleanup_free struct call *calls = r == 0 ? call_each(v, n, &how) : NULL;
+
+	if (r == 0 && !calls)
+		r = crcore_fail(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		r = calls[i].r < 0 ? call_error(&calls[i], err) : 0;
+		if (r == 0 && calls[i].result < 0)
+			r = refused(v[i], (int)calls[i].result, err);
+		if (r < 0)
+			crcore_fail_at(err, v[i]->thread->task->abi.pid, -1, "task %s",
+			               v[i]->thread->task->comm);
+	}
+	return r;
+}
+
+int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
+{
+	cleanup_free struct inject **apart = NULL;
+	unsigned k = 0;
+	int r = map_each(v, n, PROT_READ | PROT_WRITE | PROT_EXEC, err);
+
+	for (unsigned i = 0; r == 0 && i < n; i++)
+		if (!v[i]->remote) {
+			if (!GROW(apart, k))
+				return crcore_fail(err, -ENOMEM, "out of memory");
+			apart[k++] = v[i];
+		}
+	return r == 0 && k ? map_apart(apart, k, err) : r;
 }
 
 /* The way back of an orphan: the application's registers and mask. */
@@ -206,7 +262,7 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 {
 	struct program *head = (void *)((uint8_t *)in->local + in->used);
 
-	if (!in->remote || inject_need(p) > in->size - in->used)
+	if (!in->remote || inject_need(p) > in->size - in->code - in->used)
 		return crcore_fail(err, -ENOSPC, "the region is too small for its programs");
 	if (!GROW(in->placed, in->nplaced))
 		return crcore_fail(err, -ENOMEM, "out of memory");

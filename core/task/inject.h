@@ -25,11 +25,15 @@ struct inject {
 	uint64_t slot;           /* the one in use, 0: none */
 	uint64_t remote;         /* where the task has the region */
 	struct region *local;    /* where we have it */
-	size_t size, used;
+	size_t size, used;       /* the last page of its data is never touched: inject_populated() */
+	size_t code;             /* at the end, mapped without a right to write; 0: none is */
 	struct placed *placed;
 	unsigned nplaced;
 	bool stuck;              /* a thread did not come back: leave the region */
 };
+
+/* Has the kernel filled all of it when the task mapped it (mlockall(2))? */
+bool inject_populated(const struct inject *);
 
 /* Finds insn and slots. */
 int landing_find(struct thread *, struct inject *, struct crcore_error *);

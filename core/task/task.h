@@ -165,6 +165,10 @@ int life_init(struct region *, struct crcore_error *);
 #define PR_SET_MEMORY_MERGE 67
 #define PR_GET_MEMORY_MERGE 68
 #endif
+#ifndef PR_SET_MDWE /* of 6.3 */
+#define PR_SET_MDWE 65
+#define PR_GET_MDWE 66
+#endif
 /* Results that never leave the kernel but for a tracer (its include/linux/errno.h). */
 enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 int regs_read(struct thread *, struct crcore_error *);   /* regs, sigmask */
