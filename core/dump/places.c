@@ -24,6 +24,15 @@ static void take_joined(const struct task *root, struct place *p)
 		memcpy(p->link, link, sizeof(link));
 }
 
+/* Is there one of that sort for those that a task is going to make? */
+static bool has_children(int folder, const char *name)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s_for_children", name);
+	return (!strcmp(name, "pid") || !strcmp(name, "time")) && !faccessat(folder, path, F_OK, 0);
+}
+
 int places_ours(const struct task *root, struct places *ours, struct crcore_error *err)
 {
 	int fd = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -32,9 +41,10 @@ int places_ours(const struct task *root, struct places *ours, struct crcore_erro
 	if (!dir)
 		return crcore_fail(err, -errno, "cannot look at our namespaces: %s", strerror(errno));
 	ours->root = root;
+	/* A task whose children live where we do lives there itself. */
 	for (struct dirent *e; (e = readdir(dir)) && ours->n < PLACES;) {
 		struct place *p = &ours->v[ours->n];
-		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children") ||
+		if (e->d_name[0] == '.' || has_children(fd, e->d_name) ||
 		    readlinkat(fd, e->d_name, p->link, sizeof(p->link) - 1) < 0)
 			continue;
 		snprintf(p->name, sizeof(p->name), "ns/%.30s", e->d_name);
@@ -54,6 +64,33 @@ int places_enter(struct namespaces *ns, pid_t pid, struct host *host, struct crc
 	return r < 0 ? r : namespaces_enter(ns, false, err);
 }
 
+static int refuse_namespace(const struct task *t, const struct place *p, struct crcore_error *err)
+{
+	const char *name = p->name + strlen("ns/");
+	const int len = (int)strcspn(name, "_");
+	char own[40];
+
+	snprintf(own, sizeof(own), "%.*s", len, name);
+	if (name[len] && namespace_is_ours(t->proc, own)) {
+		crcore_advise(err, "have a process of its own make that namespace (unshare --fork), and "
+		              "dump what runs in there");
+		return crcore_fail(err, -ENOTSUP, "its children are to live in another %s namespace than "
+		                   "crcore", own);
+	}
+	crcore_advise(err, "run crcore in the same namespaces: nsenter -a -t %d crcore ...",
+	              t->abi.pid);
+	return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore", own);
+}
+
+/* One that nobody lives in yet leads nowhere, as does all of a process that has ended. */
+static bool is_to_come(const struct task *t, const struct place *p)
+{
+	char other[sizeof(p->link)];
+
+	return strstr(p->name, "_for_children") &&
+	       readlinkat(t->proc, "ns/mnt", other, sizeof(other)) > 0;
+}
+
 /* A restore makes tasks in the namespaces of crcore itself, so a task must live there. */
 static int check_namespaces(const struct task *t, const struct places *ours,
                             struct crcore_error *err)
@@ -67,15 +104,14 @@ static int check_namespaces(const struct task *t, const struct places *ours,
 		ssize_t n = readlinkat(t->proc, p->name, theirs, sizeof(theirs) - 1);
 		if (n < 0) {
 			int e = errno == ENOENT ? ESRCH : errno; /* it has ended meanwhile */
+			if (e == ESRCH && is_to_come(t, p))
+				return refuse_namespace(t, p, err);
 			return crcore_fail(err, -e, "cannot look at its namespaces: %s", strerror(e));
 		}
 		theirs[n] = '\0';
 		if (!strcmp(theirs, p->link))
 			continue;
-		crcore_advise(err, "run crcore in the same namespaces: nsenter -a -t %d crcore ...",
-		              t->abi.pid);
-		return crcore_fail(err, -ENOTSUP, "it lives in another %s namespace than crcore",
-		                   p->name + strlen("ns/"));
+		return refuse_namespace(t, p, err);
 	}
 	return 0;
 }
@@ -86,6 +122,17 @@ static void take_status(struct task *t, const char *status)
 
 	t->umask = mask ? (uint32_t)strtoul(mask, NULL, 8) : 0;
 	t->anon_kib = anon ? strtoull(anon, NULL, 10) : 0;
+}
+
+/* Pointers of which the processor ignores some bits (LAM). */
+static int check_pointers(const char *status, struct crcore_error *err)
+{
+	const char *mask = proc_field(status, "untag_mask");
+
+	if (!mask || strtoull(mask, NULL, 16) == UINT64_MAX)
+		return 0;
+	crcore_advise(err, "run the program without them (ARCH_ENABLE_TAGGED_ADDR)");
+	return crcore_fail(err, -ENOTSUP, "it uses tagged pointers, which are not saved yet");
 }
 
 static int check_status(struct task *t, bool filters, struct crcore_error *err)
@@ -108,7 +155,7 @@ static int check_status(struct task *t, bool filters, struct crcore_error *err)
 		return crcore_fail(err, -ENOTSUP, "it runs under seccomp, which no plugin that is loaded "
 		                   "keeps");
 	}
-	return 0;
+	return check_pointers(status, err);
 }
 
 int task_check_place(struct task *t, const struct places *ours, bool filters,

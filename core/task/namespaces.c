@@ -65,7 +65,7 @@ int namespaces_open(struct namespaces *ret, const char *const *paths, struct crc
 	return 0;
 }
 
-static bool is_ours(int proc, const char *name)
+bool namespace_is_ours(int proc, const char *name)
 {
 	char theirs[64], ours[64], path[300];
 	ssize_t a, b;
@@ -86,7 +86,8 @@ int namespaces_of(struct namespaces *ret, pid_t pid, struct crcore_error *err)
 	if (proc < 0)
 		return proc;
 	for (struct dirent *e; r == 0 && dir && (e = readdir(dir));) {
-		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children") || is_ours(proc, e->d_name))
+		if (e->d_name[0] == '.' || strstr(e->d_name, "_for_children") ||
+		    namespace_is_ours(proc, e->d_name))
 			continue;
 		int fd = openat(list, e->d_name, O_RDONLY | O_CLOEXEC);
 		if (fd >= 0 && !namespace_is_joinable(namespace_type(fd)))

@@ -26,4 +26,6 @@ void namespaces_close(struct namespaces *);
 uint32_t namespace_type(int fd); /* CLONE_NEW*; 0: fd is none */
 bool namespace_is_joinable(uint32_t type);
 bool namespace_is_entered(uint32_t type);
+/* Of the process whose folder is proc; name: as in /proc/PID/ns. One that is gone is ours. */
+bool namespace_is_ours(int proc, const char *name);
 #endif

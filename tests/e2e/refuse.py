@@ -71,6 +71,8 @@ libc = ctypes.CDLL(None)
 selector = ctypes.c_char()
 if sys.argv[1] == "dispatch": # PR_SET_SYSCALL_USER_DISPATCH, with all of it allowed
     r = libc.prctl(59, 1, 0, ctypes.c_ulong(0x1000), ctypes.byref(selector))
+elif sys.argv[1] in ("pid", "time"): # namespaces of its children
+    r = libc.unshare({"pid": 0x20000000, "time": 0x80}[sys.argv[1]])
 elif sys.argv[1] == "secret": # memfd_secret(2)
     fd = libc.syscall(447, 0)
     libc.mmap.restype = ctypes.c_void_p
@@ -381,7 +383,7 @@ class Test:
 
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
-                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.mode,
+                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors, self.mode,
                      self.due_signal, self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
