@@ -76,12 +76,17 @@ int console_check(const struct ttys *t, const Ttys__Terminal *rec, struct crcore
 	return 0;
 }
 
+static const struct termios none;
+
 static void put_back(void *arg)
 {
 	struct made *m = arg;
 
-	if (m->device >= 0)
-		ioctl(m->device, TCSETS2, &m->before);
+	if (m->device < 0)
+		return;
+	ioctl(m->device, TIOCSLCKTRMIOS, &none);
+	ioctl(m->device, TCSETS2, &m->before);
+	ioctl(m->device, TIOCSLCKTRMIOS, &m->fixed_before);
 }
 
 /* The size of a virtual console is that of its screen. */
@@ -99,12 +104,15 @@ static int set_up(struct ttys *t, struct made *m, int fd, struct crcore_error *e
 	if (m->device >= 0)
 		return 0;
 	memcpy(&termios, rec->termios.data, sizeof(termios));
-	if (ioctl(fd, TCGETS2, &m->before) < 0 || (r = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+	if (ioctl(fd, TCGETS2, &m->before) < 0 || ioctl(fd, TIOCGLCKTRMIOS, &m->fixed_before) < 0 ||
+	    (r = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
 		return crcore_fail(err, -errno, "cannot ask for its settings: %s", strerror(errno));
 	m->device = r;
 	if ((r = t->host->undo(t->ctx, put_back, m, false, err)) < 0)
 		return r;
-	if (ioctl(fd, TCSETS2, &termios) < 0 ||
+	if ((memcmp(&m->fixed_before, &none, sizeof(none)) && ioctl(fd, TIOCSLCKTRMIOS, &none) < 0) ||
+	    ioctl(fd, TCSETS2, &termios) < 0 ||
+	    (rec->fixed.len && ioctl(fd, TIOCSLCKTRMIOS, rec->fixed.data) < 0) ||
 	    (has_own_size(rec->dev) && ioctl(fd, TIOCSWINSZ, rec->winsize.data) < 0) ||
 	    (rec->exclusive && ioctl(fd, TIOCEXCL) < 0))
 		return crcore_fail(err, -errno, "cannot give it its settings: %s", strerror(errno));

@@ -40,7 +40,8 @@ static int set_up(struct ttys *t, struct made *m, int master, bool has_slave,
 		r = flight_put(master, m->slave, &termios, &flight, err);
 	if (!r && ((rec->packet && ioctl(master, TIOCPKT, &one) < 0) ||
 	           (rec->exclusive && m->slave >= 0 && ioctl(m->slave, TIOCEXCL) < 0) ||
-	           (rec->locked && ioctl(master, TIOCSPTLCK, &one) < 0)))
+	           (rec->locked && ioctl(master, TIOCSPTLCK, &one) < 0) ||
+	           (rec->fixed.len && ioctl(master, TIOCSLCKTRMIOS, rec->fixed.data) < 0)))
 		r = crcore_fail(err, -errno, "cannot set its modes: %s", strerror(errno));
 	return r;
 }

@@ -29,6 +29,7 @@ static int load_terminal(struct ttys *t, const void *msg, size_t len, struct crc
 	if (!m->rec->key || m->rec->number > 1u << 20 || (m->rec->external && m->rec->hung_up) ||
 	    (*m->rec->path && (m->rec->path[0] != '/' || strlen(m->rec->path) >= PATH_MAX ||
 	                       m->rec->external || m->rec->hung_up)) ||
+	    (m->rec->fixed.len && m->rec->fixed.len != sizeof(struct termios)) ||
 	    (!m->rec->hung_up && (m->rec->termios.len != sizeof(struct termios2) ||
 	                          m->rec->winsize.len != sizeof(struct winsize))))
 		return crcore_fail(err, -EBADMSG, "a record of section terminal makes no sense");

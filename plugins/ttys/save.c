@@ -11,6 +11,29 @@ static bool slave_closed(int master)
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
+/* Which of its settings may not be changed, if any. */
+static bool ask_fixed(int fd, struct termios *ret)
+{
+	static const struct termios none;
+
+	*ret = none;
+	return ioctl(fd, TIOCGLCKTRMIOS, ret) == 0 && memcmp(ret, &none, sizeof(none)) != 0;
+}
+
+/* Bytes are moved under other settings, so they may be changed for that long. */
+static int copy_flight(int master, int slave, int packet, const Ttys__Terminal *rec,
+                       struct flight *flight, struct crcore_error *err)
+{
+	static const struct termios none;
+
+	if (rec->fixed.len && ioctl(master, TIOCSLCKTRMIOS, &none) < 0)
+		return crcore_fail(err, -errno, "cannot unlock its settings: %s", strerror(errno));
+	int r = flight_copy(master, slave, packet, flight, err);
+	if (rec->fixed.len)
+		ioctl(master, TIOCSLCKTRMIOS, rec->fixed.data);
+	return r;
+}
+
 /* A master: asks for everything. Its slave is opened only if that shows to nobody. */
 static int fill_master(const struct known *k, int master, Ttys__Terminal *rec,
                        struct flight *flight, struct crcore_error *err)
@@ -37,7 +60,7 @@ static int fill_master(const struct known *k, int master, Ttys__Terminal *rec,
 		return 0;
 	ioctl(slave, TIOCGEXCL, &exclusive);
 	rec->exclusive = exclusive;
-	return flight_copy(master, slave, packet, flight, err);
+	return copy_flight(master, slave, packet, rec, flight, err);
 }
 
 /* A process group, if it is of the tree. */
@@ -67,6 +90,7 @@ static int save_terminal(struct ttys *t, struct known *k, const struct crcore_ob
 	Ttys__Terminal rec = TTYS__TERMINAL__INIT;
 	struct flight flight = { 0 };
 	struct termios2 termios;
+	struct termios fixed;
 	struct winsize size;
 	int exclusive = 0, r = 0;
 
@@ -83,6 +107,8 @@ static int save_terminal(struct ttys *t, struct known *k, const struct crcore_ob
 			return crcore_fail(err, -errno, "cannot ask for its settings: %s", strerror(errno));
 		rec.termios = (ProtobufCBinaryData){ sizeof(termios), (uint8_t *)&termios };
 		rec.winsize = (ProtobufCBinaryData){ sizeof(size), (uint8_t *)&size };
+		if (!rec.external && ask_fixed(obj->local_fd, &fixed))
+			rec.fixed = (ProtobufCBinaryData){ sizeof(fixed), (uint8_t *)&fixed };
 	}
 	if (k->master)
 		r = fill_master(k, obj->local_fd, &rec, &flight, err);

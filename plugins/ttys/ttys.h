@@ -61,7 +61,8 @@ struct made {
 	int slave;          /* keeps the slave side open until settle; -1: none */
 	unsigned number;    /* that it got */
 	int device;         /* of a console, while its settings are ours to take back; -1 */
-	struct termios2 before; /* which are these */
+	struct termios2 before; /* which are these, with ... */
+	struct termios fixed_before; /* ... those that could not be changed */
 };
 
 struct ttys {

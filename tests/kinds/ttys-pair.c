@@ -8,7 +8,7 @@ int main(int argc, char **argv)
 {
 	const struct winsize size = { 33, 77, 0, 0 };
 	struct winsize now;
-	struct termios set, termios;
+	struct termios set, termios, fixed = { 0 };
 	char path[64], again[64], buf[64];
 	int master, slave;
 	struct stat st;
@@ -24,6 +24,9 @@ int main(int argc, char **argv)
 	set.c_lflag &= ~(tcflag_t)ECHO;
 	set.c_cc[VINTR] = 7;
 	CHECK(!tcsetattr(slave, TCSANOW, &set) && !ioctl(slave, TIOCSWINSZ, &size));
+	fixed.c_lflag = ICANON;
+	fixed.c_cc[VINTR] = 1;
+	CHECK(!ioctl(slave, TIOCSLCKTRMIOS, &fixed));
 	CHECK(!fchown(slave, 1000, 5) && !fchmod(slave, 0622));
 	CHECK_EQ(write(master, "line\npart", 9), 9);
 	CHECK_EQ(write(slave, "out\n", 4), 4);
@@ -35,6 +38,9 @@ int main(int argc, char **argv)
 	CHECK(!tcgetattr(slave, &termios) && !ioctl(master, TIOCGWINSZ, &now));
 	CHECK(termios.c_lflag == set.c_lflag && termios.c_iflag == set.c_iflag);
 	CHECK(!memcmp(termios.c_cc, set.c_cc, NCCS));
+	memset(&fixed, 0, sizeof(fixed));
+	CHECK(!ioctl(slave, TIOCGLCKTRMIOS, &fixed));
+	CHECK(fixed.c_lflag == ICANON && fixed.c_cc[VINTR] == 1 && !fixed.c_iflag);
 	CHECK(now.ws_row == 33 && now.ws_col == 77);
 	CHECK(!stat(path, &st) && st.st_uid == 1000 && (st.st_mode & 07777) == 0622);
 	CHECK_EQ(read(master, buf, sizeof(buf)), 5);
