@@ -40,8 +40,12 @@ int epoll_make(struct events *e, const Events__Event *rec, struct crcore_error *
 	};
 	int fd = epoll_create1(EPOLL_CLOEXEC);
 
-	if (fd < 0 || (rec->flags & O_NONBLOCK && fcntl(fd, F_SETFL, O_NONBLOCK) < 0))
-		return crcore_fail(err, -errno, "cannot make it: %s", strerror(errno));
+	if (fd < 0 || (rec->flags & O_NONBLOCK && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
+		int r = crcore_fail(err, -errno, "cannot make it: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
 	/* Only a matter of speed, and the kernel may not know it: no failure. */
 	if ((params.busy_poll_usecs || params.busy_poll_budget || params.prefer_busy_poll) &&
 	    ioctl(fd, EPIOCSPARAMS, &params) < 0)
