@@ -107,6 +107,7 @@ int main(int argc, char **argv)
 	if (r < 0) {
 		if (!err.code)
 			err.code = r;
+		advise_by_limit(&err);
 		if (args.command.log_file)
 			log_error(0, &err);
 		report_error(&err, json);

@@ -29,6 +29,16 @@ static void error_json(const struct crcore_error *err)
 	json_end(&j);
 }
 
+/* Whatever runs into a limit of crcore itself, it is raised in the same way. */
+void advise_by_limit(struct crcore_error *err)
+{
+	if (err->code == -EMFILE)
+		crcore_advise(err, "raise the limit of open files that crcore runs with (ulimit -n, "
+		              "systemd: LimitNOFILE=)");
+	else if (err->code == -ENFILE)
+		crcore_advise(err, "raise the limit of open files of the machine (sysctl fs.file-max)");
+}
+
 void report_error(const struct crcore_error *err, bool json)
 {
 	char line[ERROR_TEXT_MAX];

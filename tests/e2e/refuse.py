@@ -331,10 +331,21 @@ class Test:
         self.unchanged(t, before)
         self.end(t)
 
+    def few_descriptors(self):
+        """crcore itself has too few: what to do about it is said."""
+        t = self.target()
+        before = snapshot.settled(t.pid)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.error(["ulimit -n"], "dump", "-t", t.pid, "-D", self.image(), preexec_fn=lambda:
+                   resource.setrlimit(resource.RLIMIT_NOFILE, (9, limits[1])))
+        self.unchanged(t, before)
+        self.end(t)
+
     def mode(self):
         """What a thread or process has asked of the kernel and what no image can hold."""
         for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt"),
-                            ("secret", "memfd_secret")):
+                            ("secret", "memfd_secret"), ("pid", "pid namespace"),
+                            ("time", "time namespace")):
             t = self.target([sys.executable, "-c", MODE, mode])
             if os.path.exists(t.path("lacking")):
                 print(f"this kernel has no {words}", flush=True)
