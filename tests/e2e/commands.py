@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands that only look: show, show --json, restore --plan, check, exec, plugins,
-policy, help; on a real image and a real tree, which they leave as they are."""
+policy, help; on a real image and a real tree, which they leave as they are. And what the
+benchmarks say where nothing was built."""
 import json
 import os
+import subprocess
 import sys
 import jobs
 import crtest
@@ -16,9 +18,21 @@ def expect(what, text, *words):
             raise Failure(f"{what} does not say {word!r}:\n{text[:3000]}")
 
 
+def benchmarks_without_build(folder):
+    env = {k: v for k, v in os.environ.items() if k != "CRCORE_TEST_DIR"}
+    for name in ("run", "compress"):
+        script = os.path.join(os.path.dirname(__file__), "..", "..", "bench", name)
+        p = subprocess.run([sys.executable, "-B", script, "--build", folder], env=env, text=True,
+                           stderr=subprocess.PIPE, timeout=60, check=False)
+        expect(f"bench/{name} without a build", p.stderr, folder, "ninja", "--build DIR")
+        if p.returncode != 1 or p.stderr.count("\n") != 1:
+            raise Failure(f"bench/{name} without a build: {p.returncode} {p.stderr}")
+
+
 def main(crcore_path, program):
     top = crtest.scratch()
     os.chmod(top, 0o777)
+    benchmarks_without_build(top)
     crcore = crtest.Crcore(crcore_path, top)
     work, image = os.path.join(top, "work"), os.path.join(top, "image")
     t = crtest.Target([program, work], work).ready()

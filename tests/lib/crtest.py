@@ -33,6 +33,18 @@ def scratch():
     return path
 
 
+def isolate(build, seconds):
+    """Runs this script again in namespaces of its own, unless it is there already."""
+    path = os.path.join(build, "tests", "lib", "isolate")
+    if "CRCORE_TEST_DIR" in os.environ:
+        return
+    if not os.access(path, os.X_OK):
+        sys.exit(f"Error: {build}: no build with tests in this folder; make one (meson setup "
+                 f"-Dtests=true {build} && ninja -C {build}), or name another with --build DIR")
+    os.execv(path, [path, "-t", str(seconds), "--", sys.executable, "-B",
+                    os.path.abspath(sys.argv[0]), *sys.argv[1:]])
+
+
 def wait_for(what, seconds, test):
     """Polls test() until it is true; returns what it gave."""
     end = time.monotonic() + seconds
