@@ -41,16 +41,6 @@ struct section_count show_count_section(const struct show *s, const char *prefix
 	return c;
 }
 
-static int check_memory(const struct show *s, struct crcore_error *err)
-{
-	int r = 0;
-
-	for (unsigned i = 0; i < s->records.nmms && r == 0; i++)
-		r = mm_validate(s->records.mms[i], s->records.mms, i,
-		                pages_length(s->pages), err);
-	return r;
-}
-
 static int load(struct show *s, struct crcore_error *err)
 {
 	int r = image_open(s->dir, false, &s->img, err);
@@ -60,7 +50,7 @@ static int load(struct show *s, struct crcore_error *err)
 	if (r == 0)
 		r = pages_open(s->img, &s->pages, err);
 	if (r == 0)
-		r = check_memory(s, err);
+		r = memory_runs(s->img, &s->records, pages_length(s->pages), err);
 	return r < 0 ? r : show_count_memory(s, err);
 }
 

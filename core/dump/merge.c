@@ -211,8 +211,7 @@ static int read_chain(struct merge *m, struct crcore_error *err)
 	if (r < 0 || (r = pages_open(m->from, &m->pages, err)) < 0 ||
 	    (r = core_records_load(m->from, &m->rec, err)) < 0)
 		return r;
-	for (unsigned i = 0; r == 0 && i < m->rec.nmms; i++)
-		r = mm_validate(m->rec.mms[i], m->rec.mms, i, pages_length(m->pages), err);
+	r = memory_runs(m->from, &m->rec, pages_length(m->pages), err);
 	return r < 0 ? r : find_places(m, err);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ancestors of an image: the one that it was made on, that one's, and so on.
- * Of each only the manifest and the page file are opened. A parent is known by the
- * checksum of its manifest, which covers that of its own parent and those of all
+ * Of each only the manifest, the page files and the records of memory are opened. A parent is
+ * known by the checksum of its manifest, which covers that of its own parent and those of all
  * files: whoever has the youngest knows what all of them were.
  *
  * A folder that holds a complete image is not written to again, so it needs no lock.
@@ -46,9 +46,10 @@ uint64_t image_pages_before(const Crcore__Manifest *m)
 	return m->parent ? m->parent->pages : 0;
 }
 
-static int open_page_files(struct image *img, struct crcore_error *err)
+static int open_files(struct image *img, struct crcore_error *err)
 {
 	cleanup_free struct image_file **v = pages_files(img);
+	struct image_file *mms = image_file_find(img, MM_FILE);
 	int r = v ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && i < img->page_files; i++) {
@@ -56,7 +57,7 @@ static int open_page_files(struct image *img, struct crcore_error *err)
 		if (r == 0)
 			r = packed_ready(img, v[i], err);
 	}
-	return r;
+	return r < 0 || !mms || mms->contained ? r : image_file_open(img, mms, err);
 }
 
 /* Is it what the child was made on? */
@@ -69,7 +70,7 @@ static int check_parent(struct image *child, struct image *parent, struct crcore
 		return bad_parent(child, -ESTALE, "the folder of its parent holds another image", err);
 	if (pages != want->pages)
 		return image_fail(child, MANIFEST, -EBADMSG, "counts the pages of its parent wrong", err);
-	return open_page_files(parent, err);
+	return open_files(parent, err);
 }
 
 static int open_parent(struct image *first, struct image *child, struct crcore_error *err)
@@ -106,6 +107,11 @@ int image_may_have_child(const struct image *img, struct crcore_error *err)
 	crcore_advise(err, "merge it into one first (crcore merge -D DIR %s), or dump without "
 	              "--prev-images-dir", img->path);
 	return crcore_fail(err, -EMLINK, "it has %u ancestors, and may not be one itself", n);
+}
+
+struct image *image_older(const struct image *img)
+{
+	return img->older;
 }
 
 int chain_open(struct image *img, struct crcore_error *err)

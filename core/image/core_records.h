@@ -17,7 +17,7 @@
  *  - descriptors of a table ascend, so none is there twice;
  *  - strings are shorter than 16 KiB; no record has a field of a newer format.
  *
- * Mappings and runs are not checked here: call mm_validate() for each mm (memory.h).
+ * Mappings and runs are not checked here: call memory_runs() (memory.h).
  */
 #ifndef CRCORE_CORE_RECORDS_H
 #define CRCORE_CORE_RECORDS_H

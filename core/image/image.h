@@ -84,7 +84,10 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
 int image_verify(struct image *, struct crcore_error *);
 /* The same without pages: for those that are checked when they are read (pages_read_block()). */
 int image_verify_others(struct image *, struct crcore_error *);
-/* Once pages_open() has opened its ancestors: may another be made on it? */
+/* Once pages_open() has opened its ancestors: the one that it was made on, of which the section
+ * core.mm can be read, and no other. NULL: none. */
+struct image *image_older(const struct image *);
+/* The same: may another be made on it? */
 int image_may_have_child(const struct image *, struct crcore_error *);
 /* Bytes of pages that its ancestors have. */
 uint64_t image_pages_before(const Crcore__Manifest *);

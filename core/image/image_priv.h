@@ -18,6 +18,7 @@
 #define IMAGE_FILES_MAX (PAGE_FILES_MAX + 4096)
 #define IMAGE_STRING_MAX 16384u           /* bytes of a string in a core record, with the NUL */
 
+#define MM_FILE "core.mm.img" /* the records that a child refers to */
 #define MANIFEST "manifest"
 #define MANIFEST_TMP "manifest.tmp" /* there from the first moment: marks what is unfinished */
 

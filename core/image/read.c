@@ -10,6 +10,8 @@
 
 static int load_records(struct image *img, struct image_file *f, struct crcore_error *err)
 {
+	if (f->fd < 0) /* read already, or in the manifest */
+		return 0;
 	f->buf = malloc(f->length + 1);
 	if (!f->buf)
 		return crcore_fail(err, -ENOMEM, "out of memory");
@@ -101,6 +103,8 @@ int image_each(struct image *img, const char *prefix, const char *section,
 	struct image_file *f = image_file_find(img, name);
 	if (!f)
 		return 0;
+	if ((r = load_records(img, f, err)) < 0) /* an ancestor's */
+		return r;
 	const unsigned char *p = f->buf;
 	size_t left = f->used, len = 0;
 	for (unsigned i = 1; left && r == 0; i++) {

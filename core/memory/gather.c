@@ -64,6 +64,8 @@ static int add_saved(struct save *s, struct mm_save *m, const struct spans *save
 		if (x->tag == SAVED_BYTES)
 			r = runs_add(&m->stored, from, (to - from) / PAGE, CRCORE__SOURCE__PAGES,
 			             x->val + (from - x->start), 0, err);
+		if (x->tag == SAVED_BEFORE && !spans_append(&m->kept, (struct span){ from, to, from, 0 }))
+			r = memory_enomem(err);
 	}
 	return r;
 }
@@ -277,6 +279,7 @@ int gather(struct save *s, struct crcore_error *err)
 		runs_clear(&s->mms[i].others);
 		runs_clear(&s->mms[i].stored);
 		spans_free(&s->mms[i].changed);
+		spans_free(&s->mms[i].kept);
 		r = collect_mm(s, i, &piece, err);
 	}
 	pieces_clear(s);

@@ -188,6 +188,10 @@ void layouts_free(struct layouts *);
  * mappings, references to other mms, offsets within pages_len. */
 int mm_validate(const Crcore__Mm *, Crcore__Mm *const *mms, unsigned nmms, uint64_t pages_len,
                 struct crcore_error *);
+/* The same for all that an image has, once pages_open() has opened its ancestors; what an mm has
+ * of those (kept) becomes runs that say where the bytes are. Behind this nobody sees the former. */
+struct core_records;
+int memory_runs(struct image *, struct core_records *, uint64_t pages_len, struct crcore_error *);
 /* In runs of ascending addresses: the first that ends behind addr; n: none. */
 size_t runs_behind(Crcore__Run *const *v, size_t n, uint64_t addr);
 #endif

@@ -81,21 +81,33 @@ static unsigned index_of(const struct tree *t, uint32_t id)
 	return i;
 }
 
-/* Appends to out what of a run refers to pages that were stored. */
-static int keep_stored(const Crcore__Run *r, const struct runs *owner, struct runs *out,
+/* Appends to out what of a run refers to pages in [start, end). */
+static int keep_part(const Crcore__Run *r, uint64_t start, uint64_t end, struct runs *out,
+                     struct crcore_error *err)
+{
+	uint64_t from = start > r->offset ? start : r->offset, last = r->offset + r->pages * PAGE;
+	uint64_t to = end < last ? end : last;
+
+	return runs_add(out, r->addr + (from - r->offset), (to - from) / PAGE,
+	                CRCORE__SOURCE__OTHER, from, r->mm, err);
+}
+
+/* Appends to out what of a run refers to pages that were stored, or are kept. */
+static int keep_stored(const Crcore__Run *r, const struct mm_save *owner, struct runs *out,
                        struct crcore_error *err)
 {
+	const struct runs *stored = &owner->stored;
+	const struct spans *kept = &owner->kept;
 	uint64_t end = r->offset + r->pages * PAGE;
 	int e = 0;
 
-	for (size_t i = runs_behind(owner->v, owner->n, r->offset);
-	     e == 0 && i < owner->n && owner->v[i]->addr < end; i++) {
-		const Crcore__Run *o = owner->v[i];
-		uint64_t from = o->addr > r->offset ? o->addr : r->offset;
-		uint64_t to = o->addr + o->pages * PAGE < end ? o->addr + o->pages * PAGE : end;
-		e = runs_add(out, r->addr + (from - r->offset), (to - from) / PAGE,
-		             CRCORE__SOURCE__OTHER, from, r->mm, err);
-	}
+	for (size_t i = runs_behind(stored->v, stored->n, r->offset);
+	     e == 0 && i < stored->n && stored->v[i]->addr < end; i++)
+		e = keep_part(r, stored->v[i]->addr, stored->v[i]->addr + stored->v[i]->pages * PAGE,
+		              out, err);
+	for (size_t i = spans_find(kept, r->offset); e == 0 && i < kept->n && kept->v[i].start < end;
+	     i++)
+		e = keep_part(r, kept->v[i].start, kept->v[i].end, out, err);
 	return e;
 }
 
@@ -115,20 +127,49 @@ static int find_others(struct save *s, unsigned i, struct crcore_error *err)
 		}
 		if (s->tree->mms[owner]->id != r->mm)
 			owner = index_of(s->tree, r->mm);
-		e = keep_stored(r, &s->mms[owner].stored, &found, err);
+		e = keep_stored(r, &s->mms[owner], &found, err);
 	}
 	runs_clear(&m->others);
 	m->others = found;
 	return e;
 }
 
+/* What is kept as few ranges, in which pages that have runs of their own may lie. */
+static int join_kept(const struct mm_save *m, const struct runs *own, struct runs *ret,
+                     struct crcore_error *err)
+{
+	struct spans runs = { 0 }, all = { 0 };
+	bool ok = true;
+	int r = 0;
+
+	for (size_t i = 0; ok && m->kept.n && i < own->n; i++)
+		ok = spans_append(&runs, (struct span){ own->v[i]->addr, own->v[i]->addr +
+		                                        own->v[i]->pages * PAGE, own->v[i]->addr, 0 });
+	ok = ok && spans_overlay(&m->kept, &runs, &all);
+	for (size_t i = 0, k = 0, n; ok && r == 0 && i < m->kept.n; i = n) {
+		while (all.v[k].end <= m->kept.v[i].start)
+			k++;
+		for (n = i + 1; n < m->kept.n && m->kept.v[n].start < all.v[k].end; n++)
+			;
+		r = runs_add(ret, m->kept.v[i].start, (m->kept.v[n - 1].end - m->kept.v[i].start) / PAGE,
+		             CRCORE__SOURCE__PARENT, 0, m->before, err);
+	}
+	spans_free(&runs);
+	spans_free(&all);
+	return ok ? r : memory_enomem(err);
+}
+
 static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
 {
 	struct mm_save *m = &s->mms[i];
 	Crcore__Mm *rec = s->tree->mms[i]->rec;
+	struct runs kept = { 0 };
 	int r = runs_move(&m->others, &m->stored, err);
 
 	r = r < 0 ? r : runs_sort(&m->others, err);
+	r = r < 0 ? r : join_kept(m, &m->others, &kept, err);
+	rec->kept = kept.v;
+	rec->n_kept = kept.n;
 	if (r < 0)
 		return r;
 	store_settle(&s->store, m->others.v, m->others.n);
@@ -155,6 +196,7 @@ static int open_all(struct save *s, struct crcore_error *err)
 		const struct watched *w = watch_find(s->watch, mm->task->abi.pid);
 		m->saved = w ? &w->saved : NULL;
 		m->covered = w ? &w->covered : NULL;
+		m->before = w ? w->before : 0;
 		s->forked = s->forked || (s->watch && !watch_knew(s->watch, mm->task->abi.pid));
 		m->pagemap.pid = mm->task->abi.pid;
 		m->pagemap.fd = openat(mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
@@ -173,6 +215,7 @@ static void close_all(struct save *s)
 		runs_clear(&s->mms[i].stored);
 		runs_clear(&s->mms[i].others);
 		spans_free(&s->mms[i].changed);
+		spans_free(&s->mms[i].kept);
 	}
 	pieces_clear(s);
 	free(s->mms);

@@ -133,6 +133,8 @@ struct mm_save {
 	const struct spans *saved;  /* of a watched one: what was copied ahead */
 	const struct spans *covered; /* the same without where it is, so in fewer pieces */
 	struct spans changed;       /* what of it may not be as it was */
+	struct spans kept;          /* pages that are as in the image before, ... */
+	uint32_t before;            /* ... where it has this id */
 };
 /* A part of the tree's memory, and the pages in it. Of watched memory: those that were written
  * to, and all that is not certain to be as it was. */

@@ -2,45 +2,10 @@
 /* See since.h. */
 #include "core/image/core_records.h"
 #include "core/image/pages.h"
+#include "core/memory/older.h"
 #include "core/memory/save_priv.h"
 #include "core/memory/since.h"
 #include "core/memory/tracker.h"
-
-/* What others[] has at [from, from + len), moved to addr. */
-static bool move(const struct spans *other, uint64_t from, uint64_t len, uint64_t addr,
-                 struct spans *ret)
-{
-	struct spans found = { 0 };
-	bool ok = spans_clip(other, from, from + len, &found);
-
-	for (size_t i = 0; ok && i < found.n; i++) {
-		struct span *s = &found.v[i];
-		ok = spans_append(ret, (struct span){ s->start - from + addr, s->end - from + addr,
-		                                      s->val, s->tag });
-	}
-	spans_free(&found);
-	return ok;
-}
-
-int since_pages(const Crcore__Mm *mm, Crcore__Mm *const *mms, unsigned nmms,
-                const struct spans *before, struct spans *ret, struct crcore_error *err)
-{
-	unsigned other = 0;
-	bool ok = true;
-
-	for (size_t i = 0; ok && i < mm->n_runs; i++) {
-		const Crcore__Run *r = mm->runs[i];
-		uint64_t len = r->pages * PAGE;
-		if (r->source == CRCORE__SOURCE__PAGES)
-			ok = spans_append(ret, (struct span){ r->addr, r->addr + len, r->offset, 0 });
-		if (r->source != CRCORE__SOURCE__OTHER)
-			continue;
-		for (unsigned k = 0; k < nmms && mms[other]->id != r->mm; k++)
-			other = (other + 1) % nmms;
-		ok = ok && move(&before[other], r->offset, len, r->addr, ret);
-	}
-	return ok ? 0 : memory_enomem(err);
-}
 
 static pid_t first_task(const struct core_records *rec, uint32_t mm)
 {
@@ -52,14 +17,15 @@ static pid_t first_task(const struct core_records *rec, uint32_t mm)
 
 static int take_records(struct since *s, const struct core_records *rec, struct crcore_error *err)
 {
-	cleanup_free struct spans *all = calloc(rec->nmms + 1, sizeof(*all));
-	int r = all && (s->v = calloc(rec->nmms + 1, sizeof(*s->v))) ? 0 : memory_enomem(err);
+	int r = (s->v = calloc(rec->nmms + 1, sizeof(*s->v))) ? 0 : memory_enomem(err);
 
 	for (unsigned i = 0; r == 0 && i < rec->nmms; i++) {
+		struct since_mm *m = &s->v[s->n++];
+		const uint32_t id = rec->mms[i]->id;
+		*m = (struct since_mm){ .id = id, .pid = first_task(rec, id), .uffd = -1 };
 		r = mm_validate(rec->mms[i], rec->mms, i, s->pages, err);
 		if (r == 0)
-			r = since_pages(rec->mms[i], rec->mms, i, all, &all[i], err);
-		s->v[s->n++] = (struct since_mm){ first_task(rec, rec->mms[i]->id), 0, -1, all[i] };
+			r = older_covered(rec->mms[i], &m->saved, err);
 	}
 	return r;
 }

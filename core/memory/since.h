@@ -7,10 +7,11 @@
 #include "core/memory/spans.h"
 
 struct since_mm {
+	uint32_t id;          /* in the image */
 	pid_t pid;            /* the first that had it */
 	uint64_t start_time;
 	int uffd;             /* -1: nobody watched it, or it has a new owner */
-	struct spans saved;   /* its pages in the image, by address: val is where */
+	struct spans saved;   /* its pages in the image */
 };
 
 struct since {
@@ -23,10 +24,6 @@ struct since {
 
 /* That of a process which is still the one that was tracked; NULL: none. */
 struct since_mm *since_find(struct since *, const struct task *);
-/* The pages that an address space has in the image, whoever stores them. mms: those before it
- * in the image, which it may refer to; before: theirs. */
-int since_pages(const Crcore__Mm *, Crcore__Mm *const *mms, unsigned nmms,
-                const struct spans *before, struct spans *ret, struct crcore_error *);
 /* Closes what nobody has taken. */
 void since_close(struct since *);
 #endif

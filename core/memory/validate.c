@@ -96,14 +96,31 @@ size_t runs_behind(Crcore__Run *const *v, size_t n, uint64_t addr)
 	return a;
 }
 
-/* Every page that a run refers to must be stored by the mm it refers to. */
+static uint64_t end_of(const Crcore__Run *r)
+{
+	return r->addr + r->pages * PAGE;
+}
+
+/* Every page that a run refers to must be stored by the mm it refers to, or kept. */
 static bool is_stored(const Crcore__Mm *m, uint64_t addr, uint64_t end)
 {
-	for (size_t i = runs_behind(m->runs, m->n_runs, addr); addr < end; i++) {
-		if (i == m->n_runs || m->runs[i]->source != CRCORE__SOURCE__PAGES ||
-		    m->runs[i]->addr > addr)
+	size_t i = runs_behind(m->runs, m->n_runs, addr), k = runs_behind(m->kept, m->n_kept, addr);
+
+	while (addr < end) {
+		const Crcore__Run *r = i < m->n_runs ? m->runs[i] : NULL;
+		for (; k < m->n_kept && end_of(m->kept[k]) <= addr; k++)
+			;
+		if (r && r->addr <= addr) {
+			if (r->source != CRCORE__SOURCE__PAGES)
+				return false;
+			addr = end_of(r);
+			i++;
+		} else if (k < m->n_kept && m->kept[k]->addr <= addr) {
+			addr = end_of(m->kept[k]);
+			addr = r && r->addr < addr ? r->addr : addr;
+		} else {
 			return false;
-		addr = m->runs[i]->addr + m->runs[i]->pages * PAGE;
+		}
 	}
 	return true;
 }
@@ -142,7 +159,7 @@ static const char *bad_place(const Crcore__Mm *m, const Crcore__Run *r, size_t *
 	return NULL;
 }
 
-static const char *bad_run(const Crcore__Mm *m, const Crcore__Run *r, uint64_t pages_len)
+static const char *bad_run(const Crcore__Run *r, uint64_t pages_len)
 {
 	if (!r->pages || r->addr % PAGE || r->addr >= USER_END ||
 	    r->pages > (USER_END - r->addr) / PAGE)
@@ -151,6 +168,7 @@ static const char *bad_run(const Crcore__Mm *m, const Crcore__Run *r, uint64_t p
 	case CRCORE__SOURCE__ZERO:
 	case CRCORE__SOURCE__GUARD:
 	case CRCORE__SOURCE__OTHER:
+	case CRCORE__SOURCE__PARENT:
 		return NULL;
 	case CRCORE__SOURCE__PAGES:
 		return r->offset % PAGE || r->offset > pages_len ||
@@ -169,12 +187,32 @@ static int damaged(const Crcore__Mm *m, const char *what, uint64_t at, const cha
 	return crcore_fail(err, -EBADMSG, "%s", why);
 }
 
+static int bad_list(const Crcore__Mm *m, Crcore__Run *const *v, size_t n, bool kept,
+                    uint64_t pages_len, struct crcore_error *err)
+{
+	uint64_t at = 0;
+	size_t vma = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *bad = bad_run(v[i], pages_len);
+		if (!bad && (v[i]->source == CRCORE__SOURCE__PARENT) != kept)
+			bad = "pages of another image among others";
+		if (!bad && v[i]->addr < at)
+			bad = "overlaps the one before";
+		if (!bad)
+			bad = bad_place(m, v[i], &vma);
+		if (bad)
+			return damaged(m, "pages", v[i]->addr, bad, err);
+		at = end_of(v[i]);
+	}
+	return 0;
+}
+
 int mm_validate(const Crcore__Mm *m, Crcore__Mm *const *mms, unsigned nmms, uint64_t pages_len,
                 struct crcore_error *err)
 {
 	uint64_t at = 0;
 	unsigned hint = 0;
-	size_t vma = 0;
 
 	for (size_t i = 0; i < m->n_vmas; i++) {
 		const char *bad = bad_vma(m->vmas[i]);
@@ -186,19 +224,14 @@ int mm_validate(const Crcore__Mm *m, Crcore__Mm *const *mms, unsigned nmms, uint
 			return damaged(m, "mapping", m->vmas[i]->start, bad, err);
 		at = m->vmas[i]->end;
 	}
-	at = 0;
-	for (size_t i = 0; i < m->n_runs; i++) {
-		const Crcore__Run *r = m->runs[i];
-		const char *bad = bad_run(m, r, pages_len);
-		if (!bad && r->addr < at)
-			bad = "overlaps the one before";
-		if (!bad)
-			bad = bad_place(m, r, &vma);
-		if (!bad && r->source == CRCORE__SOURCE__OTHER)
-			bad = bad_other(m, r, mms, nmms, &hint);
+	int r = bad_list(m, m->kept, m->n_kept, true, pages_len, err);
+	if (r == 0)
+		r = bad_list(m, m->runs, m->n_runs, false, pages_len, err);
+	for (size_t i = 0; r == 0 && i < m->n_runs; i++) {
+		const char *bad = m->runs[i]->source == CRCORE__SOURCE__OTHER ?
+		                  bad_other(m, m->runs[i], mms, nmms, &hint) : NULL;
 		if (bad)
-			return damaged(m, "pages", r->addr, bad, err);
-		at = r->addr + r->pages * PAGE;
+			r = damaged(m, "pages", m->runs[i]->addr, bad, err);
 	}
-	return 0;
+	return r;
 }

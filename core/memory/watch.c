@@ -143,7 +143,10 @@ static int go_on(struct watch *w, struct since *since, struct crcore_error *err)
 			continue;
 		m->uffd = STEAL_FD(s->uffd);
 		m->saved = s->saved;
+		m->before = s->id;
 		s->saved = (struct spans){ 0 };
+		for (size_t k = 0; k < m->saved.n; k++)
+			m->saved.v[k].tag = SAVED_BEFORE;
 		r = watch_go_on(m, err);
 		n++;
 	}

@@ -14,7 +14,8 @@ struct watched {
 	struct pagemap pagemap;
 	struct source source;
 	struct runs runs, gone; /* what a round has stored, and what it could not read */
-	struct spans saved;     /* what is in the image, by address: val is where, tag how */
+	struct spans saved;     /* what is in the image, by address: tag says how */
+	uint32_t before;        /* its id in the image before */
 	struct spans covered;   /* the same without where, once all rounds are over */
 	struct spans missed;    /* of the image before: what was not watched since */
 	struct known known;
@@ -22,7 +23,9 @@ struct watched {
 	uint64_t refused;       /* bytes that could be watched, but somebody else does */
 	bool unmarked;          /* its pages need not be looked at for marks of earlier watches */
 };
-enum { SAVED_BYTES = 0, SAVED_ZERO = 1 }; /* tags of saved: val is the offset; the address */
+/* Tags of saved: in this image, val is the offset; it is zero, or is as in the image before, then
+ * val is the address. */
+enum { SAVED_BYTES, SAVED_ZERO, SAVED_BEFORE };
 
 struct watch {
 	struct tree *tree;      /* as it was when the watch began */

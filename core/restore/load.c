@@ -239,10 +239,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 		return ret;
 	if ((ret = pages_open(r->image, &r->pages, err)) < 0)
 		return ret;
-	for (unsigned i = 0; i < r->rec.nmms; i++)
-		if ((ret = mm_validate(r->rec.mms[i], r->rec.mms, i, pages_length(r->pages), err)) < 0)
-			return ret;
-	if ((ret = tasks_for_plugins(r, err)) < 0 || (ret = load_host(r, err)) < 0 ||
+	if ((ret = memory_runs(r->image, &r->rec, pages_length(r->pages), err)) < 0 ||
+	    (ret = tasks_for_plugins(r, err)) < 0 || (ret = load_host(r, err)) < 0 ||
 	    (ret = join(r, err)) < 0)
 		return ret;
 	r->host->fate = r->fate;

@@ -182,8 +182,8 @@ static int image(const char *dir, void (*what)(void))
 
 	if (r == 0 && (r = core_records_load(img, &rec, &err)) == 0)
 		r = pages_open(img, &pages, &err);
-	for (unsigned i = 0; r == 0 && i < rec.nmms; i++)
-		r = mm_validate(rec.mms[i], rec.mms, i, pages_length(pages), &err);
+	if (r == 0)
+		r = memory_runs(img, &rec, pages_length(pages), &err);
 	if (r == 0)
 		what();
 	else
