@@ -8,17 +8,14 @@ int events_load_record(void *state, const char *section, uint32_t version, const
 {
 	Events__Event *rec = events__event__unpack(NULL, len, msg);
 	struct events *e = state;
-	struct made *more;
 	unsigned found = 0;
 
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "a record of section %s is damaged", section);
-	more = realloc(e->made, (e->nmade + 1) * sizeof(*e->made));
-	if (!more) {
+	if (!GROW(e->made, e->nmade)) {
 		events__event__free_unpacked(rec, NULL);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	e->made = more;
 	e->made[e->nmade] = (struct made){ .rec = rec };
 	for (unsigned i = 0; event_kinds[i]; i++) {
 		if (event_kinds[i]->is && event_kinds[i]->is(rec)) {

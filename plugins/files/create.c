@@ -13,16 +13,13 @@
 static int load_file(struct files *f, const void *msg, size_t len, struct crcore_error *err)
 {
 	Files__File *rec = files__file__unpack(NULL, len, msg);
-	void *more;
 
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "a record of section file is damaged");
-	more = realloc(f->recs, (f->nrecs + 1) * sizeof(*f->recs));
-	if (!more) {
+	if (!GROW(f->recs, f->nrecs)) {
 		files__file__free_unpacked(rec, NULL);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	f->recs = more;
 	f->recs[f->nrecs++] = rec;
 	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__DEAD ||
 	    (rec->kind == FILES__KIND__DEAD && strncmp(rec->path, "/proc/", 6) != 0) ||
@@ -37,11 +34,8 @@ static int load_file(struct files *f, const void *msg, size_t len, struct crcore
 static int load_ghost(struct files *f, const void *msg, size_t len, struct crcore_error *err)
 {
 	struct ghost *g = calloc(1, sizeof(*g));
-	void *more = realloc(f->ghosts, (f->nghosts + 1) * sizeof(*f->ghosts));
 
-	if (more)
-		f->ghosts = more;
-	if (!g || !more) {
+	if (!g || !GROW(f->ghosts, f->nghosts)) {
 		free(g);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}

@@ -262,16 +262,13 @@ int files_save(void *state, struct crcore_error *err)
 int posix_load(struct files *f, const void *msg, size_t len, struct crcore_error *err)
 {
 	Files__TaskLock *rec = files__task_lock__unpack(NULL, len, msg);
-	void *more;
 
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "a record of section lock is damaged");
-	more = realloc(f->posix, (f->nposix + 1) * sizeof(*f->posix));
-	if (!more) {
+	if (!GROW(f->posix, f->nposix)) {
 		files__task_lock__free_unpacked(rec, NULL);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	f->posix = more;
 	f->posix[f->nposix++] = rec;
 	if (rec->start > INT64_MAX || rec->length > INT64_MAX - rec->start || rec->fd > INT32_MAX)
 		return crcore_fail(err, -EBADMSG, "a record of section lock makes no sense");

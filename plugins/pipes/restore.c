@@ -19,12 +19,9 @@
 static int load_pipe(struct pipes *p, const void *msg, size_t len, struct crcore_error *err)
 {
 	struct made *m = calloc(1, sizeof(*m));
-	void *more = realloc(p->made, (p->nmade + 1) * sizeof(*p->made));
 	uint64_t end;
 
-	if (more)
-		p->made = more;
-	if (!m || !more) {
+	if (!m || !GROW(p->made, p->nmade)) {
 		free(m);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
@@ -47,16 +44,13 @@ static int load_pipe(struct pipes *p, const void *msg, size_t len, struct crcore
 static int load_end(struct pipes *p, const void *msg, size_t len, struct crcore_error *err)
 {
 	Pipes__End *end = pipes__end__unpack(NULL, len, msg);
-	void *more;
 
 	if (!end)
 		return crcore_fail(err, -EBADMSG, "a record of section end is damaged");
-	more = realloc(p->ends, (p->nends + 1) * sizeof(*p->ends));
-	if (!more) {
+	if (!GROW(p->ends, p->nends)) {
 		pipes__end__free_unpacked(end, NULL);
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	}
-	p->ends = more;
 	p->ends[p->nends++] = end;
 	if (!end->id || (end->flags & O_ACCMODE) == O_ACCMODE || end->external > 3)
 		return crcore_fail(err, -EBADMSG, "a record of section end makes no sense");
