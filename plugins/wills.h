@@ -25,15 +25,19 @@ struct will_name_ {
 	struct timespec since;
 };
 
-static inline int will_make_(const struct crcore_host *host, struct crcore_ctx *ctx,
-                             void (*fn)(const void *, size_t), struct will_name_ like,
-                             const char *path, const char *other, struct crcore_error *err)
+/* service: will_call or will_image of the host, NULL: it has none. */
+typedef int will_service_(struct crcore_ctx *, void (*fn)(const void *, size_t), const void *bytes,
+                          size_t len, struct crcore_error *);
+
+static inline int will_make_by_(will_service_ *service, struct crcore_ctx *ctx,
+                                void (*fn)(const void *, size_t), struct will_name_ like,
+                                const char *path, const char *other, struct crcore_error *err)
 {
 	size_t n = strlen(path) + 1, more = other ? strlen(other) + 1 : 0;
 	size_t len = sizeof(like) + n + more;
 	char *bytes;
 
-	if (!CRCORE_HAS(host, will_call) || !host->will_call)
+	if (!service)
 		return 0;
 	bytes = malloc(len);
 	if (!bytes)
@@ -42,9 +46,17 @@ static inline int will_make_(const struct crcore_host *host, struct crcore_ctx *
 	memcpy(bytes + sizeof(like), path, n);
 	if (other)
 		memcpy(bytes + sizeof(like) + n, other, more);
-	int r = host->will_call(ctx, fn, bytes, len, err);
+	int r = service(ctx, fn, bytes, len, err);
 	free(bytes);
 	return r;
+}
+
+static inline int will_make_(const struct crcore_host *host, struct crcore_ctx *ctx,
+                             void (*fn)(const void *, size_t), struct will_name_ like,
+                             const char *path, const char *other, struct crcore_error *err)
+{
+	return will_make_by_(CRCORE_HAS(host, will_call) ? host->will_call : NULL, ctx, fn, like, path,
+	                     other, err);
 }
 
 static inline const char *will_read_(const void *bytes, struct will_name_ *ret)
@@ -86,6 +98,16 @@ static inline int will_remove_inode(const struct crcore_host *host, struct crcor
 {
 	return will_make_(host, ctx, will_unlink_inode_, (struct will_name_){ .dev = dev, .ino = ino },
 	                  path, NULL, err);
+}
+
+/* Dump: the same for a name that the image needs, as long as that is not complete. */
+static inline int will_remove_unless_sealed(const struct crcore_host *host, struct crcore_ctx *ctx,
+                                            const char *path, dev_t dev, ino_t ino,
+                                            struct crcore_error *err)
+{
+	return will_make_by_(CRCORE_HAS(host, will_image) ? host->will_image : NULL, ctx,
+	                     will_unlink_inode_, (struct will_name_){ .dev = dev, .ino = ino }, path,
+	                     NULL, err);
 }
 
 static inline void will_unlink_new_(const void *bytes, size_t len)

@@ -304,9 +304,14 @@ static int stage_release(struct dump *d, struct crcore_error *err)
 
 	if (r == 0 && d->leave == LEAVE_RUNNING) { /* whether it can be sealed or not */
 		let_go(d, LEAVE_RUNNING);
-		host_wills_drop(d->host);
+		host_wills_tree_runs(d->host);
 	}
 	return r;
+}
+
+static void sealed(void *host)
+{
+	host_wills_sealed(host);
 }
 
 static int stage_seal(struct dump *d, struct crcore_error *err)
@@ -328,6 +333,7 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 	if (r == 0 && d->leave == LEAVE_KILLED)
 		r = ending_begin(&d->survey.tree, d->paused ? &d->pauses : NULL, d->host, &d->ending,
 		                 err);
+	image_on_seal(d->image, sealed, d->host);
 	if (r == 0 && (r = seal_tracked(&d->ahead, d->image, &m, err)) == 0)
 		ending_sealed(d->ending);
 	clear_manifest(&m);

@@ -166,11 +166,17 @@ int host_undo_push(struct host *, struct crcore_ctx *, void (*fn)(void *), void 
 
 /* Last wills (plugin.h): carried out by a process of their own if the calling one is
  * killed, until they are void; dropped: that process has ended. */
-enum will_time { WILL_FIRST, WILL_LAST }; /* while tracees are held still; when they are not */
+enum will_time {
+	WILL_FIRST, /* while tracees are held still */
+	WILL_LAST,  /* when they are not */
+	WILL_IMAGE, /* then, too, until the image is complete, whatever becomes of the tree */
+};
 int host_will(struct host *, enum will_time, void (*fn)(const void *bytes, size_t len),
               const void *bytes, size_t len, struct crcore_error *);
 int host_will_text(struct host *, const char *path, const char *text, struct crcore_error *);
 void host_wills_void(struct host *, pid_t kept);
+void host_wills_tree_runs(struct host *); /* a dump has let it go: void but for WILL_IMAGE */
+void host_wills_sealed(struct host *);    /* WILL_IMAGE is void */
 void host_wills_drop(struct host *);
 
 /* From here to host_heir_end(): should this process be killed, another one, which has a copy

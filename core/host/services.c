@@ -236,6 +236,15 @@ static int service_will_first(struct crcore_ctx *ctx, void (*fn)(const void *, s
 	return rc;
 }
 
+static int service_will_image(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
+                              const void *bytes, size_t len, struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_will(ctx->host, WILL_IMAGE, fn, bytes, len, err);
+	service_leave();
+	return rc;
+}
+
 static int service_found(struct crcore_ctx *ctx, int fd, struct crcore_error *err)
 {
 	const struct host_services *s = &ctx->host->services;
@@ -341,4 +350,5 @@ const struct crcore_host host_table = {
 	.load = prog_load,
 	.store = prog_store,
 	.parallel = service_parallel,
+	.will_image = service_will_image,
 };

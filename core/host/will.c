@@ -22,6 +22,9 @@
 struct wills {
 	struct guard guard;
 	const struct fate *fate;
+	bool tree_runs;        /* void but for those about the image */
+	bool sealed;           /* void are those about the image */
+	bool about_image;      /* there are such */
 	size_t used;           /* bytes of room that are complete */
 	uint8_t room[];        /* for each: bytes, then a struct will */
 };
@@ -54,7 +57,14 @@ static void remove_folder(const void *path, size_t len)
 		nanosleep(&pause, NULL);
 }
 
-static void carry_out(const struct wills *w, enum will_time when)
+static bool is_due(const struct wills *w, enum will_time time, bool first)
+{
+	if (time == WILL_IMAGE)
+		return !first && !__atomic_load_n(&w->sealed, __ATOMIC_SEQ_CST);
+	return (time == WILL_FIRST) == first && !__atomic_load_n(&w->tree_runs, __ATOMIC_SEQ_CST);
+}
+
+static void carry_out(const struct wills *w, bool first)
 {
 	const bool kept = w->fate && __atomic_load_n(&w->fate->kept, __ATOMIC_SEQ_CST);
 	struct will will;
@@ -62,19 +72,19 @@ static void carry_out(const struct wills *w, enum will_time when)
 	for (size_t at = kept ? 0 : w->used; at;) {
 		memcpy(&will, w->room + at - sizeof(will), sizeof(will));
 		at -= sizeof(will) + will.len;
-		if (will.when == when)
+		if (is_due(w, will.when, first))
 			will.fn(w->room + at, will.len);
 	}
 }
 
 static void carry_out_first(void *w)
 {
-	carry_out(w, WILL_FIRST);
+	carry_out(w, true);
 }
 
 static void carry_out_last(void *w)
 {
-	carry_out(w, WILL_LAST);
+	carry_out(w, false);
 }
 
 /* ---- us -------------------------------------------------------------------------------- */
@@ -109,6 +119,7 @@ int host_will(struct host *h, enum will_time when, void (*fn)(const void *bytes,
 	struct wills *w = h->wills;
 	if (len + sizeof(will) > ROOM - sizeof(*w) - w->used)
 		return crcore_fail(err, -ENOSPC, "too many last wills");
+	w->about_image |= when == WILL_IMAGE;
 	memcpy(w->room + w->used, bytes, len);
 	memcpy(w->room + w->used + len, &will, sizeof(will));
 	__atomic_store_n(&w->used, w->used + len + sizeof(will), __ATOMIC_RELEASE);
@@ -132,6 +143,20 @@ int host_will_text(struct host *h, const char *path, const char *text, struct cr
 void host_wills_void(struct host *h, pid_t kept)
 {
 	__atomic_store_n(&h->fate->kept, kept, __ATOMIC_SEQ_CST);
+}
+
+void host_wills_tree_runs(struct host *h)
+{
+	if (h->wills && h->wills->about_image)
+		__atomic_store_n(&h->wills->tree_runs, true, __ATOMIC_SEQ_CST);
+	else
+		host_wills_drop(h);
+}
+
+void host_wills_sealed(struct host *h)
+{
+	if (h->wills)
+		__atomic_store_n(&h->wills->sealed, true, __ATOMIC_SEQ_CST);
 }
 
 void host_wills_drop(struct host *h)

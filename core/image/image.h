@@ -58,6 +58,8 @@ int image_set_packing(struct image *, enum pack_codec, int level, struct crcore_
 /* Flushes, checksums every file, writes manifest.tmp, renames. m: everything but
  * format, files and checksum is filled by the caller. */
 int image_seal(struct image *, Crcore__Manifest *m, struct crcore_error *);
+/* Calls fn right before it is complete. */
+void image_on_seal(struct image *, void (*fn)(void *arg), void *arg);
 /* Closes. An image that was not sealed is removed: its files, and the folder if it made that. */
 void image_close(struct image *);
 

@@ -76,6 +76,8 @@ struct image {
 	enum pack_codec codec;    /* writing: what blocks are packed with */
 	struct pack *packs[PACK_CODECS];
 	unsigned page_files;      /* reading: how many */
+	void (*on_seal)(void *arg); /* NULL: nobody asks */
+	void *on_seal_arg;
 };
 
 /* -- read.c -- */

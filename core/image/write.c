@@ -152,6 +152,12 @@ static int finish_file(struct image *img, struct image_file *f, struct crcore_er
 	return r;
 }
 
+void image_on_seal(struct image *img, void (*fn)(void *), void *arg)
+{
+	img->on_seal = fn;
+	img->on_seal_arg = arg;
+}
+
 int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 {
 	if (!img->writing || img->sealed)
@@ -163,6 +169,8 @@ int image_seal(struct image *img, Crcore__Manifest *m, struct crcore_error *err)
 		r = stream_send_files(img, err);
 	if (r == 0)
 		r = manifest_write(img, m, err);
+	if (r == 0 && img->on_seal)
+		img->on_seal(img->on_seal_arg);
 	if (r == 0 && img->stream) {
 		img->sealed = true;
 		return stream_end(img, err);

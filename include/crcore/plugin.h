@@ -352,6 +352,11 @@ struct crcore_host {
 	 * have the descriptors and credentials of this one, and take no signals. */
 	void (*parallel)(struct crcore_ctx *, size_t n, size_t chunk,
 	                 void (*fn)(void *arg, size_t from, size_t to), void *arg);
+
+	/* Dump: the same as will_call(), for what is part of the image, as the name of a file that it
+	 * needs: it is void when the image is complete, not when the tree is let go. */
+	int (*will_image)(struct crcore_ctx *, void (*fn)(const void *bytes, size_t len),
+	                  const void *bytes, size_t len, struct crcore_error *);
 };
 
 /* A mapping of an object, in one address space. */

@@ -6,6 +6,7 @@
  * target stay as they are.
  */
 #include "files.h"
+#include "plugins/wills.h"
 
 #include <linux/fs.h>
 #include <sys/mman.h>
@@ -215,6 +216,8 @@ static int make_remap(struct files *f, const struct crcore_object *obj, struct l
 	             (int)getpid()) >= (int)sizeof(m->path))
 		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a hidden name");
 	r = f->host->undo(f->ctx, unmake_remap, m, false, err);
+	if (r == 0)
+		r = will_remove_unless_sealed(f->host, f->ctx, m->path, m->dev, m->ino, err);
 	if (r < 0)
 		return r;
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", obj->local_fd);
