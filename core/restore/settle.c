@@ -24,6 +24,9 @@
 #define PATIENCE 10000000000ULL
 #define STOP_PATIENCE 1000000000ULL
 #define RESTART_BLOCK 516
+#define FIRST_PAUSE 20000u     /* ns */
+#define WORTH_SLEEPING 100000u
+#define LAST_PAUSE 50000000u
 
 static pid_t tid_of(const struct stub *s, unsigned thread)
 {
@@ -155,17 +158,30 @@ static int stuck(const struct stub *s, unsigned thread, struct crcore_error *err
 	                   (long long)arch_syscall(&regs), (long long)arch_result(&regs));
 }
 
+/* A thread gets into its wait within microseconds; to sleep and be woken takes longer. But on a
+ * busy machine it may not have run yet, and be waiting for our processor. */
+static void pause_for(uint64_t ns)
+{
+	const struct timespec ts = { 0, (long)ns };
+	const uint64_t end = now_ns() + ns;
+
+	if (ns >= WORTH_SLEEPING)
+		nanosleep(&ts, NULL);
+	while (now_ns() < end)
+		;
+}
+
 /* Lets a stopped thread run for a while. A stop that was asked for while it was
  * stopped already comes at once; another request would only be one too many. */
-static int run_on(pid_t tid, struct timespec *pause, uint64_t deadline)
+static int run_on(pid_t tid, uint64_t *pause, uint64_t deadline)
 {
 	int status, ignored;
 
 	if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
 		return -errno;
-	nanosleep(pause, NULL); /* on a busy machine it may not have run yet */
-	if (pause->tv_nsec < 50000000)
-		pause->tv_nsec *= 2;
+	pause_for(*pause);
+	if (*pause < LAST_PAUSE)
+		*pause *= 2;
 	int r = stop_next(tid, 0, &status);
 	if (r < 0 || (r && !WIFSTOPPED(status)))
 		return -ESRCH;
@@ -179,7 +195,7 @@ static int run_on(pid_t tid, struct timespec *pause, uint64_t deadline)
 static int stop(struct stub *s, unsigned thread, struct crcore_error *err)
 {
 	uint64_t deadline = now_ns() + PATIENCE;
-	struct timespec pause = { 0, 100000 };
+	uint64_t pause = FIRST_PAUSE;
 	pid_t tid = tid_of(s, thread);
 	int ignored, r = stop_rest(tid, deadline, &ignored);
 
