@@ -195,8 +195,9 @@ static int refer_directories(struct references *r, struct task *t, struct links 
 
 static struct vmas_how how_to_read(const struct references *r, const struct mm *mm)
 {
-	return (struct vmas_how){ r->s->flags, watch_known(r->s->watch, mm->task->abi.pid),
-	                          r->shmem_dev };
+	return (struct vmas_how){ .flags = r->s->flags,
+	                          .known = watch_known(r->s->watch, mm->task->abi.pid),
+	                          .shmem_dev = r->shmem_dev, .quick = r->s->quick };
 }
 
 static int refer_mm(struct references *r, struct mm *mm, struct links *l, struct crcore_error *err)

@@ -31,10 +31,11 @@ struct flags {
 };
 
 /* -- vma_list.c -- */
-/* Reads the mappings of a task. Flags by f, if it is prepared, or else by what is known of
- * them (each may be NULL), or else by smaps. */
-int vma_list_read(struct vma_list *, const struct task *, const struct flags *f,
-                  const struct known *, struct crcore_error *);
+struct vmas_how;
+/* Reads the mappings of a task. Flags by how->flags, if they are prepared, or else by what is
+ * known of them, or else by smaps; or, if it is to be quick, none. */
+int vma_list_read(struct vma_list *, const struct task *, const struct vmas_how *how,
+                  struct crcore_error *);
 void vma_list_free(struct vma_list *);
 
 /* -- flags_bpf.c: the words -- */

@@ -2,13 +2,14 @@
 /* See known.h. Pure but for known_read(). */
 #include <string.h>
 #include "core/memory/known.h"
+#include "core/memory/memory.h"
 #include "core/task/task.h"
 #include "core/util/util.h"
 
 int known_read(struct known *k, const struct task *t, const struct flags *f,
                struct crcore_error *err)
 {
-	int r = vma_list_read(&k->list, t, f, NULL, err);
+	int r = vma_list_read(&k->list, t, &(struct vmas_how){ .flags = f }, err);
 
 	for (size_t i = 0; r == 0 && i < k->list.n; i++) {
 		struct vma_text *v = &k->list.v[i];

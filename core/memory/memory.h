@@ -19,6 +19,7 @@ struct vmas_how {
 	const struct flags *flags;  /* NULL: by smaps */
 	const struct known *known;  /* what was said shortly before, NULL: nothing */
 	uint64_t shmem_dev;         /* see vmas_shmem() */
+	bool quick;                 /* flags may be left out where smaps alone tells them */
 };
 /* Locks and advice without smaps, which visits all pages (flags.h). Open before namespaces are
  * entered; prepare for a tree if that is worth it, while it runs. NULL is fine for close. */

@@ -12,7 +12,7 @@
 #include "core/util/util.h"
 
 /* To be ready for words takes 1.3 ms. smaps takes half of that for so much resident memory, or for
- * mappings whose list is so long, and is read at least twice. */
+ * mappings whose list is so long, and the tree stands still meanwhile. */
 #define WORTH_KIB (32u << 10)
 #define WORTH_MAPS (16u << 10)
 
@@ -179,13 +179,15 @@ static bool read_known(struct vma_list *l, const struct task *t, const struct kn
 	return i == l->n;
 }
 
-int vma_list_read(struct vma_list *l, const struct task *t, const struct flags *f,
-                  const struct known *k, struct crcore_error *err)
+int vma_list_read(struct vma_list *l, const struct task *t, const struct vmas_how *how,
+                  struct crcore_error *err)
 {
-	if (read_maps(l, t, f) || read_known(l, t, k))
+	if (read_maps(l, t, how->flags) || read_known(l, t, how->known))
 		return 0;
-	int r = read_file(l, t, "smaps", err);
-	for (size_t i = 0; r == 0 && i < l->n; i++)
+	int r = read_file(l, t, how->quick ? "maps" : "smaps", err);
+	for (size_t i = 0; r == 0 && i < l->n; i++) {
 		l->v[i].flags |= VMF_POLICY; /* numa_maps would count all pages for that */
+		l->v[i].has_flags |= how->quick;
+	}
 	return r;
 }

@@ -82,7 +82,8 @@ static bool look_again(struct reader *rd)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	struct vma_list now = { 0 };
-	bool ok = vma_list_read(&now, rd->mm->task, rd->how->flags, NULL, &ignored) == 0;
+	const struct vmas_how how = { .flags = rd->how->flags };
+	bool ok = vma_list_read(&now, rd->mm->task, &how, &ignored) == 0;
 
 	rd->watched.n = 0;
 	for (size_t i = 0; ok && i < now.n; i++)
@@ -172,7 +173,7 @@ struct vma_list *vmas_fetch(const struct mm *mm, const struct vmas_how *how)
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	struct vma_list *l = calloc(1, sizeof(*l));
 
-	if (l && vma_list_read(l, mm->task, how->flags, how->known, &ignored) < 0)
+	if (l && vma_list_read(l, mm->task, how, &ignored) < 0)
 		vmas_drop(STEAL(l));
 	return l;
 }
@@ -206,7 +207,7 @@ int vmas_read(struct mm *mm, const struct vmas_how *how, const struct vma_list *
 {
 	struct reader rd = { .mm = mm, .fn = fn, .arg = arg, .how = how, .pagemap.fd = -1 };
 	struct vma_list own = { 0 };
-	int r = fetched ? 0 : vma_list_read(&own, mm->task, how->flags, how->known, err);
+	int r = fetched ? 0 : vma_list_read(&own, mm->task, how, err);
 
 	drop_vmas(mm);
 	if (r == 0)

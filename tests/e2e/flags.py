@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Locks and advice of mappings come back the same, whether they are read from the kernel's own
 words or, where crcore may not load programs into the kernel, from smaps. Words are read in the
-frozen tree: advice that is given all the time is that of the instant of the image."""
+frozen tree: advice that is given all the time is that of the instant of the image. Of a small
+process smaps is read, once by a dump and by a check."""
 import os
+import shutil
 import sys
 import jobs
 import crtest
@@ -78,7 +80,25 @@ def of_one_instant(crcore, program):
     finish(t, crcore.restore_detached(image))
 
 
+def smaps_is_read_once(path, program):
+    if not shutil.which("strace"):
+        print("smaps_is_read_once: no strace here")
+        return
+    t = target(program, "small", "1")
+    image, calls = (os.path.join(os.path.dirname(t.folder), x) for x in ("image", "calls"))
+    crcore = crtest.Crcore(path, crtest.scratch(), ["strace", "-f", "-e", "openat", "-o", calls])
+    for verb, *args in (["check"], ["dump", "-D", image]):
+        crcore.must(verb, "-t", t.pid, *args, env=crtest.NO_LEAK_SEARCH, log=False)
+        with open(calls) as f:
+            n = f.read().count('"smaps"')
+        if n != 1:
+            raise Failure(f"smaps was read {n} times by {verb}")
+    t.killed()
+    finish(t, crtest.Crcore(path, crtest.scratch()).restore_detached(image))
+
+
 def main(path, flags, advice):
+    smaps_is_read_once(path, flags)
     crcore = crtest.Crcore(path, crtest.scratch())
     refused = crtest.Crcore(path, crtest.scratch(), [sys.executable, "-c", REFUSES])
     refused.count = 100
