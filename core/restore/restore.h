@@ -10,7 +10,7 @@
  *   births*.c pids.c machine.c    what the tree needs of the kernel
  *   arena.c program*.c            the region and the programs in it
  *   run.c root.c feed.c           stubs carry the programs out
- *   settle.c end.c                registers, letting go; or taking all back
+ *   settle.c leave.c end.c        registers, letting go; or taking all back
  */
 #ifndef CRCORE_RESTORE_H
 #define CRCORE_RESTORE_H
@@ -322,6 +322,8 @@ int run_check(struct restore *, uint64_t deadline, uint64_t *look, struct crcore
 /* settle.c */
 int restore_settle(struct restore *, struct crcore_error *);
 int restore_release(struct restore *, struct crcore_error *);
+/* leave.c: of all tasks at once, each through its first thread, which is stopped. */
+int restore_leave_region(struct restore *, struct crcore_error *);
 /* A task that runs once restored, no helper and no zombie. */
 static inline bool is_live(const struct stub *s)
 {
