@@ -8,6 +8,7 @@
 
 static const char *const ahead_choices[] = { "auto", "yes", "no", NULL };
 static const char *const compress_choices[] = { "none", "lz4", "zstd", NULL };
+static const char *const nodes_choices[] = { "same", "any", NULL };
 static const char *const leave_choices[] = { "kill", "running", "stopped", NULL };
 
 #define SECOND 1000000000LL
@@ -36,6 +37,8 @@ const struct crcore_option core_options[] = {
 	  "files of namespaces that the restored tree joins" },
 	{ "restore.lazy", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "run the tree at once, and load its memory when it is needed" },
+	{ "restore.memory-nodes", CRCORE_CHOICE, "same", nodes_choices, 0, 0,
+	  "what becomes of NUMA policies for nodes that are not there: refused, or left out" },
 	{ "restore.sibling", CRCORE_BOOL, "no", NULL, 0, 0,
 	  "the root becomes a child of crcore's parent" },
 	{ "restore.stopped", CRCORE_BOOL, "no", NULL, 0, 0,

@@ -3,9 +3,11 @@
  * What the tree needs of this machine and of crcore's privileges. Whatever is
  * missing is refused here, by name, before anything exists.
  */
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include "core/restore/restore.h"
 #include "core/task/machine.h"
 #include "core/task/task.h"
@@ -194,6 +196,16 @@ static int check_memory(const Crcore__Mm *mm, struct crcore_error *err)
 	                   "does not know");
 }
 
+static int check_nodes(struct restore *r, struct crcore_error *err)
+{
+	const struct crcore_value *v = policy_core(r->cmd->policy, "restore.memory-nodes");
+	uint8_t allowed[NODES / 8] = { 0 };
+
+	/* refused by a kernel for one node, which knows no policies */
+	syscall(SYS_get_mempolicy, NULL, allowed, NODES, NULL, MPOL_F_MEMS_ALLOWED);
+	return nodes_fit(&r->rec, allowed, !strcmp(v->s, "any"), err);
+}
+
 static int check_plugins(struct restore *r, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < r->host->nplugins; i++) {
@@ -223,6 +235,8 @@ int machine_check(struct restore *r, struct crcore_error *err)
 		ret = check_vdso(r, err);
 	for (unsigned i = 0; i < r->rec.nmms && ret == 0; i++)
 		ret = check_memory(r->rec.mms[i], err);
+	if (ret == 0)
+		ret = check_nodes(r, err);
 	for (unsigned i = 0; i < r->rec.ntasks && ret == 0; i++)
 		ret = check_task(r, r->rec.tasks[i], err);
 	if (ret == 0 && (ret = check_plugins(r, err)) == 0)

@@ -157,6 +157,10 @@ void pidfile_close(struct pidfile *);
 int restore_plan(struct restore *, struct crcore_error *); /* plan.c */
 /* machine.c: capabilities, limits, processor, vdso, kernel features. */
 int machine_check(struct restore *, struct crcore_error *);
+/* nodes.c: NUMA policies, for a machine with these nodes. any: those that name none of them are
+ * left out, instead of refused. */
+int nodes_fit(const struct core_records *, const uint8_t *allowed, bool any,
+              struct crcore_error *);
 int specials_find(struct restore *, struct crcore_error *);
 
 /* pids.c */
