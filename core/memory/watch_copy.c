@@ -24,7 +24,7 @@ enum {
 	MORE_MAX = 2,            /* times that new memory is put under watch, too ... */
 	MUCH_MORE = 8 << 20,     /* ... if it is as much */
 	BATCH = 32768,           /* entries of the kernel's page map, read at once */
-	NEAR = 64 << 12,         /* to read some more takes less than to read once more */
+	NEAR = 16 << 12,         /* to read some more takes less than to read once more */
 	RANGES_PER_THREAD = 256, /* read in the time that it takes to start one */
 };
 
