@@ -108,22 +108,6 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 	return r < 0 ? r : places_enter(&d->namespaces, d->cmd->pid, d->host, err);
 }
 
-/* One error line for all blockers: the first, and how many more there are. */
-static int refuse(struct blockers *b, pid_t pid, struct crcore_error *err)
-{
-	if (!b->n)
-		return 0;
-	*err = b->v[0];
-	for (unsigned i = 1; i < b->n; i++)
-		log_error(1, &b->v[i]);
-	if (b->n > 1) {
-		size_t len = strlen(err->message);
-		snprintf(err->message + len, sizeof(err->message) - len,
-		         " (and %u more: crcore check -t %d lists all)", b->n - 1, pid);
-	}
-	return err->code;
-}
-
 /* The tree still runs: everything that can be refused is refused here. */
 static int stage_observe(struct dump *d, struct crcore_error *err)
 {
@@ -138,7 +122,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	d->ahead.flags = d->survey.flags = live.flags = d->flags;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
-		r = live.incomplete ? 0 : refuse(&blockers, d->cmd->pid, err);
+		r = live.incomplete ? 0 : blockers_refuse(&blockers, d->cmd->pid, err);
 	else if (survey_changed(changed.code))
 		r = 0; /* it changed under the look: the frozen tree decides */
 	else if (changed.code)
@@ -242,7 +226,7 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	int r = survey_look(&d->survey, d->cmd, d->host, &blockers, err);
 
 	if (r == 0)
-		r = refuse(&blockers, d->cmd->pid, err);
+		r = blockers_refuse(&blockers, d->cmd->pid, err);
 	blockers_free(&blockers);
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		tree->tasks[i]->abi.namespaces = d->namespaces.types;

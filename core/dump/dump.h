@@ -20,6 +20,8 @@ struct blockers {
 	unsigned n;
 };
 void blockers_take(struct blockers *, struct crcore_error *); /* moves err there, clears it */
+/* One error line for all of them: the first, and how many more there are. 0: there are none. */
+int blockers_refuse(const struct blockers *, pid_t root, struct crcore_error *);
 void blockers_free(struct blockers *);
 
 /* An object of the tree and whose it is. */

@@ -17,6 +17,21 @@ void blockers_take(struct blockers *b, struct crcore_error *err)
 	*err = (struct crcore_error)CRCORE_ERROR_INIT;
 }
 
+int blockers_refuse(const struct blockers *b, pid_t pid, struct crcore_error *err)
+{
+	if (!b->n)
+		return 0;
+	*err = b->v[0];
+	for (unsigned i = 1; i < b->n; i++)
+		log_error(1, &b->v[i]);
+	if (b->n > 1) {
+		size_t len = strlen(err->message);
+		snprintf(err->message + len, sizeof(err->message) - len,
+		         " (and %u more: crcore check -t %d lists all)", b->n - 1, pid);
+	}
+	return err->code;
+}
+
 void blockers_free(struct blockers *b)
 {
 	free(b->v);
