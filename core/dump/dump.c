@@ -20,6 +20,7 @@ struct dump {
 	struct survey *live;               /* of the running tree, while there is one */
 	struct ahead ahead;
 	struct flags *flags;               /* how flags of mappings are read */
+	struct alike_how alike;            /* how it is told what tasks have in common */
 	struct save *memory;
 	struct observations *observations;
 	struct questions questions;
@@ -103,6 +104,7 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 		.save_contents = serve_save_contents, .found = serve_found, .arg = d,
 	};
 	r = make_image(d->cmd, &d->image, err);
+	alike_open(&d->alike);
 	r = r < 0 ? r : flags_open(&d->flags, err);
 	r = r < 0 ? r : previous_open(&d->ahead, d->cmd, d->leave != LEAVE_KILLED, err);
 	return r < 0 ? r : places_enter(&d->namespaces, d->cmd->pid, d->host, err);
@@ -117,8 +119,11 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	int r = tree_look(d->cmd->pid, &live.tree, err);
 
 	d->live = &live;
-	if (r == 0)
+	if (r == 0) {
 		flags_prepare(d->flags, &live.tree);
+		alike_prepare(&d->alike, &live.tree);
+	}
+	live.alike = d->survey.alike = &d->alike;
 	d->ahead.flags = d->survey.flags = live.flags = d->flags;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
@@ -342,6 +347,7 @@ static void dump_end(struct dump *d, bool success)
 	observations_free(d->observations);
 	survey_free(&d->survey);
 	flags_close(d->flags);
+	alike_close(&d->alike);
 	image_close(d->image);
 	host_free(d->host);
 }
@@ -368,7 +374,7 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 
 static int dump_work(struct worker *w, void *arg, struct crcore_error *err)
 {
-	struct dump d = { .cmd = arg };
+	struct dump d = { .cmd = arg, .alike = { -1, -1 } };
 	int r = dump_stages(&d, err);
 
 	dump_end(&d, r == 0);

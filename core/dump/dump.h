@@ -60,6 +60,7 @@ struct survey {
 	Crcore__Segment **segments; unsigned nsegments;
 	struct watch *watch;           /* borrowed; of the frozen tree, if it was watched */
 	const struct flags *flags;     /* borrowed; NULL: flags of mappings are read from smaps */
+	const struct alike_how *alike; /* borrowed; NULL: what tasks share is told one by one */
 	struct orders orders;          /* found here, or by an earlier survey of the tree */
 };
 

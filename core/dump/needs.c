@@ -71,6 +71,8 @@ static const struct {
 	{ "/proc/PID/task/TID/children", -1, try_children, "the tree cannot be found", true },
 	{ "futex_waitv", -1, try_futex_waitv,
 	  "tasks do not go back to work by themselves if the worker is killed", false },
+	{ "what tasks share", -1, alike_try, "it is told one by one, which takes 60 us for each task",
+	  false },
 	{ "flags of mappings", -1, flags_try,
 	  "they are read from smaps, which takes 22 ms for a gigabyte", false },
 };

@@ -5,7 +5,8 @@
  * and with one access, are one object.
  *
  * Most of the time goes into /proc, so that is read first, by several threads; then
- * objects are made, task by task.
+ * objects are made, task by task. What leads to the same as a parent's (core/task/alike.h) is not
+ * looked at.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +20,8 @@ struct target {
 	char *link;            /* NULL: not looked at, or error says why */
 	struct stat st;
 	int error;
+	struct target *same;   /* of an earlier task, which leads to the same; NULL: none is known */
+	int id;                /* of the object that it was found to be, 0: none yet */
 };
 
 /* Of a task. */
@@ -75,6 +78,9 @@ static struct object *find(const struct references *r, const struct object *like
 static void look_at(const struct task *t, const char *path, struct target *ret)
 {
 	char link[PATH_MAX];
+
+	if (ret->same)
+		return;
 	ssize_t n = readlinkat(t->proc, path, link, sizeof(link));
 
 	if (n < 0 || fstatat(t->proc, path, &ret->st, 0) < 0)
@@ -89,6 +95,14 @@ static int refer(struct references *r, struct task *t, const char *path, struct 
 {
 	int e = seen->error;
 
+	if (seen->same && seen->same->id) {
+		r->s->objects.v[seen->same->id - 1]->abi.holders++;
+		return seen->same->id;
+	}
+	if (STEAL(seen->same)) { /* that could not be saved */
+		look_at(t, path, seen);
+		e = seen->error;
+	}
 	if (e) {
 		crcore_fail_at(err, t->abi.pid, -1, "/proc/%d/%s", t->abi.pid, path);
 		return crcore_fail(err, e == ENOENT || e == ESRCH ? -EAGAIN : -e, "cannot look at it: %s",
@@ -125,7 +139,7 @@ static int refer(struct references *r, struct task *t, const char *path, struct 
 			return e;
 	}
 	known->abi.holders++;
-	return (int)known->abi.id;
+	return seen->id = (int)known->abi.id;
 }
 
 static struct object *find_seen(const struct references *r, const struct mapped_file *f,
@@ -185,7 +199,7 @@ static int refer_directories(struct references *r, struct task *t, struct links 
 		return id;
 	fs->cwd = (uint32_t)id;
 	fs->umask = t->umask;
-	if (is_our_root(r, &l->root))
+	if (is_our_root(r, l->root.same ? l->root.same : &l->root))
 		return 0;
 	id = refer(r, t, "root", &l->root, CRCORE_USE_ROOT, flags, NULL, err);
 	if (id >= 0)
@@ -265,6 +279,26 @@ static int refer_all(struct references *r, struct crcore_error *err)
 	return e;
 }
 
+static void share_target(struct target *t, struct target *of_parent, bool same)
+{
+	if (same)
+		t->same = of_parent->same ? of_parent->same : of_parent;
+}
+
+/* Most of what a task refers to its parent had when it was cloned. */
+static void share_with_parent(const struct references *r, const struct task *t)
+{
+	const struct task *parent = t->parent;
+	struct links *l = &r->links[t->abi.index], *p = parent ? &r->links[parent->abi.index] : NULL;
+
+	if (l->directories && p && p->directories) {
+		share_target(&l->cwd, &p->cwd, alike_same(t, parent, ALIKE_CWD, 2));
+		share_target(&l->root, &p->root, alike_same(t, parent, ALIKE_ROOT, 2));
+	}
+	if (t->mm && t->mm->task == t && parent && parent->mm && parent->mm->task == parent)
+		share_target(&l->exe, &p->exe, alike_same(t, parent, ALIKE_EXE, 1));
+}
+
 /* Decides who looks at what, so that nothing is looked at twice. */
 static int prepare(struct references *r, struct crcore_error *err)
 {
@@ -279,6 +313,7 @@ static int prepare(struct references *r, struct crcore_error *err)
 		struct task *t = tree->tasks[i];
 		r->links[i].directories = !seen[t->rec->fs];
 		seen[t->rec->fs] = true;
+		share_with_parent(r, t);
 	}
 	if (stat("/", &r->our_root) < 0)
 		return crcore_fail(err, -errno, "cannot look at our root directory: %s", strerror(errno));

@@ -3,7 +3,8 @@
  * Which tasks share what: address space, descriptor table, directories and
  * umask, signal actions (clone(2) CLONE_VM, FILES, FS, SIGHAND). kcmp(2) gives
  * an order, so that 10,000 tasks are sorted, not compared pair by pair. It stays the
- * same while resources live, so an order found when the tree ran is only checked.
+ * same while resources live, so an order found when the tree ran is only checked. Where the kernel
+ * told the addresses of what tasks have (core/task/alike.h), they are in the order of these.
  */
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
@@ -13,16 +14,24 @@
 
 struct sharing {
 	int type;
+	enum alike_what what;
+	bool known;            /* what they have in common is */
 	const uint32_t *mms;   /* by task: those with different ones do not share it; or NULL */
 	int error;
 };
 
+/* As kcmp(2) says it. */
+static long in_order(uint64_t x, uint64_t y)
+{
+	return x == y ? 0 : x < y ? 1 : 2;
+}
+
 static long compare(const struct task *a, const struct task *b, struct sharing *s)
 {
-	uint32_t x = s->mms ? s->mms[a->abi.index] : 0, y = s->mms ? s->mms[b->abi.index] : 0;
-
-	if (x != y)
-		return x < y ? 1 : 2;
+	if (s->known)
+		return in_order(a->alike.v[s->what], b->alike.v[s->what]);
+	if (s->mms && s->mms[a->abi.index] != s->mms[b->abi.index])
+		return in_order(s->mms[a->abi.index], s->mms[b->abi.index]);
 	long r = a == b ? 0 : syscall(SYS_kcmp, a->abi.pid, b->abi.pid, s->type, 0, 0);
 
 	if (r < 0)
@@ -80,10 +89,9 @@ static bool keep_order(struct order *order, struct task *const *v, unsigned n)
 
 /* ids[i] is the group of tree->tasks[i], from 1 in order of first appearance;
  * 0 for zombies, which have nothing. */
-static int group(const struct tree *tree, int type, const uint32_t *mms, struct order *order,
-                 uint32_t *ids, uint32_t *ret_n, struct crcore_error *err)
+static int group(const struct tree *tree, struct sharing s, struct order *order, uint32_t *ids,
+                 uint32_t *ret_n, struct crcore_error *err)
 {
-	struct sharing s = { type, mms, 0 };
 	cleanup_free struct task **v = calloc(tree->ntasks + 1, sizeof(*v));
 	cleanup_free uint32_t *rank = calloc(tree->ntasks + 1, sizeof(*rank));
 	cleanup_free uint32_t *seen = calloc(tree->ntasks + 1, sizeof(*seen));
@@ -112,8 +120,7 @@ static int group(const struct tree *tree, int type, const uint32_t *mms, struct 
 /* One of what tasks may share. */
 struct grouping {
 	const struct tree *tree;
-	int type;
-	const uint32_t *mms;   /* see struct sharing */
+	struct sharing how;
 	struct order *order;
 	uint32_t *ids, n;
 	int r;
@@ -123,7 +130,15 @@ struct grouping {
 static void group_range(void *arg, size_t from, size_t to)
 {
 	for (struct grouping *g = (struct grouping *)arg + from; g < (struct grouping *)arg + to; g++)
-		g->r = group(g->tree, g->type, g->mms, g->order, g->ids, &g->n, &g->err);
+		g->r = group(g->tree, g->how, g->order, g->ids, &g->n, &g->err);
+}
+
+static bool is_known(const struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (!tree->tasks[i]->alike.known && tree->tasks[i]->abi.state != CRCORE_TASK_ZOMBIE)
+			return false;
+	return true;
 }
 
 #define WORTH 32 /* tasks: to sort them takes as long as to start a thread */
@@ -134,13 +149,15 @@ static int group_all(struct survey *s, uint32_t *ids, uint32_t n[4], struct crco
 {
 	static const int type[4] = { KCMP_VM, KCMP_FILES, KCMP_FS, KCMP_SIGHAND };
 	const struct tree *tree = &s->tree;
+	const bool known = is_known(tree);
 	struct grouping g[4];
 	int r = 0;
 
 	for (unsigned i = 0; i < 4; i++)
-		g[i] = (struct grouping){ tree, type[i], i == 3 ? ids : NULL, &s->orders.of[i],
-			                  ids + i * tree->ntasks, 0, 0, CRCORE_ERROR_INIT };
-	if (tree->ntasks < WORTH || s->orders.of[0].n) /* their order is known */
+		g[i] = (struct grouping){ tree, { type[i], ALIKE_MM + i, known, i == 3 ? ids : NULL, 0 },
+			                  &s->orders.of[i], ids + i * tree->ntasks, 0, 0,
+			                  CRCORE_ERROR_INIT };
+	if (known || tree->ntasks < WORTH || s->orders.of[0].n) /* their order is known */
 		group_range(g, 0, 3);
 	else
 		parallel_few(3, group_range, g);

@@ -93,6 +93,7 @@ static int survey_take(struct survey *s, struct host *host, struct blockers *blo
 {
 	int r;
 
+	alike_tell(s->alike, &s->tree);
 	if ((r = worker_check(err)) < 0 || (r = check_places(s, host, blockers, err)) < 0 ||
 	    (r = load_for_sessions(&s->tree, host, err)) < 0 || (r = survey_sharing(s, err)) < 0)
 		return r;

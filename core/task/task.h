@@ -11,6 +11,7 @@
 #include <sys/user.h>
 #include "core/image/core.pb-c.h"
 #include "core/program/program.h"
+#include "core/task/alike.h"
 
 struct thread {
 	pid_t tid;
@@ -45,6 +46,7 @@ struct task {
 	dev_t session_dev;             /* the device that drives its session, 0: none */
 	uint32_t umask;                /* these two as of the last look at its status */
 	uint64_t anon_kib;             /* anonymous memory that it has */
+	struct alike alike;            /* what it has in common with others */
 	struct mm *mm;                 /* NULL: zombie */
 	Crcore__Sighand *sighand;      /* borrowed from the dump; maybe shared; NULL: zombie */
 	Crcore__Task *rec;

@@ -5,24 +5,10 @@ frozen tree: advice that is given all the time is that of the instant of the ima
 process smaps is read, once by a dump and by a check."""
 import os
 import shutil
-import sys
 import jobs
 import crtest
 from crtest import Failure
 
-# Refuses one system call, then becomes another program.
-REFUSES = """
-import ctypes, os, struct, sys
-BPF, EPERM = 321, 1
-code = b"".join(struct.pack("HBBI", *x) for x in [
-    (0x20, 0, 0, 0), (0x15, 0, 1, BPF), (0x06, 0, 0, 0x00050000 | EPERM), (0x06, 0, 0, 0x7fff0000)])
-buf = ctypes.create_string_buffer(code, len(code))
-prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buf)))
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.prctl(22, 2, prog, 0, 0):
-    sys.exit(os.strerror(ctypes.get_errno()))
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 WORDS, SMAPS = "read from the kernel's own words", "read from smaps: "
 MIB = "64"  # so much that it is worth it
 
@@ -100,7 +86,7 @@ def smaps_is_read_once(path, program):
 def main(path, flags, advice):
     smaps_is_read_once(path, flags)
     crcore = crtest.Crcore(path, crtest.scratch())
-    refused = crtest.Crcore(path, crtest.scratch(), [sys.executable, "-c", REFUSES])
+    refused = crtest.Crcore(path, crtest.scratch(), crtest.WITHOUT_PROGRAMS)
     refused.count = 100
     if same(crcore, refused, flags, "smaps"):
         raise Failure("it loaded a program all the same")

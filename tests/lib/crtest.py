@@ -87,6 +87,22 @@ def wait_gone(pid, seconds=LIMIT):
     wait_for(f"the end of process {pid}", seconds, lambda: not start_time(pid))
 
 
+# Refuses one system call, bpf(2), then becomes another program.
+REFUSES = """
+import ctypes, os, struct, sys
+BPF, EPERM = 321, 1
+code = b"".join(struct.pack("HBBI", *x) for x in [
+    (0x20, 0, 0, 0), (0x15, 0, 1, BPF), (0x06, 0, 0, 0x00050000 | EPERM), (0x06, 0, 0, 0x7fff0000)])
+buf = ctypes.create_string_buffer(code, len(code))
+prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buf)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(22, 2, prog, 0, 0):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WITHOUT_PROGRAMS = sys.executable, "-c", REFUSES  # Crcore(through=): it loads none into the kernel
+
+
 class Crcore:
     """Runs one crcore executable, by the command `through` if there is one. The log of each
     run lies beside its image."""

@@ -21,6 +21,11 @@ ALLOWED = [
     # How the kernel is asked for the flags of mappings.
     ("core/memory/", r"\bflags_bpf\b"),
     ("core/memory/flags_bpf", r"(?i)bpf"),
+    # ... and for what tasks have in common.
+    ("core/task/", r"\balike_bpf\b"),
+    ("core/task/alike_bpf", r"(?i)bpf"),
+    ("core/util/bpf", r"(?i)bpf"),
+    ("core/util/btf.c", r"Documentation/bpf"),
     # A scheduling policy.
     ("core/", r"\bSCHED_(FIFO|RR)\b"),
     # A field of /proc/PID/stat, by its name in proc(5).
