@@ -113,17 +113,15 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 /* The tree still runs: everything that can be refused is refused here. */
 static int stage_observe(struct dump *d, struct crcore_error *err)
 {
-	struct survey live = { .quick = true };
+	struct survey live = { .quick = true, .alike = &d->alike };
 	struct blockers blockers = { 0 };
 	struct crcore_error changed = CRCORE_ERROR_INIT;
 	int r = tree_look(d->cmd->pid, &live.tree, err);
 
 	d->live = &live;
-	if (r == 0) {
+	if (r == 0)
 		flags_prepare(d->flags, &live.tree);
-		alike_prepare(&d->alike, &live.tree);
-	}
-	live.alike = d->survey.alike = &d->alike;
+	alike_prepare(&d->alike, &live.tree);
 	d->ahead.flags = d->survey.flags = live.flags = d->flags;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
@@ -333,14 +331,19 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
 
 static void dump_end(struct dump *d, bool success)
 {
-	let_go(d, success ? d->leave : LEAVE_RUNNING);
+	if (success && d->leave == LEAVE_KILLED)
+		tree_kill(&d->survey.tree); /* meanwhile goes what of us needs no tree */
+	else
+		let_go(d, success ? d->leave : LEAVE_RUNNING);
 	memory_free(d->memory);
+	questions_free(&d->questions);
+	if (success && d->leave == LEAVE_KILLED)
+		let_go(d, LEAVE_KILLED);
 	ahead_end(&d->ahead, !d->paused && (!success || d->leave == LEAVE_RUNNING));
 	tell_stops(d);
 	if (d->host)
 		host_undo(d->host, success);
 	ending_end(d->ending);
-	questions_free(&d->questions);
 	for (unsigned i = 0; i < d->ncontents; i++)
 		close(d->contents[i].fd);
 	free(d->contents);
@@ -374,7 +377,7 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 
 static int dump_work(struct worker *w, void *arg, struct crcore_error *err)
 {
-	struct dump d = { .cmd = arg, .alike = { -1, -1 } };
+	struct dump d = { .cmd = arg, .alike = { -1, -1 }, .survey.alike = &d.alike };
 	int r = dump_stages(&d, err);
 
 	dump_end(&d, r == 0);

@@ -33,17 +33,23 @@ static void stop_task(const struct task *t)
 		syscall(SYS_pidfd_send_signal, t->pidfd, SIGSTOP, NULL, 0);
 }
 
+void tree_kill(const struct tree *tree)
+{
+	for (unsigned i = 0; i < tree->ntasks; i++)
+		if (tree->tasks[i]->nthreads)
+			syscall(SYS_pidfd_send_signal, tree->tasks[i]->pidfd, SIGKILL, NULL, 0);
+}
+
 static void kill_tree(struct tree *tree, const struct pauses *pauses)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
-	for (unsigned i = 0; i < tree->ntasks; i++)
-		if (tree->tasks[i]->nthreads)
-			syscall(SYS_pidfd_send_signal, tree->tasks[i]->pidfd, SIGKILL, NULL, 0);
+	tree_kill(tree);
 	if (pauses)
 		pauses->wake(pauses->arg, CRCORE_WAKE_END, &ignored);
-	/* A tracer is told of each thread's end; leaders end last. */
-	for (unsigned i = 0; i < tree->ntasks; i++)
+	/* A tracer is told of each thread's end; leaders end last. Who was killed last is waited for
+	 * first: most of the others have ended by then, and need not wake us. */
+	for (unsigned i = tree->ntasks; i-- > 0;)
 		for (unsigned k = tree->tasks[i]->nthreads; k-- > 0;) {
 			pid_t tid = tree->tasks[i]->threads[k].tid;
 			int status;

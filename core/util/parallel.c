@@ -59,6 +59,16 @@ size_t parallel_chunk(size_t n, size_t worth)
 	return n < chunks ? 1 : n / chunks;
 }
 
+/* To ask libc takes it three system calls each time. */
+static long processors(void)
+{
+	static atomic_long n;
+
+	if (!n)
+		n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n;
+}
+
 /* Does somebody wait for a processor? Another thread of ours would, too, and we for its end: on a
  * busy machine a short job is done sooner by one. */
 static bool processors_are_short(void)
@@ -70,7 +80,7 @@ static bool processors_are_short(void)
 
 	text[n < 0 ? 0 : n] = '\0';
 	return sscanf(text, "%*s %*s %*s %ld/", &running) == 1 &&
-	       running > sysconf(_SC_NPROCESSORS_ONLN);
+	       running > processors();
 }
 
 /* worth: so many threads. */

@@ -48,7 +48,7 @@ class Kills:
 
     def alive(self, when):
         if self.target.proc.poll() is not None:
-            raise Failure(f"the tree was disturbed {when}: {self.target.read('result')}"
+            raise Failure(f"the tree was disturbed {when}: status {self.target.proc.returncode}: {self.target.read('result')}"
                           f"{self.target.read('stderr')}")
 
     def length(self):
