@@ -12,9 +12,9 @@
 /* The address spaces of an image, and all pages that they have: val is where the bytes are. */
 struct older { Crcore__Mm **mms; unsigned n; struct spans *pages; };
 
-static struct span span_of(const Crcore__Run *r)
+static struct span span_of(const Crcore__Run *r, uint32_t tag)
 {
-	return (struct span){ r->addr, r->addr + r->pages * PAGE, r->addr, 0 };
+	return (struct span){ r->addr, r->addr + r->pages * PAGE, r->addr, tag };
 }
 
 static bool has_bytes(const Crcore__Run *r)
@@ -22,16 +22,16 @@ static bool has_bytes(const Crcore__Run *r)
 	return r->source == CRCORE__SOURCE__PAGES || r->source == CRCORE__SOURCE__OTHER;
 }
 
-/* What is kept and has no run. */
+/* What is kept and has no run; tag: of which mm of the parent. */
 static int kept(const Crcore__Mm *mm, struct spans *ret, struct crcore_error *err)
 {
 	struct spans ranges = { 0 }, runs = { 0 };
 	bool ok = true;
 
 	for (size_t i = 0; ok && i < mm->n_kept; i++)
-		ok = spans_push(&ranges, span_of(mm->kept[i]));
+		ok = spans_push(&ranges, span_of(mm->kept[i], mm->kept[i]->mm));
 	for (size_t i = 0; ok && i < mm->n_runs && mm->n_kept; i++)
-		ok = spans_append(&runs, span_of(mm->runs[i]));
+		ok = spans_append(&runs, span_of(mm->runs[i], 0));
 	ok = ok && spans_subtract(&ranges, &runs, ret);
 	spans_free(&ranges);
 	spans_free(&runs);
@@ -44,9 +44,11 @@ int older_covered(const Crcore__Mm *mm, struct spans *ret, struct crcore_error *
 	int r = kept(mm, &left, err);
 	bool ok = true;
 
+	for (size_t i = 0; i < left.n; i++)
+		left.v[i].tag = 0;
 	for (size_t i = 0; ok && i < mm->n_runs; i++)
 		if (has_bytes(mm->runs[i]))
-			ok = spans_append(&own, span_of(mm->runs[i]));
+			ok = spans_append(&own, span_of(mm->runs[i], 0));
 	if (r == 0 && (!ok || !spans_overlay(&left, &own, ret)))
 		r = memory_enomem(err);
 	spans_free(&own);
@@ -112,15 +114,12 @@ static int kept_pages(const Crcore__Mm *mm, const struct older *parents, struct 
                       struct crcore_error *err)
 {
 	struct spans left = { 0 };
-	size_t k = 0;
 	unsigned hint = 0;
 	int r = kept(mm, &left, err);
 
 	for (size_t i = 0; r == 0 && i < left.n; i++) {
 		const struct span *x = &left.v[i];
-		while (mm->kept[k]->addr + mm->kept[k]->pages * PAGE <= x->start)
-			k++;
-		const struct spans *pages = pages_of(parents, mm->kept[k]->mm, &hint);
+		const struct spans *pages = pages_of(parents, x->tag, &hint);
 		uint64_t at = x->start;
 		for (size_t j = pages ? spans_find(pages, at) : 0;
 		     pages && j < pages->n && pages->v[j].start <= at && at < x->end; j++)

@@ -105,6 +105,7 @@ static void fill_mm(struct made *m, unsigned i, const struct made *parent)
 		uint64_t pages = runs.n ? runs.v[runs.n - 1]->pages : 0;
 		m->where[i][page] = NONE;
 		m->other[i][page] = false;
+		from = dice(8) ? from : dice(MMS); /* ranges may be of several */
 		if (parent && parent->where[from][page] != NONE && dice(scarce)) {
 			put(&kept, page, CRCORE__SOURCE__PARENT, 0, parent->mms[from]->id);
 			m->where[i][page] = parent->where[from][page];
