@@ -95,7 +95,7 @@ static int add_edge(struct sorter *s, const char *why, const char *stage, const 
                     bool before, const char *other)
 {
 	uint32_t mask = stage_mask(stage);
-	unsigned a, b;
+	unsigned a = 0, b = 0;
 	int rc = mask ? find(s, why, plugin, &a) : unknown_stage(s, why, stage);
 
 	if (rc > 0)

@@ -297,8 +297,8 @@ static Events__Target *add_target(Events__Event *rec, const struct entry *entry)
 static int save_targets(struct events *e, const struct crcore_object *obj, Events__Event *rec,
                         struct entries *list, struct crcore_error *err)
 {
-	int fd, r = 0;
-	pid_t pid;
+	int fd = -1, r = 0;
+	pid_t pid = 0;
 
 	rec->targets = calloc(list->n + 1, sizeof(*rec->targets));
 	for (unsigned i = 0; !r && i < list->n; i++) {
