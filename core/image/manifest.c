@@ -221,7 +221,8 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 	f->blocks = malloc(m->blocks.len + 1);
 	if (!f->blocks)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	memcpy(f->blocks, m->blocks.data, m->blocks.len);
+	if (m->blocks.len)
+		memcpy(f->blocks, m->blocks.data, m->blocks.len);
 	return 0;
 }
 
