@@ -24,7 +24,7 @@ uint64_t bulk_length(const struct image_file *f)
 
 uint64_t bulk_checksum(const uint64_t *blocks, uint64_t n)
 {
-	return XXH3_64bits(n ? (const void *)blocks : "", n * sizeof(*blocks));
+	return checksum(n ? (const void *)blocks : "", n * sizeof(*blocks));
 }
 
 int image_bulk(struct image *img, const char *name, struct crcore_error *err)
@@ -94,7 +94,7 @@ int bulk_store(struct image_file *f, const void *buf, size_t len, uint64_t offse
 static int write_block(struct image *img, struct image_file *f, uint64_t block, const void *buf,
                        size_t len)
 {
-	uint64_t sum = XXH3_64bits(buf, len);
+	uint64_t sum = checksum(buf, len);
 	int r = bulk_store(f, buf, len, block * IMAGE_BLOCK);
 
 	pthread_mutex_lock(&img->lock);
@@ -165,7 +165,7 @@ static int read_back(struct image_file *f)
 		size_t n = left < IMAGE_BLOCK ? left : IMAGE_BLOCK;
 		int r = pread_all(f->fd, buf, n, f->hashed);
 		if (r == 0)
-			r = bulk_put_block(f, f->hashed / IMAGE_BLOCK, XXH3_64bits(buf, n));
+			r = bulk_put_block(f, f->hashed / IMAGE_BLOCK, checksum(buf, n));
 		if (r < 0)
 			return r;
 		f->hashed += n;

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <xxhash.h>
+#include "core/image/checksum.h"
 #include "core/image/image.h"
 #include "core/util/util.h"
 

@@ -34,7 +34,7 @@ static Crcore__File *describe(const struct image_file *f)
 		r->index.len = f->index ? f->nblocks * sizeof(*f->index) : 0;
 	} else if (f->contained) {
 		r->length = f->used;
-		r->xxh3 = XXH3_64bits(f->buf, f->used);
+		r->xxh3 = checksum(f->buf, f->used);
 		r->contents.data = f->buf;
 		r->contents.len = f->used;
 	} else {
@@ -67,7 +67,7 @@ static int pack_and_write(struct image *img, Crcore__Manifest *m, struct crcore_
 	if (len + TRAILER > IMAGE_MANIFEST_MAX)
 		return image_fail(img, MANIFEST, -EMSGSIZE, "too long", err);
 	crcore__manifest__pack(m, bytes);
-	m->checksum = XXH3_64bits(bytes, len);
+	m->checksum = checksum(bytes, len);
 	uint64_t sum = htole64(m->checksum);
 	memcpy(bytes + len, checksum_tag, sizeof(checksum_tag));
 	memcpy(bytes + len + sizeof(checksum_tag), &sum, sizeof(sum));
@@ -162,7 +162,7 @@ static int check_seal(struct image *img, const unsigned char *bytes, size_t len,
 		return damaged(img, "too short to be a manifest: damaged or truncated", err);
 	memcpy(&sum, bytes + len - sizeof(sum), sizeof(sum));
 	if (memcmp(bytes + len - TRAILER, checksum_tag, sizeof(checksum_tag)) ||
-	    le64toh(sum) != XXH3_64bits(bytes, len - TRAILER))
+	    le64toh(sum) != checksum(bytes, len - TRAILER))
 		return damaged(img, "the checksum is wrong: damaged, or not an image of crcore", err);
 	uint64_t format = peek_format(bytes, len);
 	if (format == IMAGE_FORMAT)
@@ -177,7 +177,7 @@ static int check_seal(struct image *img, const unsigned char *bytes, size_t len,
 static int take_contents(struct image *img, struct image_file *f, const Crcore__File *m,
                          struct crcore_error *err)
 {
-	if (m->length != m->contents.len || m->xxh3 != XXH3_64bits(m->contents.data, m->contents.len))
+	if (m->length != m->contents.len || m->xxh3 != checksum(m->contents.data, m->contents.len))
 		return damaged(img, "holds a section with a wrong checksum", err);
 	f->buf = malloc(m->contents.len);
 	if (!f->buf)
@@ -215,7 +215,7 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 		return damaged(img, bad, err);
 	if (m->contents.len || m->length > INT64_MAX ||
 	    m->blocks.len != bulk_count(bulk_length(f)) * sizeof(uint64_t) ||
-	    m->xxh3 != XXH3_64bits(m->blocks.len ? m->blocks.data : (const void *)"", m->blocks.len))
+	    m->xxh3 != checksum(m->blocks.len ? m->blocks.data : (const void *)"", m->blocks.len))
 		return damaged(img, "has wrong checksums for a bulk file", err);
 	f->nblocks = m->blocks.len / sizeof(uint64_t);
 	f->blocks = malloc(m->blocks.len + 1);

@@ -66,7 +66,7 @@ int packed_write(struct image *img, struct image_file *f, uint64_t block, const 
 	size_t n = packed ? pack_block(pack, buf, len, packed, len - len / 16) : 0;
 	struct packed_block b = { 0, n ? (uint32_t)n : (uint32_t)len, n ? img->codec : PACK_PLAIN };
 	const void *bytes = n ? packed : buf;
-	uint64_t sum = XXH3_64bits(bytes, b.len);
+	uint64_t sum = checksum(bytes, b.len);
 
 	pthread_mutex_lock(&img->lock);
 	b.offset = f->end;

@@ -158,7 +158,7 @@ static int check_stored(const struct page_file *f, uint64_t block)
 	bulk_stored_at(f->file, block, &at, &n);
 	int r = fd < 0 ? fd : packed ? pread_all(fd, packed, n, at) : -ENOMEM;
 	bulk_close(f->file, fd);
-	return r < 0 ? r : XXH3_64bits(packed, n) != le64toh(f->file->blocks[block]);
+	return r < 0 ? r : checksum(packed, n) != le64toh(f->file->blocks[block]);
 }
 
 int pages_read_block(struct pages *p, uint64_t offset, void *buf, struct crcore_error *err)
@@ -172,7 +172,7 @@ int pages_read_block(struct pages *p, uint64_t offset, void *buf, struct crcore_
 	int bad = f->file->index ? check_stored(f, block) : 0;
 	int r = bad ? 0 : pages_read(p, start, buf, len, err);
 	if (r == 0 && !f->file->index)
-		bad = XXH3_64bits(buf, len) != le64toh(f->file->blocks[block]);
+		bad = checksum(buf, len) != le64toh(f->file->blocks[block]);
 	if (!bad)
 		return r;
 	if (bad < 0)

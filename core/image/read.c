@@ -20,7 +20,7 @@ static int load_records(struct image *img, struct image_file *f, struct crcore_e
 		return image_cannot(img, f->name, r, "read the file", err);
 	close(STEAL_FD(f->fd));
 	f->used = f->length;
-	if (XXH3_64bits(f->buf, f->used) != f->hashed)
+	if (checksum(f->buf, f->used) != f->hashed)
 		return image_fail(img, f->name, -EBADMSG, "the checksum is wrong: damaged", err);
 	return 0;
 }

@@ -46,7 +46,7 @@ static void verify_blocks(void *arg, size_t from, size_t to)
 		int r = pread_all(fd, buf, n, at);
 		if (r < 0)
 			atomic_store(&v->error, r);
-		else if (XXH3_64bits(buf, n) != le64toh(f->blocks[block]))
+		else if (checksum(buf, n) != le64toh(f->blocks[block]))
 			note_bad(v, block);
 	}
 	bulk_close(f, fd);
