@@ -19,6 +19,16 @@
 #define INTERPRETER_AT PAGE
 #define PROGRAMS_AT (INTERPRETER_AT + ALIGN_UP(interpreter_blob_size, PAGE))
 
+/* Reads of an address space's pages (program_fill.c). */
+static uint64_t reads(const Crcore__Mm *mm)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < mm->n_runs; i++)
+		pages += mm->runs[i]->pages;
+	return pages * PAGE / FILL_CALL;
+}
+
 /* Bytes per thing of the image that leads to operations; generous. */
 int arena_size(struct restore *r)
 {
@@ -31,7 +41,8 @@ int arena_size(struct restore *r)
 	for (unsigned i = 0; i < r->rec.nfiles; i++)
 		size += r->rec.files[i]->n_fds * (4 << 10);
 	for (unsigned i = 0; i < r->rec.nmms; i++)
-		size += r->rec.mms[i]->n_vmas * (4 << 10) + r->rec.mms[i]->n_runs * 1024;
+		size += r->rec.mms[i]->n_vmas * (4 << 10) + r->rec.mms[i]->n_runs * 1024 +
+		        reads(r->rec.mms[i]) * 512;
 	size += held_size(r);
 	r->arena.limit = ALIGN_UP(size, 2 << 20);
 	r->arena.size = r->arena.limit + PARK_SIZE;

@@ -2,8 +2,9 @@
 /*
  * Reading pages into their place. Fills whose bytes lie one behind the other
  * in a page file go into one preadv(), whatever mappings they are in: so many
- * small mappings cost little. A call reads at most 1 GiB (the kernel: 2 GiB
- * less a page) in at most 1024 pieces.
+ * small mappings cost little, in at most 1024 pieces. A call reads at most 2 MiB: what it is to
+ * fill is touched first, which takes a quarter less than if each page is missed while it is
+ * copied to, and is still in the processor's cache then.
  *
  * Much is read by several threads: loaders, which exit when they are done. They
  * are threads because those share the address space and end without a trace.
@@ -11,12 +12,13 @@
  * What is packed is not read by the task: feed.c.
  */
 #include <linux/sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include "core/restore/restore.h"
 #include "core/util/parallel.h"
 
-#define CALL_MAX (1ULL << 30)
+#define TOUCH_MIN (64u << 10) /* bytes of a piece that are worth a call of their own */
 #define PIECES_MAX 1024
 #define LOADER_MIN (64ULL << 20) /* bytes that are worth a thread */
 #define LOADERS_MAX 8
@@ -49,8 +51,20 @@ static bool fetch(struct batch *b, int fd, uint32_t *ret_op)
 	return true;
 }
 
+/* Gives pages to what is to be read into. If the kernel does not (it is older than 5.14), the read
+ * does; and if it cannot, that says why. */
+static void touch(const struct batch *b)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		if (b->v[i].iov_len >= TOUCH_MIN)
+			CALL(b->p, "touch memory", SYS_madvise, EXPECT_ANY, 0,
+			     IMM((uintptr_t)b->v[i].iov_base), IMM(b->v[i].iov_len),
+			     IMM(MADV_POPULATE_WRITE));
+}
+
 static void flush(struct batch *b)
 {
+	touch(b);
 	if (b->n)
 		CALL(b->p, "read pages", SYS_preadv, EXPECT_EQUAL, (int64_t)b->len, RESULT(b->file),
 		     DATA(prog_data(b->p, b->v, b->n * sizeof(*b->v))), IMM(b->n), IMM(b->offset),
@@ -63,7 +77,7 @@ static void add(struct batch *b, uint64_t addr, uint64_t len, uint32_t file, uin
 {
 	struct iovec *last = b->n ? &b->v[b->n - 1] : NULL;
 
-	if (b->n && (file != b->file || offset != b->offset + b->len || b->len == CALL_MAX))
+	if (b->n && (file != b->file || offset != b->offset + b->len || b->len == FILL_CALL))
 		flush(b);
 	if (b->n && (uint64_t)(uintptr_t)last->iov_base + last->iov_len == addr) {
 		last->iov_len += len;
@@ -83,7 +97,7 @@ static void add(struct batch *b, uint64_t addr, uint64_t len, uint32_t file, uin
 static bool add_fill(struct batch *b, uint64_t addr, uint64_t len, uint64_t offset)
 {
 	while (len) {
-		uint64_t at, piece, room = CALL_MAX - (b->len % CALL_MAX);
+		uint64_t at, piece, room = FILL_CALL - (b->len % FILL_CALL);
 		uint32_t file;
 		if (!fetch(b, pages_plain(b->r->pages, offset, &at, &piece), &file))
 			return false;

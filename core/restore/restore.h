@@ -250,6 +250,10 @@ void specials_unpark(struct stub *);
 const struct layout *layout_of(const struct stub *);               /* program_memory.c */
 int memory_step(struct stub *, const struct layout *, unsigned step, struct crcore_error *);
 int memory_build(struct stub *, struct crcore_error *);
+#define FILL_CALL (2u << 20) /* bytes that it reads at most with one call */
+#ifndef MADV_POPULATE_WRITE /* linux/mman.h of 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 int fills_build(struct stub *, const struct layout_fill *, unsigned n, struct crcore_error *);
 /* feed.c: pages that are packed. Divides fills: those that are plain, for the task to read
  * itself, into plain; asks for the others: what *ret_fed names is then waited for, 0: none. */
