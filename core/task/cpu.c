@@ -41,33 +41,27 @@ static const struct { uint8_t word, bit; const char *name; } names[] = {
 	{ LD1_A, 1, "xsavec" }, { LD1_A, 3, "xsaves" },
 };
 
+/* In a virtual machine each cpuid goes to the one outside (4 us): none is made twice. */
 static void read_features(struct features *f)
 {
 	uint32_t a, b, c, d, lo = 0, hi = 0;
+	const uint32_t last = __get_cpuid_max(0, NULL);
 
 	memset(f, 0, sizeof(*f));
-	if (__get_cpuid(1, &a, &b, &c, &d)) {
-		f->word[L1_C] = c;
-		f->word[L1_D] = d;
-	}
-	if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-		f->word[L7_B] = b;
-		f->word[L7_C] = c;
-		f->word[L7_D] = d;
-		if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
-			f->word[L71_A] = a;
-	}
-	if (__get_cpuid(0x80000001, &a, &b, &c, &d)) {
-		f->word[LX1_C] = c;
-		f->word[LX1_D] = d;
+	__cpuid(1, a, b, f->word[L1_C], f->word[L1_D]);
+	__cpuid(0x80000001, a, b, f->word[LX1_C], f->word[LX1_D]); /* all of 64 bits have it */
+	if (last >= 7) {
+		__cpuid_count(7, 0, a, f->word[L7_B], f->word[L7_C], f->word[L7_D]);
+		if (a >= 1)
+			__cpuid_count(7, 1, f->word[L71_A], b, c, d);
 	}
 	if (f->word[L1_C] & (1u << 27)) { /* OSXSAVE */
 		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 		f->xcr0 = (uint64_t)hi << 32 | lo;
-		if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d))
-			f->xsave_size = b;
-		if (__get_cpuid_count(0xd, 1, &a, &b, &c, &d))
-			f->word[LD1_A] = a;
+		if (last >= 0xd) {
+			__cpuid_count(0xd, 0, a, f->xsave_size, c, d);
+			__cpuid_count(0xd, 1, f->word[LD1_A], b, c, d);
+		}
 	}
 	for (int i = 0; i < NWORDS; i++)
 		f->word[i] &= ~ignored[i];
