@@ -260,8 +260,10 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 		if (!*o) {
 			*o = make_object(d);
 			r = *o ? objects_add(objects, *o, err) : crcore_fail(err, -ENOMEM, "out of memory");
-			if (r == 0)
-				(*o)->kept = STEAL_FD(d->local);
+			if (r == 0 && d->local >= 0) {
+				(*o)->abi.local_fd = STEAL_FD(d->local);
+				(*o)->kept = true;
+			}
 		}
 		if (r == 0) {
 			(*o)->abi.holders++;

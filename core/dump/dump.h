@@ -32,7 +32,7 @@ struct object {
 	char path[64];                 /* relative to the holder's /proc/PID: "fd/3", "exe" */
 	char *link, *fdinfo;
 	bool found;                    /* abi.fd is our own, until the end */
-	int kept;                      /* abi.local_fd between claim and save, -1: not open */
+	bool kept;                     /* abi.local_fd is open from claim to save */
 	bool async;                    /* O_ASYNC, which plugins do not see */
 	struct f_owner_ex told;        /* whom signals tell of events; pid 0: nobody */
 	int signal;                    /* F_SETSIG */
@@ -72,7 +72,7 @@ int survey_sharing(struct survey *, struct crcore_error *);
  * goes on after an object that nobody can save. */
 int survey_objects(struct survey *, struct host *, struct blockers *, struct crcore_error *);
 /* Opens abi.local_fd for one call of a hook, and closes it. Of a frozen tree some
- * are kept open instead, so that they are fetched once and not twice. */
+ * stay open up to save, so that they are fetched once and not again and again. */
 void objects_keep(struct objects *);
 int object_open(struct object *, struct crcore_error *);
 void object_close(struct object *);

@@ -21,18 +21,16 @@ int objects_add(struct objects *os, struct object *o, struct crcore_error *err)
 	}
 	os->v[os->n++] = o;
 	o->abi.id = os->n;
-	o->kept = -1;
 	return 0;
 }
 
 void objects_free(struct objects *os)
 {
 	for (unsigned i = 0; i < os->n; i++) {
+		os->v[i]->kept = false;
 		object_close(os->v[i]);
 		if (os->v[i]->found)
 			close(os->v[i]->abi.fd);
-		if (os->v[i]->kept >= 0)
-			close(os->v[i]->kept);
 		free(os->v[i]->link);
 		free(os->v[i]->fdinfo);
 		free(os->v[i]);
@@ -58,10 +56,8 @@ int object_open(struct object *o, struct crcore_error *err)
 {
 	int fd;
 
-	if (o->kept >= 0) {
-		o->abi.local_fd = STEAL_FD(o->kept);
+	if (o->abi.local_fd >= 0)
 		return 0;
-	}
 	if (o->found)
 		fd = fcntl(o->abi.fd, F_DUPFD_CLOEXEC, 0);
 	else if (o->abi.class_ == CRCORE_DESCRIPTION)
@@ -84,9 +80,9 @@ int object_open(struct object *o, struct crcore_error *err)
 
 void object_close(struct object *o)
 {
-	if (o->abi.local_fd >= 0)
-		close(o->abi.local_fd);
-	o->abi.local_fd = -1;
+	if (o->kept || o->abi.local_fd < 0)
+		return;
+	close(STEAL_FD(o->abi.local_fd));
 }
 
 /* In a tree that runs, a number may lead to another description by the time it is
@@ -118,7 +114,6 @@ static bool changed_since(struct object *o)
 static int claim(struct survey *s, struct object *o, struct host *host, struct crcore_error *err)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
-	bool kept = o->kept >= 0;
 	int r = object_open(o, err);
 	uint64_t note = 0;
 
@@ -134,9 +129,9 @@ static int claim(struct survey *s, struct object *o, struct host *host, struct c
 		r = crcore_fail(err, -EAGAIN, "it changed while it was looked at");
 	else if (r < 0)
 		*err = why;
-	if (r == 0 && o->abi.class_ == CRCORE_DESCRIPTION && (kept || s->objects.keep)) {
-		s->objects.keep -= !kept;
-		o->kept = STEAL_FD(o->abi.local_fd);
+	if (r == 0 && o->abi.class_ == CRCORE_DESCRIPTION && !o->kept && s->objects.keep) {
+		s->objects.keep--;
+		o->kept = true;
 	}
 	object_close(o);
 	if (r == 0)
@@ -218,6 +213,7 @@ int survey_save_objects(struct survey *s, struct host *host, struct crcore_error
 			continue;
 		if ((r = object_open(o, err)) == 0)
 			r = host_call(o->owner, STAGE_SAVE, save_object, &o->abi, err);
+		o->kept = false;
 		object_close(o);
 		if (r < 0)
 			crcore_fail_at(err, o->abi.pid, o->abi.fd, "%s", o->link);

@@ -465,9 +465,10 @@ struct crcore_plugin {
 	/* Dump, optional: once per object that the plugin has claimed, when all
 	 * objects of the tree are claimed: object() lists this plugin's, task()
 	 * the tree. For refusals that only the whole can tell, e.g. that the
-	 * other end of something is outside. obj->local_fd is -1; where a look
-	 * through the description is needed, pidfd_getfd() it by the pidfd of
-	 * the task obj->pid. Before and after the freeze, also by `check`: must
+	 * other end of something is outside. obj->local_fd is -1, or, of a frozen
+	 * tree, a descriptor that stays there up to save; where a look through the
+	 * description is needed and there is none, pidfd_getfd() it by the pidfd
+	 * of the task obj->pid. Before and after the freeze, also by `check`: must
 	 * not change anything. */
 	int (*review)(void *state, const struct crcore_object *obj, struct crcore_error *);
 

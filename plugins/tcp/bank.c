@@ -7,6 +7,7 @@
  * and only then taken out, each step by one store; messages have numbers, to tell one that is
  * still there although it was noted.
  */
+#include "plugins/tcp/bank.h"
 #include "plugins/tcp/tcp.h"
 
 #include <sys/mman.h>
@@ -128,33 +129,43 @@ static bool refill(struct bank *b)
 	return true;
 }
 
-int bank_first(struct bank *b)
+unsigned bank_next(struct bank *b, const int **ret)
 {
 	const struct hand *h;
 
 	do {
 		h = &b->hand[b->now];
+		*ret = h->fd + (b->dropped - h->from);
 		if (b->dropped - h->from < h->n)
-			return h->fd[b->dropped - h->from];
+			return h->n - (b->dropped - h->from);
 	} while (refill(b));
-	return -1;
+	return 0;
+}
+
+void bank_leave(struct bank *b, unsigned n)
+{
+	__atomic_store_n(&b->dropped, b->dropped + n, __ATOMIC_SEQ_CST);
 }
 
 void bank_drop(struct bank *b)
 {
-	int fd = bank_first(b);
+	const int *fd;
 
-	__atomic_store_n(&b->dropped, b->dropped + 1, __ATOMIC_SEQ_CST);
-	close(fd);
+	if (!bank_next(b, &fd))
+		return;
+	bank_leave(b, 1);
+	close(*fd);
 }
 
 unsigned bank_dropped(const struct bank *b) { return b->dropped; }
 
 void bank_free(struct bank *b)
 {
+	const int *next;
+
 	if (!b)
 		return;
-	while (bank_first(b) >= 0)
+	while (bank_next(b, &next))
 		bank_drop(b);
 	close(b->pair[0]);
 	close(b->pair[1]);

@@ -7,6 +7,7 @@
  *
  * Devices that appear later are not covered.
  */
+#include "plugins/tcp/block.h"
 #include "plugins/tcp/bpf.h"
 #include "plugins/tcp/tcp.h"
 

@@ -7,6 +7,7 @@
  */
 #include "plugins/net/filter.h"
 #include "plugins/tcp/backlog.h"
+#include "plugins/tcp/bank.h"
 
 static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
 {
@@ -232,15 +233,15 @@ static void unlock(struct tcp *t)
 static void let_all_go(struct tcp *t, struct bank *told)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	int fd;
+	const int *next;
 
-	while (t->bank && (fd = bank_first(t->bank)) >= 0) {
+	while (t->bank && bank_next(t->bank, &next)) {
 		struct made *m = t->banked[bank_dropped(t->bank)];
-		m->fd = fd;
+		m->fd = *next;
 		if (let_go(t, m, &err) < 0)
 			t->host->log(t->ctx, 0, "%s: %s", err.object, err.message);
 		m->fd = -1;
-		if (told && bank_put(told, fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		if (told && bank_put(told, fcntl(*next, F_DUPFD_CLOEXEC, 0)) < 0)
 			told = NULL;
 		bank_drop(t->bank);
 	}
@@ -249,11 +250,11 @@ static void let_all_go(struct tcp *t, struct bank *told)
 /* What the kernel said of them to their peers has not arrived. */
 static void tell_again(struct tcp *t, struct bank *told, unsigned first)
 {
-	int fd;
+	const int *next;
 
-	while (told && (fd = bank_first(told)) >= 0) {
+	while (told && bank_next(told, &next)) {
 		struct made *m = t->banked[first + bank_dropped(told)];
-		m->fd = fd;
+		m->fd = *next;
 		if (m->repair)
 			leave_repair(m);
 		m->fd = -1;

@@ -48,8 +48,8 @@ static void ask_clock(struct known *k, int fd)
 
 static int gather_one(struct reader *r, struct known *k, struct crcore_error *err)
 {
-	cleanup_close int fd = known_open(r->t, k, err);
-	cleanup_close int other = fd >= 0 && both(k) ? known_open(r->t, k->peer, err) : -1;
+	int fd = known_borrow(r->t, k, err);
+	int other = fd >= 0 && both(k) ? known_borrow(r->t, k->peer, err) : -1;
 	int rc = err->code;
 
 	if (rc >= 0)
@@ -61,6 +61,9 @@ static int gather_one(struct reader *r, struct known *k, struct crcore_error *er
 	ask_clock(k, fd);
 	if (other >= 0)
 		ask_clock(k->peer, other);
+	known_return(k, fd);
+	if (other >= 0)
+		known_return(k->peer, other);
 	if (rc < 0)
 		crcore_fail_at(err, k->pid, k->fd, "%s", k->obj->link);
 	return rc;
@@ -74,12 +77,8 @@ static void gather_range(void *arg, size_t from, size_t to)
 	for (size_t i = from; i < to; i++) {
 		struct crcore_error err = CRCORE_ERROR_INIT;
 		struct known *k = g->v[i];
-		if (gather_one(&r, k, &err) == 0)
-			continue;
-		k->failure = malloc(sizeof(err));
-		if (k->failure)
-			*k->failure = err;
-		k->failed = true;
+		if (gather_one(&r, k, &err) < 0)
+			known_failed(k, &err);
 	}
 	meanwhile_leave(r.meanwhile);
 	free(r.room);
@@ -147,6 +146,22 @@ int known_value(const struct known *k, int level, int number, int usual)
 		if (k->options[i].level == level && k->options[i].number == number)
 			memcpy(&usual, k->options[i].data, sizeof(usual));
 	return usual;
+}
+
+void known_failed(struct known *k, const struct crcore_error *why)
+{
+	k->failure = malloc(sizeof(*why));
+	if (k->failure)
+		*k->failure = *why;
+	k->failed = true;
+}
+
+int known_tell(const struct known *k, struct crcore_error *err)
+{
+	if (!k->failure)
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	*err = *k->failure;
+	return err->code;
 }
 
 void known_free(struct known *k)

@@ -14,6 +14,7 @@
  * libnftables is looked for when it is needed: most trees need no lock, and it
  * takes longer to load than a small tree to be saved.
  */
+#include "plugins/tcp/block.h"
 #include "plugins/tcp/tcp.h"
 
 #include <arpa/inet.h>

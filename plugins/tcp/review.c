@@ -65,6 +65,7 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 			k->pidfd = pidfd_of(t, obj->pid);
 		}
 	}
+	tcp_look(t);
 	graph_free(&t->graph);
 	graph_free(&t->making);
 	free(t->by_tuple);
@@ -130,9 +131,10 @@ static int judge_backlog(struct tcp *t, const struct known *k, struct crcore_err
 }
 
 /* Right now: what was seen when it was claimed is some time ago. */
-static bool nobody_waits(const struct known *k)
+static bool nobody_waits(struct tcp *t, const struct known *k)
 {
-	cleanup_close int fd = (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0);
+	struct crcore_error unused = CRCORE_ERROR_INIT;
+	cleanup_close int fd = known_open(t, k, &unused);
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 
@@ -148,7 +150,7 @@ static int take_backlog(struct tcp *t, const struct known *k, const struct graph
 	bool few = !keeps_backlog(t) && !t->graph.taken;
 	int r = few ? graph_take(&t->making, 1u << ST_SYN_RECV, err) : 0;
 
-	*ret = few && nobody_waits(k) ? &t->making : &t->graph;
+	*ret = few && nobody_waits(t, k) ? &t->making : &t->graph;
 	return r < 0 || *ret == &t->making ? r : graph_take(&t->graph, GRAPH_ALL, err);
 }
 
@@ -233,26 +235,6 @@ static int judge(struct tcp *t, struct known *k, struct crcore_error *err)
 	return state_connected(k->state) && !k->peer ? judge_outside(t, k, err) : 0;
 }
 
-static bool frozen(struct tcp *t)
-{
-	struct crcore_error unused = CRCORE_ERROR_INIT;
-
-	return CRCORE_HAS(t->host, found) && t->host->found(t->ctx, -1, &unused) > 0;
-}
-
-/* While the tree runs there is time for that. */
-static void prepare_options(struct tcp *t)
-{
-	unsigned n = 0, n6 = 0;
-
-	for (unsigned i = 0; i < t->nknown; i++)
-		*(t->known[i].local.family == AF_INET ? &n : &n6) += 1;
-	if (n >= NET_MANY)
-		net_options_many(&t->usual, AF_INET, SOCK_STREAM, IPPROTO_TCP);
-	if (n6 >= NET_MANY)
-		net_options_many(&t->usual, AF_INET6, SOCK_STREAM, IPPROTO_TCP);
-}
-
 int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct tcp *t = state;
@@ -261,11 +243,10 @@ int tcp_review(void *state, const struct crcore_object *obj, struct crcore_error
 
 	if (obj == t->host->object(t->ctx, 0) && (r = list_sockets(t, err)) < 0)
 		return r;
-	if (obj == t->host->object(t->ctx, 0) && !frozen(t))
-		prepare_options(t);
 	k = tcp_known(t, (uint32_t)obj->st.st_ino);
-	r = k && k->obj ? judge(t, k, err)
-	                : crcore_fail(err, -EAGAIN, "it changed while it was looked at");
+	r = !k || !k->obj ? crcore_fail(err, -EAGAIN, "it changed while it was looked at")
+	    : k->failed   ? known_tell(k, err)
+	                  : judge(t, k, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;
@@ -283,9 +264,22 @@ int review_backlogs(struct tcp *t, struct crcore_error *err)
 	return r;
 }
 
+int known_borrow(struct tcp *t, const struct known *k, struct crcore_error *err)
+{
+	return k->obj->local_fd >= 0 ? k->obj->local_fd : known_open(t, k, err);
+}
+
+void known_return(const struct known *k, int fd)
+{
+	if (fd >= 0 && fd != k->obj->local_fd)
+		close(fd);
+}
+
 int known_open(struct tcp *t, const struct known *k, struct crcore_error *err)
 {
-	int fd = (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0);
+	/* What no task has a descriptor of, but is in flight, is ours for now. */
+	int fd = k->pid == getpid() ? fcntl(k->fd, F_DUPFD_CLOEXEC, 0)
+	                            : (int)syscall(SYS_pidfd_getfd, k->pidfd, k->fd, 0);
 
 	if (fd >= 0)
 		return fd;

@@ -79,15 +79,6 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	return record_put(t->host, t->ctx, "socket", &rec.base, err);
 }
 
-/* Why it could not be read. */
-static int tell(const struct known *k, struct crcore_error *err)
-{
-	if (!k->failure)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	*err = *k->failure;
-	return err->code;
-}
-
 int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct tcp *t = state;
@@ -98,7 +89,7 @@ int tcp_save_object(void *state, const struct crcore_object *obj, struct crcore_
 		return crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
 	r = tcp_gather(t, err);
 	if (!r)
-		r = k->failed ? tell(k, err) : save(t, obj, k, err);
+		r = k->failed ? known_tell(k, err) : save(t, obj, k, err);
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;

@@ -7,6 +7,9 @@
  * count against no limit.
  */
 #include "plugins/tcp/backlog.h"
+#include "plugins/tcp/bank.h"
+
+#define CHUNK 16 /* connections */
 
 static bool outside(const struct known *k)
 {
@@ -70,13 +73,37 @@ static void silence(int fd, bool reset)
 		set_repair(fd, REPAIR_ON);
 }
 
+static void close_range_of(void *fds, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		close(((const int *)fds)[i]);
+}
+
+/* To close one is most of the work. Those that are in the bank our heir would silence again; what
+ * has left it ends in silence by itself. The heir has no threads. */
+static void end_connections(struct tcp *t)
+{
+	const int *fds;
+	unsigned n;
+
+	while ((n = bank_next(t->bank, &fds))) {
+		const bool *reset = t->reset + bank_dropped(t->bank);
+		for (unsigned i = 0; i < n; i++)
+			silence(fds[i], reset[i]);
+		bank_leave(t->bank, n);
+		if (CRCORE_HAS(t->host, parallel) && getpid() == t->worker)
+			t->host->parallel(t->ctx, n, CHUNK, close_range_of, (void *)(uintptr_t)fds);
+		else
+			close_range_of((void *)(uintptr_t)fds, 0, n);
+	}
+}
+
 /* Undo entry, also of a dump that succeeds: the tasks are gone by now, or run on. */
 static void end_of_tree(void *state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct tcp *t = state;
 	struct lock_list l;
-	int fd;
 
 	if (!t->failed && t->bank) {
 		int r = list_locked(t, 0, &l, &err);
@@ -86,10 +113,7 @@ static void end_of_tree(void *state)
 			t->host->log(t->ctx, 1, "the peers of the tree will see their connections reset: %s",
 			             err.message);
 		free(l.v);
-		while ((fd = bank_first(t->bank)) >= 0) {
-			silence(fd, t->reset[bank_dropped(t->bank)]);
-			bank_drop(t->bank);
-		}
+		end_connections(t);
 	}
 	bank_free(t->bank);
 	t->bank = NULL;
@@ -124,6 +148,7 @@ int tcp_dump_release(struct tcp *t, struct crcore_error *err)
 	t->reset = calloc(t->nknown, sizeof(*t->reset));
 	if (!t->bank || !t->reset)
 		return crcore_fail(err, -ENOMEM, "cannot keep the connections until the end of the tree");
+	t->worker = getpid();
 	r = tcp_at_end(t, end_of_tree, err);
 	return r ? r : keep(t, err);
 }

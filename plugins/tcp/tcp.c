@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin "tcp": options, sections and what it claims. See tcp.h, tcp.md. */
 #include "plugins/net/claim.h"
-#include "plugins/net/filter.h"
-#include "plugins/net/netns.h"
-#include "plugins/bpf/peek.h"
 #include "plugins/tcp/backlog.h"
+#include "plugins/tcp/bank.h"
 
 #include <linux/capability.h>
-#include <linux/tcp.h>
-#include <poll.h>
 
 static void known_forget(struct tcp *t)
 {
@@ -97,95 +93,29 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 
 /* -- claim --------------------------------------------------------------------- */
 
-static int check_plain(struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
+/* For review(), which looks at it: if it is ours then. */
+static int remember(struct tcp *t, const struct crcore_object *obj, int family,
+                    struct crcore_error *err)
 {
-	char ulp[16] = "";
-	socklen_t len = sizeof(ulp);
-	int r = netns_check(obj->local_fd, &t->netns, err);
-
-	if (r < 0)
-		return r;
-	if (obj->flags & O_ASYNC) {
-		crcore_advise(err, "switch O_ASYNC off before the dump");
-		return crcore_fail(err, -ENOTSUP, "it is open with O_ASYNC; its signal owner cannot be "
-		                   "saved yet");
-	}
-	if (getsockopt(obj->local_fd, IPPROTO_TCP, T_ULP, ulp, &len) == 0 && len && ulp[0]) {
-		crcore_advise(err, "close it before the dump");
-		return crcore_fail(err, -ENOTSUP, "the kernel encodes its data (\"%.15s\"), which cannot "
-		                   "be saved", ulp);
-	}
-	return net_filter_check(obj->local_fd, err);
-}
-
-static int look(struct tcp *t, struct known *k, const struct crcore_object *obj,
-                struct crcore_error *err)
-{
-	struct sockaddr_storage local, remote;
-	socklen_t llen = sizeof(local), rlen = sizeof(remote), len = sizeof(struct tcp_info);
-	struct pollfd p = { .fd = obj->local_fd, .events = POLLPRI | POLLRDHUP };
-	struct tcp_info info = { 0 };
-
-	if (getsockopt(obj->local_fd, IPPROTO_TCP, T_INFO, &info, &len) < 0 ||
-	    getsockname(obj->local_fd, (struct sockaddr *)&local, &llen) < 0 || poll(&p, 1, 0) < 0)
-		return crcore_fail(err, -errno, "cannot be looked at: %s", strerror(errno));
-	k->ino = (uint32_t)obj->st.st_ino;
-	k->state = info.tcpi_state;
-	k->hung_up = p.revents & POLLRDHUP;
-	k->error = p.revents & POLLERR;
-	k->was_connected = info.tcpi_rtt || info.tcpi_options; /* measured, agreed on when made */
-	end_from((struct sockaddr *)&local, &k->local);
-	if (getpeername(obj->local_fd, (struct sockaddr *)&remote, &rlen) == 0)
-		end_from((struct sockaddr *)&remote, &k->remote);
-	k->v6only = k->state == ST_LISTEN && k->local.family == AF_INET6 &&
-	            get_int(obj->local_fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
-	k->device = k->state == ST_LISTEN && get_int(obj->local_fd, SOL_SOCKET, SO_BINDTOIFINDEX) > 0;
-	k->waiting = k->state == ST_LISTEN ? info.tcpi_unacked : 0;
-	k->backlog = k->state == ST_LISTEN ? info.tcpi_sacked : 0;
-	if (state_connected(k->state) && (info.tcpi_unacked || info.tcpi_notsent_bytes))
-		urgent_prepare(t, obj->local_fd);
-	if (k->error && k->state != ST_CLOSE) {
-		crcore_advise(err, "dump when it has been read");
-		return crcore_fail(err, -ENOTSUP, "an error, or a message of its error queue, waits in it");
-	}
-	return p.revents & POLLPRI ? urgent_supported(err) : 0;
-}
-
-/* Remembers what review() needs and can be seen through the descriptor alone. */
-static int remember(struct tcp *t, const struct crcore_object *obj, struct crcore_error *err)
-{
-	struct known *k;
-	int r;
-
 	if (t->reviewed)
 		known_forget(t);
 	if (!GROW(t->known, t->nknown))
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	k = &t->known[t->nknown];
-	*k = (struct known){ 0 };
-	r = look(t, k, obj, err);
-	if (r < 0)
-		return r;
-	t->nknown++;
+	t->known[t->nknown++] = (struct known){ .ino = (uint32_t)obj->st.st_ino,
+		.local.family = (uint16_t)family };
 	return 0;
 }
 
 static int tcp_claim(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
-	struct tcp *t = state;
 	struct net_kind kind = net_kind(obj);
 	int r;
 
 	if ((kind.family != AF_INET && kind.family != AF_INET6) || kind.protocol != IPPROTO_TCP ||
 	    kind.type != SOCK_STREAM)
 		return CRCORE_CLAIM_NONE;
-	r = check_plain(t, obj, err);
-	if (!r)
-		r = remember(t, obj, err);
-	if (!r)
-		return CRCORE_CLAIM_EXACT;
-	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	return r;
+	r = remember(state, obj, kind.family, err);
+	return r < 0 ? r : CRCORE_CLAIM_EXACT;
 }
 
 /* Undo entry, for failures only: the next one sees it. */

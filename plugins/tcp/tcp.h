@@ -5,6 +5,7 @@
  *   tcp.c      the plugin: options, sections, claim
  *   address.c  addresses, text of them, the address map
  *   policy.c   what becomes of a connection whose other end is outside the tree
+ *   look.c     dump: what a socket is, of all sockets, by several threads
  *   review.c   dump: which two sockets are the ends of one connection
  *   diag.c     dump: one query of sock_diag: who waits at listening sockets
  *   meanwhile.c dump: what is set on a socket for a moment
@@ -80,6 +81,7 @@ struct known {
 	uint8_t state;           /* ST_* */
 	bool hung_up, error;     /* POLLRDHUP, POLLERR */
 	bool was_connected;      /* ST_CLOSE */
+	bool sends;              /* something, that its peer has not acknowledged */
 	bool incoming;
 	bool v6only, device;     /* ST_LISTEN; device: at one only */
 	uint32_t backlog, waiting; /* ST_LISTEN: how many may wait, how many do */
@@ -98,7 +100,7 @@ struct known {
 	int user_mss;
 	uint64_t *filter;
 	size_t nfilter;
-	bool filter_locked, failed; /* failed: it, or its peer, cannot be read */
+	bool filter_locked, failed; /* failed: it cannot be saved, or it, or its peer, not be read */
 	struct crcore_error *failure;
 };
 
@@ -190,11 +192,11 @@ struct tcp {
 	bool *reset;             /* for each there: its peer is to see a reset */
 	unsigned nreset;
 	bool failed;
+	pid_t worker;            /* who does what comes at the end, or else its heir */
 
 	struct made **made;      /* by id once checked */
 	unsigned nmade;
 	bool built;
-	pid_t worker;            /* who gives the kernel the connections, or else its heir */
 	struct made **banked;    /* whose sockets are in the bank */
 	unsigned nbanked;
 	char *old_table;         /* section lock */
@@ -245,6 +247,9 @@ int policy_parse(struct tcp *, struct crcore_error *);
 enum verdict policy_find(const struct tcp *, const struct end *local, const struct end *remote,
                          bool incoming);
 
+/* look.c: fills in what it says of each, in all that have an object. */
+void tcp_look(struct tcp *);
+
 /* review.c */
 int tcp_review(void *state, const struct crcore_object *, struct crcore_error *);
 struct known *tcp_known(const struct tcp *, uint32_t ino);
@@ -254,9 +259,11 @@ static inline bool state_connected(uint8_t s)
 	return s == ST_ESTABLISHED || s == ST_FIN_WAIT1 || s == ST_FIN_WAIT2 || s == ST_CLOSE_WAIT ||
 	       s == ST_LAST_ACK || s == ST_CLOSING;
 }
-/* A descriptor of it in this process. */
 int review_backlogs(struct tcp *, struct crcore_error *); /* once more, with the lock up */
+/* A descriptor of it in this process; the second one is the host's, if that has one. */
 int known_open(struct tcp *, const struct known *, struct crcore_error *);
+int known_borrow(struct tcp *, const struct known *, struct crcore_error *);
+void known_return(const struct known *, int fd);
 
 /* diag.c */
 #define GRAPH_ALL (~0u & ~(1u << ST_TIME_WAIT) & ~(1u << ST_LISTEN) & ~(1u << ST_CLOSE))
@@ -272,6 +279,9 @@ int tcp_gather(struct tcp *, struct crcore_error *); /* once */
 /* After that: the value of an option, usual if it is as in a new socket. */
 int known_value(const struct known *, int level, int number, int usual);
 void known_free(struct known *);
+/* Why one is failed: noted by a thread, and told by the hook that is asked for it. */
+void known_failed(struct known *, const struct crcore_error *why);
+int known_tell(const struct known *, struct crcore_error *);
 
 /* read.c */
 struct reader { /* one thread's */
@@ -320,22 +330,6 @@ bool lock_is_name(const char *table); /* might it be ours? */
 const char *lock_name(const struct tcp *); /* NULL: there is no lock */
 void lock_drop(void *state);
 void lock_free(struct tcp *);
-
-/* block.c */
-#define BLOCK_NAME 16
-int block_possible(struct crcore_error *);
-int block_take(const struct lock_list *, struct block **, struct crcore_error *); /* till we end */
-int block_stay(const struct lock_list *, const char *name, struct crcore_error *);
-void block_remove(const char *name);
-void block_free(struct block *);
-
-/* bank.c */
-struct bank *bank_new(void);
-int bank_put(struct bank *, int fd); /* takes it over, also if it fails */
-int bank_first(struct bank *); /* the first that is there, -1: none; the bank's own */
-void bank_drop(struct bank *); /* closes that one */
-unsigned bank_dropped(const struct bank *); /* how many were */
-void bank_free(struct bank *);
 
 /* silence.c */
 int tcp_hold(void *state, struct crcore_error *err);
