@@ -8,6 +8,7 @@
 #include "plugins/net/filter.h"
 #include "plugins/tcp/backlog.h"
 #include "plugins/tcp/bank.h"
+#include "plugins/tcp/inject.h"
 
 static int fail(const struct made *m, int r, const char *what, struct crcore_error *err)
 {
@@ -208,6 +209,8 @@ static int let_go(struct tcp *t, struct made *m, struct crcore_error *err)
 		return fail(m, r, "cannot leave repair mode", err);
 	if (m->rec->state == TCP__STATE__CONNECTING)
 		return ends_connecting(t, m, err);
+	if (m->rec->stream && !m->peer && m->rec->queues->sent && !m->rec->queues->urgent_to_send)
+		resend(t, m);
 	if (!m->rec->stream || !m->rec->stream->fin_sent)
 		return 0;
 	/* The kernel asks the peer for its window only if the connection is open on both sides. */

@@ -16,4 +16,7 @@ struct said {
 int inject_open(bool v4);
 int inject_by(int fd, const struct end *from, const struct end *to, const struct said *);
 int inject(struct tcp *, const struct end *from, const struct end *to, const struct said *);
+
+/* resend.c: what was sent to a peer outside, which it may not have got; never urgent data. */
+void resend(struct tcp *, const struct made *);
 #endif

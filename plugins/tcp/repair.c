@@ -61,6 +61,20 @@ static int set_negotiated(int fd, const Tcp__Stream *st)
 	return st->timestamps ? set_int(fd, IPPROTO_TCP, T_TIMESTAMP, (int)st->clock) : 0;
 }
 
+/* The kernel works out once more how large segments are: over IPv4 it can be made to. */
+static int think_again(const struct made *m)
+{
+	char options[64];
+	socklen_t len = sizeof(options);
+
+	if (!end_is_v4(&m->remote))
+		return 0;
+	if (getsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, &len) < 0 ||
+	    setsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, len) < 0)
+		return -errno;
+	return 0;
+}
+
 /*
  * The kernel works out how large segments are when it connects, before it can be
  * told what the peer takes. Over IPv4 a change of IP options has it think again;
@@ -78,15 +92,9 @@ static int limit_before(const struct made *m)
 
 static int limit_after(const struct made *m)
 {
-	char options[64];
-	socklen_t len = sizeof(options);
-
 	if (!end_is_v4(&m->remote))
 		return set_int(m->fd, IPPROTO_TCP, T_MAXSEG, (int)m->rec->user_mss);
-	if (getsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, &len) < 0 ||
-	    setsockopt(m->fd, IPPROTO_IP, IP_OPTIONS, options, len) < 0)
-		return -errno;
-	return 0;
+	return think_again(m);
 }
 
 int repair_connect(struct tcp *t, struct made *m, struct crcore_error *err)
@@ -295,5 +303,7 @@ int repair_send(struct tcp *t, struct made *m, struct crcore_error *err)
 	if (r < 0)
 		return r;
 	r = true_window(m);
+	if (!r) /* segments are no larger than half of the largest window that the peer had */
+		r = think_again(m);
 	return r < 0 ? fail(m, r, "cannot be given its window", err) : 0;
 }

@@ -24,6 +24,7 @@
  *   repair.c   restore: connections
  *   ends.c     restore: connections that are closed, half or whole, or being made
  *   inject.c   restore: segments that say what a peer has said already
+ *   resend.c   restore: what was sent and may not have arrived
  *
  * A socket of the tree is in repair mode only for the microseconds in which its
  * numbers are read: a task could neither read nor write one that is left in it.
