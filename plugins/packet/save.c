@@ -39,6 +39,19 @@ int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err
 	return crcore_fail(err, -ENOTSUP, "frames wait in it, which cannot be put back");
 }
 
+/* More than a restore takes of any image. */
+static int check_members(const struct diag *d, struct crcore_error *err)
+{
+	bool many = d->nmembers > MEMBERS_MAX;
+
+	for (unsigned i = 0; i < d->nmembers; i++)
+		many |= d->members[i].pdmc_count > MEMBERS_MAX;
+	if (!many)
+		return 0;
+	crcore_advise(err, "have the program give them up (PACKET_DROP_MEMBERSHIP)");
+	return crcore_fail(err, -ENOTSUP, "it has more than %d memberships", MEMBERS_MAX);
+}
+
 int packet_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct packet *p = state;
@@ -50,9 +63,9 @@ int packet_review(void *state, const struct crcore_object *obj, struct crcore_er
 	d = diag_find(p, (uint32_t)obj->st.st_ino);
 	if (!d)
 		return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
-	if (!d->ring)
-		return 0;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
+	if (!d->ring)
+		return check_members(d, err);
 	crcore_advise(err, "have the program read frames without a ring (of libpcap: immediate mode)");
 	return crcore_fail(err, -ENOTSUP, "it has a ring (PACKET_RX_RING, PACKET_TX_RING), which "
 	                   "cannot be saved");

@@ -58,6 +58,10 @@ elif kind == "netlink":
 elif kind == "packet":
     a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     a.setsockopt(263, 5, struct.pack("IIII", 4096, 4, 2048, 8))  # PACKET_RX_RING
+elif kind == "members":
+    a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    for _ in range(1025):
+        a.setsockopt(263, 1, struct.pack("IHH8x", 1, 2, 0))  # PACKET_ADD_MEMBERSHIP, allmulti
 elif kind == "frames":
     a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))
@@ -68,7 +72,8 @@ while not os.path.exists("go"):
 REFUSALS = {
     "urgent": "out-of-band",
     "early data": "nobody has accepted yet", "corked": "UDP_CORK",
-    "netlink": "messages of the kernel wait", "packet": "it has a ring", "frames": "frames wait in it",
+    "netlink": "messages of the kernel wait", "packet": "it has a ring",
+    "members": "more than 1024 memberships", "frames": "frames wait in it",
 }
 
 
