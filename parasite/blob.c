@@ -5,6 +5,7 @@
 const unsigned char interpreter_blob[] __attribute__((aligned(64))) = {
 #include "interpreter-blob.h"
 };
+_Static_assert(BLOB_landing_end - BLOB_landing <= LANDING_ROOM, "the landing has grown");
 const size_t interpreter_blob_size = sizeof(interpreter_blob);
 const unsigned char *const interpreter_landing = interpreter_blob + BLOB_landing;
 const size_t interpreter_landing_size = BLOB_landing_end - BLOB_landing;

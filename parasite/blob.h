@@ -12,6 +12,7 @@ extern const size_t interpreter_blob_size;
 
 /* A system call instruction, and the way back to the application behind it,
  * with a struct frame (arch/) directly after the last byte. Part of the blob. */
+#define LANDING_ROOM 288 /* enough for its code */
 extern const unsigned char *const interpreter_landing;
 extern const size_t interpreter_landing_size;
 /* The tail of it, which an orphan takes along to a page of its own. */

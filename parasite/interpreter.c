@@ -90,19 +90,17 @@ static int due_handler(const struct frame *f, struct action *ret)
 }
 
 /* An interrupted system call goes on, or ends, as the kernel would have it; bare: goes on. */
-static void settle_call(struct frame *f, int bare)
+static enum comeback settle_call(const struct frame *f, int bare)
 {
 	struct action a;
 	int64_t r = arch_frame_result(f);
 	int handled;
 
 	if (r != -RESTART_SYS && r != -RESTART_NOINTR && r != -RESTART_NOHAND && r != -RESTART_BLOCK)
-		return;
+		return COME_BACK;
 	handled = !bare && r != -RESTART_NOINTR && due_handler(f, &a);
-	if (handled && !(r == -RESTART_SYS && (a.flags & RESTART_FLAG)))
-		arch_frame_set_result(f, -E_INTR);
-	else
-		arch_frame_reissue(f, r == -RESTART_BLOCK);
+	return handled && !(r == -RESTART_SYS && (a.flags & RESTART_FLAG)) ? COME_INTERRUPTED :
+	       COME_AGAIN;
 }
 
 static int orphaned(const struct region *r)
@@ -128,11 +126,10 @@ static _Noreturn void leave(struct program *p, struct region *r)
 	__atomic_store_n(&p->state, PROGRAM_LEFT, __ATOMIC_RELEASE);
 	wake(&r->life[0]);
 	if (p->orphan != ORPHAN_EXIT) {
-		struct frame *f = (struct frame *)(uintptr_t)p->frame;
+		const struct frame *f = (const struct frame *)(uintptr_t)p->frame;
 		if (p->orphan == ORPHAN_RETURN)
 			undo(p);
-		settle_call(f, p->orphan == ORPHAN_RETURN_BARE);
-		return_to_application(f);
+		come_back(f, settle_call(f, p->orphan == ORPHAN_RETURN_BARE));
 	}
 	for (;;)
 		CALL(__NR_exit_group, ORPHAN_STATUS, 0, 0, 0);

@@ -77,7 +77,8 @@ struct program {
 	uint64_t ops;       /* address of struct op[nops] */
 	uint64_t stack_top; /* 16-byte aligned */
 	uint64_t frame;     /* ORPHAN_RETURN*: address of a struct frame (arch/), the application's
-	                     * registers and signal mask; 0 with ORPHAN_EXIT */
+	                     * registers and signal mask, behind code that loads them; 0 with
+	                     * ORPHAN_EXIT */
 	uint64_t region;    /* address of struct region */
 	uint32_t id;        /* number for messages: index of the program in the region */
 	uint32_t undo;      /* ORPHAN_RETURN: system calls from this operation on are made all the

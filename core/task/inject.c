@@ -3,8 +3,8 @@
  * A region in an address space of the tree: mapped by a thread of it, seen by
  * us through /proc/PID/map_files, filled with the interpreter and programs.
  *
- *	[ struct region | interpreter | programs | a page that nobody touches ]
- *	[ struct region | programs | a page that nobody touches | interpreter ]
+ *	[ struct region | interpreter | programs, ways back | a page that nobody touches ]
+ *	[ struct region | programs | a page that nobody touches | interpreter, ways back ]
  *
  * The second where what is executed may not be writable: we write through our own view.
  */
@@ -62,6 +62,7 @@ static void fill(struct inject *in)
 	in->local->size = in->size;
 	memcpy((uint8_t *)in->local + code, interpreter_blob, interpreter_blob_size);
 	in->used = in->code ? head : ALIGN_UP(code + interpreter_blob_size, 64);
+	in->used_code = ALIGN_UP(interpreter_blob_size, 64);
 }
 
 bool inject_populated(const struct inject *in)
@@ -72,9 +73,14 @@ bool inject_populated(const struct inject *in)
 	return mincore((uint8_t *)in->local + last, PAGE, &resident) == 0 && (resident & 1);
 }
 
+static size_t way_back_size(void)
+{
+	return ALIGN_UP(interpreter_return_size + sizeof(struct frame), 64);
+}
+
 size_t inject_need(const prog *p)
 {
-	return prog_size(p) + ALIGN_UP(sizeof(struct frame), 64);
+	return prog_size(p) + way_back_size();
 }
 
 int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcore_error *err)
@@ -147,10 +153,11 @@ static struct call *call_each(struct inject *const *v, unsigned n, const struct 
 	return calls;
 }
 
-/* A task that may have no writable code (PR_SET_MDWE) gets code and data apart from each other. */
+/* A task that may have no writable code (PR_SET_MDWE) gets code and data apart from each other.
+ * The ways back are code: they have room if each byte of the programs were of one. */
 static void set_apart(struct inject *in)
 {
-	in->code = ALIGN_UP(interpreter_blob_size, PAGE);
+	in->code = ALIGN_UP(interpreter_blob_size, PAGE) + in->size;
 	in->size += in->code;
 }
 
@@ -245,17 +252,17 @@ int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
 	return r == 0 && k ? map_apart(apart, k, err) : r;
 }
 
-/* The way back of an orphan: the application's registers and mask. */
+/* The way back of an orphan: code, and the application's registers and mask behind it. */
 static uint64_t place_frame(struct inject *in, const struct thread *t)
 {
-	struct frame *f = (void *)((uint8_t *)in->local + in->used);
-	uint64_t remote = in->remote + in->used;
+	size_t *used = in->code ? &in->used_code : &in->used;
+	size_t at = (in->code ? in->size - in->code : 0) + *used;
+	uint8_t *code = (uint8_t *)in->local + at;
 
-	_Static_assert(sizeof(t->regs) == sizeof(f->regs), "struct frame is the registers");
-	memcpy(f->regs, &t->regs, sizeof(f->regs));
-	f->sigmask = t->sigmask;
-	in->used += ALIGN_UP(sizeof(*f), 64);
-	return remote;
+	memcpy(code, interpreter_return, interpreter_return_size);
+	arch_fill_frame((void *)(code + interpreter_return_size), &t->regs, t->sigmask);
+	*used += way_back_size();
+	return in->remote + at + interpreter_return_size;
 }
 
 int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_error *err)

@@ -27,6 +27,7 @@ struct inject {
 	struct region *local;    /* where we have it */
 	size_t size, used;       /* the last page of its data is never touched: inject_populated() */
 	size_t code;             /* at the end, mapped without a right to write; 0: none is */
+	size_t used_code;        /* of that */
 	struct placed *placed;
 	unsigned nplaced;
 	bool stuck;              /* a thread did not come back: leave the region */

@@ -31,7 +31,7 @@
 
 #define VDSO_MAX (64 << 10)
 
-struct landing { uint8_t code[192]; struct frame frame; };
+struct landing { uint8_t code[LANDING_ROOM]; struct frame frame; };
 
 /* ---- finding a place --------------------------------------------------------------- */
 
@@ -203,7 +203,6 @@ void landing_prepare(struct inject *in, const struct thread *t, struct call *c)
 	struct landing l = { { 0 } };
 	arch_regs back = t->regs;
 
-	_Static_assert(sizeof(back) == sizeof(l.frame.regs), "struct frame is the registers");
 	c->tid = t->tid;
 	c->insn = in->slot ? in->slot + gap : in->insn;
 	c->before = t->regs;
@@ -211,13 +210,12 @@ void landing_prepare(struct inject *in, const struct thread *t, struct call *c)
 	c->known = true;
 	if (in->slot) /* it is there since an earlier call */
 		return;
-	in->slot = interpreter_landing_size <= sizeof(l.code) ? choose_slot(in, t) : 0;
+	in->slot = choose_slot(in, t);
 	settle(&back);
 	if (!in->slot)
 		return;
 	memcpy(l.code + gap, interpreter_landing, interpreter_landing_size);
-	memcpy(l.frame.regs, &back, sizeof(back));
-	l.frame.sigmask = t->sigmask;
+	arch_fill_frame(&l.frame, &back, t->sigmask);
 	if (write_landing(t, in->slot, &l) == 0)
 		c->insn = in->slot + gap;
 	else

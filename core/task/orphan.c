@@ -97,8 +97,7 @@ static int lead_back(struct thread *t, uint64_t deadline)
 	} while (stop_is_event(status) || !is_at_the_end(t, &regs));
 	if (read_task(t->tid, arch_way_back(&regs), &f, sizeof(f)) != (ssize_t)sizeof(f))
 		return -EFAULT;
-	memcpy(&regs, f.regs, sizeof(regs));
-	arch_clear_syscall(&regs);
+	arch_come_back(&regs, &f);
 	return ptrace(PTRACE_SETREGS, t->tid, NULL, &regs) < 0 || stop_ask(t->tid) < 0 ||
 	       ptrace(PTRACE_CONT, t->tid, NULL, NULL) < 0 ? -ESRCH : 0;
 }

@@ -13,15 +13,20 @@
 #include <stdint.h>
 
 /*
- * What brings a thread back to the application without a tracer. regs is laid
- * out as struct user_regs_struct (sys/user.h); iretq takes five of them at once.
+ * What brings a thread back to the application without a tracer. It lies directly behind
+ * a copy of return_to_application, and the thread only reads it. regs is laid out as
+ * struct user_regs_struct (sys/user.h).
  */
 struct frame {
 	uint64_t regs[27];
 	uint64_t sigmask;
+	uint64_t again_rax, again_rip; /* to issue the interrupted system call once more */
 };
 
-enum { FRAME_RAX = 10, FRAME_ORIG_RAX = 15, FRAME_RIP = 16, FRAME_RSP = 19 };
+/* How it comes back: with its registers, with -EINTR in place of the result, or again_. */
+enum comeback { COME_BACK = 0, COME_INTERRUPTED = 1, COME_AGAIN = 2 };
+
+enum { FRAME_RAX = 10, FRAME_ORIG_RAX = 15 };
 
 /* The codes with which the kernel says how an interrupted call goes on. */
 enum { RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
@@ -62,41 +67,67 @@ __asm__(".section .entry, \"ax\"\n"
         "	mov	$-1, %r8\n"
         "	xor	%r9d, %r9d\n"
         "	syscall\n"
-        "	lea	landing_end(%rip), %rdi\n"
         "	test	%rax, %rax\n"
-        "	js	return_to_application\n"
+        "	js	2f\n"
         "	mov	%rax, %rdi\n"
         "	lea	return_to_application(%rip), %rsi\n"
-        "	mov	$landing_end - return_to_application + 28 * 8, %ecx\n"
+        "	mov	$landing_end - return_to_application + 30 * 8, %ecx\n"
         "	rep movsb\n"
-        "	lea	landing_end - return_to_application(%rax), %rdi\n"
+        "	xor	%edi, %edi\n"
         "	jmp	*%rax\n"
-        /* Back to the application: rdi = struct frame *. Signals become
-         * possible while the stack pointer is the application's, so that
-         * handlers run where they would have run. */
+        "2:	xor	%edi, %edi\n"
+        /*
+         * Back to the application: edi = enum comeback, a struct frame behind the last
+         * byte. As soon as the mask is open a signal may come at any instruction, and
+         * its handler runs on the stack of that moment: the stack pointer is the
+         * application's from there on, and flags are not touched. What is left is
+         * found relative to the instruction pointer, so no register is needed in the end.
+         *
+         * Not with rt_sigreturn(2), which sets all of it at once: it ends what
+         * restart_syscall(2) would continue with EINTR, and the FPU registers come from memory.
+         */
+        "	.balign	16\n" /* and so is the frame, which follows a copy */
         "return_to_application:\n"
-        "	mov	%rdi, %rbx\n"
-        "	mov	19*8(%rbx), %rsp\n"
+        "	lea	landing_end(%rip), %rbx\n"
+        "	mov	%edi, %r12d\n	shl	$4, %edi\n"
+        "	lea	ways(%rip), %rbp\n	add	%rdi, %rbp\n"
         "	mov	$14, %eax\n" /* rt_sigprocmask */
         "	mov	$2, %edi\n"  /* SIG_SETMASK */
         "	lea	27*8(%rbx), %rsi\n"
-        "	xor	%edx, %edx\n"
-        "	mov	$8, %r10d\n"
+        "	xor	%edx, %edx\n	mov	$8, %r10d\n"
+        "	lea	18*8(%rbx), %rsp\n"
+        "	popfq\n	pop	%rsp\n"
         "	syscall\n"
-        "	mov	%rbx, %rsp\n"
-        "	pop	%r15\n	pop	%r14\n	pop	%r13\n	pop	%r12\n	pop	%rbp\n	pop	%rbx\n"
-        "	pop	%r11\n	pop	%r10\n	pop	%r9\n	pop	%r8\n	pop	%rax\n	pop	%rcx\n"
-        "	pop	%rdx\n	pop	%rsi\n	pop	%rdi\n"
-        "	add	$8, %rsp\n" /* orig_rax */
-        "	iretq\n"
+        "	mov	%rbp, %rax\n"
+        "	mov	0*8(%rbx), %r15\n	mov	1*8(%rbx), %r14\n	mov	2*8(%rbx), %r13\n"
+        "	mov	3*8(%rbx), %r12\n	mov	4*8(%rbx), %rbp\n	mov	6*8(%rbx), %r11\n"
+        "	mov	7*8(%rbx), %r10\n	mov	8*8(%rbx), %r9\n	mov	9*8(%rbx), %r8\n"
+        "	mov	11*8(%rbx), %rcx\n	mov	12*8(%rbx), %rdx\n	mov	13*8(%rbx), %rsi\n"
+        "	mov	14*8(%rbx), %rdi\n	mov	5*8(%rbx), %rbx\n"
+        "	jmp	*%rax\n"
         "	.balign	16\n"
+        "ways:\n" /* one for each enum comeback, 16 bytes long */
+        "	mov	landing_end+10*8(%rip), %rax\n	jmp	*landing_end+16*8(%rip)\n	.balign	16\n"
+        "	mov	$-4, %rax\n	jmp	*landing_end+16*8(%rip)\n	.balign	16\n"
+        "	mov	landing_end+28*8(%rip), %rax\n	jmp	*landing_end+29*8(%rip)\n	.balign	16\n"
         "landing_end:\n"
         "	.text\n");
 _Static_assert(__builtin_offsetof(struct program, stack_top) == 24, "see interpreter_entry");
 _Static_assert(__builtin_offsetof(struct frame, sigmask) == 27 * 8, "see return_to_application");
-_Static_assert(sizeof(struct frame) == 28 * 8, "see return_to_application");
+_Static_assert(__builtin_offsetof(struct frame, again_rax) == 28 * 8, "see ways");
+_Static_assert(sizeof(struct frame) == 30 * 8, "see landing");
 
-_Noreturn void return_to_application(struct frame *) __attribute__((visibility("hidden")));
+extern const char return_to_application[] __attribute__((visibility("hidden")));
+extern const char landing_end[] __attribute__((visibility("hidden")));
+
+/* Back to the application, through the code in front of the frame. */
+static inline _Noreturn void come_back(const struct frame *f, enum comeback how)
+{
+	const char *code = (const char *)f - (landing_end - return_to_application);
+
+	((void (*)(enum comeback))(uintptr_t)code)(how);
+	__builtin_unreachable();
+}
 
 static inline int64_t arch_call(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
                                 uint64_t e, uint64_t f)
@@ -132,18 +163,6 @@ static inline int64_t arch_spawn(uint64_t args, uint64_t size, uint64_t program)
 static inline int64_t arch_frame_result(const struct frame *f)
 {
 	return (int64_t)f->regs[FRAME_ORIG_RAX] < 0 ? 0 : (int64_t)f->regs[FRAME_RAX];
-}
-
-static inline void arch_frame_set_result(struct frame *f, int64_t result)
-{
-	f->regs[FRAME_RAX] = (uint64_t)result;
-}
-
-/* Lets it be issued once more; block: continued (restart_syscall). */
-static inline void arch_frame_reissue(struct frame *f, int block)
-{
-	f->regs[FRAME_RIP] -= 2;
-	f->regs[FRAME_RAX] = block ? 219 : f->regs[FRAME_ORIG_RAX];
 }
 
 #endif

@@ -6,10 +6,13 @@
 #ifndef CRCORE_TASK_ARCH_X86_64_H
 #define CRCORE_TASK_ARCH_X86_64_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
+#include "parasite/arch/x86_64.h"
 
 #define ARCH_XSTATE_REGSET 0x202 /* NT_X86_XSTATE, elf(5) */
 
@@ -65,8 +68,35 @@ static inline void arch_set_call(arch_regs *r, uint64_t insn, long nr, const uin
 /* For the landing (parasite/arch/): the size of what the call maps, to be undone
  * by an orphan; 0: nothing. */
 static inline void arch_set_undo(arch_regs *r, uint64_t size) { r->r12 = size; }
+
+/* The way back of a thread that has these registers. Only that it steps itself (TF) is lost. */
+static inline void arch_fill_frame(struct frame *f, const arch_regs *r, uint64_t sigmask)
+{
+	arch_regs back = *r;
+
+	_Static_assert(sizeof(*r) == sizeof(f->regs), "struct frame is the registers");
+	back.eflags &= ~0x100ul; /* TF */
+	memcpy(f->regs, &back, sizeof(back));
+	f->sigmask = sigmask;
+	f->again_rax = arch_result(r) == -RESTART_BLOCK ? SYS_restart_syscall : r->orig_rax;
+	f->again_rip = r->rip - 2; /* length of the syscall instruction */
+}
 /* Of a thread in the last system call of the way back (parasite/arch/): its struct frame. */
 static inline uint64_t arch_way_back(const arch_regs *r) { return r->rbx; }
+/* The registers of such a thread become those that it is about to get. */
+static inline void arch_come_back(arch_regs *r, const struct frame *f)
+{
+	const uint64_t how = r->r12;
+
+	memcpy(r, f->regs, sizeof(*r));
+	if (how == COME_INTERRUPTED)
+		r->rax = (uint64_t)-EINTR;
+	else if (how == COME_AGAIN) {
+		r->rax = f->again_rax;
+		r->rip = f->again_rip;
+	}
+	arch_clear_syscall(r);
+}
 /* modify_ldt(2), read: > 0 if the process has segments of its own. */
 #define ARCH_SEGMENTS_CALL SYS_modify_ldt
 #define ARCH_SYSCALL_INSN "\x0f\x05"
