@@ -42,6 +42,7 @@ static int locked(void *arg)
 
 static void *no_writable_code(void *arg)
 {
+	__atomic_add_fetch(step, 1, __ATOMIC_SEQ_CST);
 	kind_wait();
 	CHECK(map(PROT_READ | PROT_WRITE | PROT_EXEC) == MAP_FAILED && errno == EACCES);
 	return NULL;
@@ -81,7 +82,7 @@ static int strict(void *arg)
 int main(int argc, char **argv)
 {
 	const bool mdwe = prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0; /* of Linux 6.3 */
-	const int wanted = mdwe ? 4 : 2;
+	const int children = mdwe ? 4 : 2, threads = mdwe ? 2 : 0;
 	pid_t child[4];
 
 	kind_init(argc, argv);
@@ -92,9 +93,9 @@ int main(int argc, char **argv)
 		child[2] = kind_fork(strict, (void *)(long)REFUSE_EXEC_GAIN);
 		child[3] = kind_fork(strict, (void *)(long)(REFUSE_EXEC_GAIN | NO_INHERIT));
 	}
-	kind_until(step, wanted);
+	kind_until(step, children + threads);
 	kind_ready();
-	for (int i = 0; i < wanted; i++)
+	for (int i = 0; i < children; i++)
 		kind_join(child[i]);
 	CHECK_EQ(mdwe ? prctl(PR_GET_MDWE, 0, 0, 0, 0) : 0, 0);
 	CHECK(map(PROT_READ | PROT_WRITE | PROT_EXEC) != MAP_FAILED);
