@@ -6,8 +6,10 @@
  *
  *   copy   from memory to memory that was used before
  *   fork   of a process with that memory, until the parent goes on
- *   write  of the memory to a new file in FOLDER, 1 MiB at a time
- *   fill   of fresh memory from that file, which is in the page cache
+ *   write  of the memory to new files in FOLDER, one for each thread, 1 MiB at a time: the kernel
+ *          lets only one at a time write to a file
+ *   fill   of fresh memory from those files, which are in the page cache: pages are made just
+ *          before they are read into, all at once
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +32,7 @@ struct part {
 	enum job job;
 	char *from, *to;
 	size_t start, end;
-	int fd;
+	int fd; /* of a file whose first byte is that of start */
 	pthread_t thread;
 };
 
@@ -53,29 +55,38 @@ static void *work(void *arg)
 	struct part *p = arg;
 
 	for (size_t at = p->start; at < p->end; at += BLOCK) {
+		off_t in_file = (off_t)(at - p->start);
 		if (p->job == COPY)
 			memcpy(p->to + at, p->from + at, BLOCK);
-		else if (p->job == WRITE && pwrite(p->fd, p->from + at, BLOCK, (off_t)at) != BLOCK)
+		else if (p->job == WRITE && pwrite(p->fd, p->from + at, BLOCK, in_file) != BLOCK)
 			die("cannot write");
-		else if (p->job == FILL && pread(p->fd, p->to + at, BLOCK, (off_t)at) != BLOCK)
+		if (p->job != FILL)
+			continue;
+		madvise(p->to + at, BLOCK, MADV_POPULATE_WRITE); /* or reading makes them */
+		if (pread(p->fd, p->to + at, BLOCK, in_file) != BLOCK)
 			die("cannot read");
 	}
 	return NULL;
 }
 
-static double run(enum job job, char *from, char *to, size_t len, int fd)
+static size_t threads(void)
 {
-	struct part v[THREADS_MAX];
 	cpu_set_t cpus;
 	size_t n = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : (size_t)CPU_COUNT(&cpus);
+
+	return n < THREADS_MAX ? n : THREADS_MAX;
+}
+
+/* fds: a file for each thread. */
+static double run(enum job job, char *from, char *to, size_t len, const int *fds)
+{
+	struct part v[THREADS_MAX];
+	size_t n = threads(), each = (len / n + BLOCK - 1) / BLOCK * BLOCK;
 	double start = now_ms();
 
-	if (n > THREADS_MAX)
-		n = THREADS_MAX;
-	size_t each = (len / n + BLOCK - 1) / BLOCK * BLOCK;
 	for (size_t i = 0; i < n; i++) {
 		v[i] = (struct part){ job, from, to, i * each, (i + 1) * each < len ? (i + 1) * each : len,
-			              fd, 0 };
+			              fds[i], 0 };
 		if (pthread_create(&v[i].thread, NULL, work, &v[i]))
 			die("cannot start a thread");
 	}
@@ -94,6 +105,16 @@ static char *map(size_t len)
 	return p;
 }
 
+/* They have no name any more. */
+static void open_files(const char *folder, int *fds)
+{
+	for (size_t i = 0; i < threads(); i++) {
+		fds[i] = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (fds[i] < 0)
+			die(folder);
+	}
+}
+
 static double time_fork(void)
 {
 	double start = now_ms();
@@ -109,7 +130,7 @@ static double time_fork(void)
 
 int main(int argc, char **argv)
 {
-	char path[4096];
+	int fds[THREADS_MAX];
 
 	if (argc != 3 || atoi(argv[1]) <= 0) {
 		fputs("usage: limits MIB FOLDER\n", stderr);
@@ -120,16 +141,11 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < len; i += 8)
 		*(uint64_t *)(void *)(from + i) = i * 0x9e3779b97f4a7c15u;
 	double forked = time_fork();
-	snprintf(path, sizeof(path), "%s/limits", argv[2]);
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		die(path);
-	double written = run(WRITE, from, NULL, len, fd);
+	open_files(argv[2], fds);
+	double written = run(WRITE, from, NULL, len, fds);
 	char *to = map(len);
-	double filled = run(FILL, NULL, to, len, fd);
-	close(fd);
-	unlink(path);
-	printf("copy %.3f fork %.3f write %.3f fill %.3f\n", run(COPY, from, to, len, -1), forked,
+	double filled = run(FILL, NULL, to, len, fds);
+	printf("copy %.3f fork %.3f write %.3f fill %.3f\n", run(COPY, from, to, len, fds), forked,
 	       written, filled);
 	return 0;
 }
