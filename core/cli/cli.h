@@ -8,8 +8,8 @@
 
 #include "core/policy/command.h"
 
-/* The one place that prints an error: a line "Error: ..." on stderr, or JSON on stdout. */
 /* Says what to do about it, where only a limit of crcore is in the way and nobody has said it. */
 void advise_by_limit(struct crcore_error *);
+/* The one place that prints an error: a line "Error: ..." on stderr, or JSON on stdout. */
 void report_error(const struct crcore_error *, bool json);
 #endif

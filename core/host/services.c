@@ -218,31 +218,31 @@ static int service_will(struct crcore_ctx *ctx, const char *path, const char *te
 	return rc;
 }
 
+static int leave_will(struct crcore_ctx *ctx, enum will_time when, void (*fn)(const void *, size_t),
+                      const void *bytes, size_t len, struct crcore_error *err)
+{
+	service_enter();
+	int rc = host_will(ctx->host, when, fn, bytes, len, err);
+	service_leave();
+	return rc;
+}
+
 static int service_will_call(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
                              const void *bytes, size_t len, struct crcore_error *err)
 {
-	service_enter();
-	int rc = host_will(ctx->host, WILL_LAST, fn, bytes, len, err);
-	service_leave();
-	return rc;
+	return leave_will(ctx, WILL_LAST, fn, bytes, len, err);
 }
 
 static int service_will_first(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
                               const void *bytes, size_t len, struct crcore_error *err)
 {
-	service_enter();
-	int rc = host_will(ctx->host, WILL_FIRST, fn, bytes, len, err);
-	service_leave();
-	return rc;
+	return leave_will(ctx, WILL_FIRST, fn, bytes, len, err);
 }
 
 static int service_will_image(struct crcore_ctx *ctx, void (*fn)(const void *, size_t),
                               const void *bytes, size_t len, struct crcore_error *err)
 {
-	service_enter();
-	int rc = host_will(ctx->host, WILL_IMAGE, fn, bytes, len, err);
-	service_leave();
-	return rc;
+	return leave_will(ctx, WILL_IMAGE, fn, bytes, len, err);
 }
 
 static int service_found(struct crcore_ctx *ctx, int fd, struct crcore_error *err)

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include "core/task/alike.h"
 #include "core/task/task.h"
+#include "core/util/parallel.h"
 #include "core/util/trace.h"
 #include "core/util/util.h"
 
@@ -23,21 +24,13 @@ void alike_close(struct alike_how *h)
 		close(STEAL_FD(h->program));
 }
 
-/* All threads there are. */
-static long threads_of_all(void)
-{
-	cleanup_close int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	char text[64];
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	long all;
-
-	text[n < 0 ? 0 : n] = '\0';
-	return sscanf(text, "%*s %*s %*s %*d/%ld", &all) == 1 ? all : 0;
-}
-
 static bool worth_it(const struct tree *tree)
 {
-	return tree->ntasks >= WORTH && threads_of_all() / OTHERS <= (long)tree->ntasks;
+	long running, all;
+
+	if (tree->ntasks < WORTH)
+		return false;
+	return !threads_of_machine(&running, &all) || all / OTHERS <= (long)tree->ntasks;
 }
 
 void alike_prepare(struct alike_how *h, const struct tree *tree)

@@ -69,18 +69,23 @@ static long processors(void)
 	return n;
 }
 
-/* Does somebody wait for a processor? Another thread of ours would, too, and we for its end: on a
- * busy machine a short job is done sooner by one. */
-static bool processors_are_short(void)
+bool threads_of_machine(long *running, long *all)
 {
 	cleanup_close int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
 	char text[64];
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	long running;
 
 	text[n < 0 ? 0 : n] = '\0';
-	return sscanf(text, "%*s %*s %*s %ld/", &running) == 1 &&
-	       running > processors();
+	return sscanf(text, "%*s %*s %*s %ld/%ld", running, all) == 2;
+}
+
+/* Does somebody wait for a processor? Another thread of ours would, too, and we for its end: on a
+ * busy machine a short job is done sooner by one. */
+static bool processors_are_short(void)
+{
+	long running, all;
+
+	return threads_of_machine(&running, &all) && running > processors();
 }
 
 /* worth: so many threads. */

@@ -5,6 +5,7 @@
 #define CRCORE_UTIL_PARALLEL_H
 
 #include <crcore/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -35,4 +36,8 @@ void parallel_room(int fd, unsigned n);
 /* How many threads are worth starting for something that is worth that many: one for each
  * processor that we may use, at most max, and at least 1. */
 unsigned parallel_threads(size_t worth, unsigned max);
+
+/* How many threads of the machine run at this moment or wait for a processor, the caller among
+ * them, and how many there are (proc_loadavg(5)). false: cannot be told. */
+bool threads_of_machine(long *running, long *all);
 #endif
