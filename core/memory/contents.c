@@ -56,7 +56,10 @@ static int read_runs(struct planner *p, struct place *pl, struct crcore_error *e
 		}
 		if (!ok)
 			return layout_enomem(err);
+		if (pl->contents.n > p->room)
+			return ranges_too_many(pl->rec, err);
 	}
+	p->room -= pl->contents.n;
 	return 0;
 }
 
@@ -92,6 +95,7 @@ int layout_contents(struct planner *p, struct crcore_error *err)
 {
 	int r = 0;
 
+	p->room = ranges_most();
 	for (unsigned i = 0; i < p->n && r == 0; i++)
 		if ((r = read_runs(p, &p->places[i], err)) == 0)
 			r = cut_at_mappings(&p->places[i], err);

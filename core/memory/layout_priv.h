@@ -77,6 +77,7 @@ struct planner {
 	uint32_t *by_order;      /* place of each preorder number, those in the tree */
 	unsigned nordered;
 	uint32_t *place_of_task;
+	uint64_t room;           /* how many more ranges the contents of all may have */
 	struct segment *segments; size_t nsegments;
 	struct node *nodes; unsigned nnodes;
 	struct lineage *lineages; unsigned nlineages;

@@ -193,6 +193,10 @@ int mm_validate(const Crcore__Mm *, Crcore__Mm *const *mms, unsigned nmms, uint6
  * of those (kept) becomes runs that say where the bytes are. Behind this nobody sees the former. */
 struct core_records;
 int memory_runs(struct image *, struct core_records *, uint64_t pages_len, struct crcore_error *);
+/* A few runs can refer to many, again and again, in every address space. So what all pages of an
+ * image come to, as ranges, is bounded by the memory of the machine: how many there may be. */
+uint64_t ranges_most(void);
+int ranges_too_many(const Crcore__Mm *, struct crcore_error *);
 /* In runs of ascending addresses: the first that ends behind addr; n: none. */
 size_t runs_behind(Crcore__Run *const *v, size_t n, uint64_t addr);
 #endif

@@ -85,6 +85,7 @@ static const struct spans *pages_of(const struct older *o, uint32_t id, unsigned
 static int own_pages(const Crcore__Mm *mm, const struct older *mms, struct spans *ret,
                      struct crcore_error *err)
 {
+	const uint64_t most = ranges_most();
 	unsigned hint = 0;
 	bool ok = true;
 
@@ -97,6 +98,8 @@ static int own_pages(const Crcore__Mm *mm, const struct older *mms, struct spans
 			continue;
 		const struct spans *other = pages_of(mms, r->mm, &hint);
 		ok = ok && (!other || move(other, r->offset, len, r->addr, ret));
+		if (ret->n > most)
+			return ranges_too_many(mm, err);
 	}
 	return ok ? 0 : memory_enomem(err);
 }
@@ -228,13 +231,33 @@ static int make_runs(Crcore__Mm *mm, const struct older *parents, struct crcore_
 	return 0;
 }
 
+static int make_all_runs(const struct core_records *rec, const struct older *parents,
+                         struct crcore_error *err)
+{
+	uint64_t n = 0, most = ranges_most();
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < rec->nmms; i++) {
+		if (rec->mms[i]->n_kept)
+			r = make_runs(rec->mms[i], parents, err);
+		n += rec->mms[i]->n_runs;
+		if (r == 0 && n > most)
+			r = ranges_too_many(rec->mms[i], err);
+	}
+	return r;
+}
+
 static int find_pages_of(struct older *o, const struct older *parents, struct crcore_error *err)
 {
 	int r = (o->pages = calloc(o->n + 1, sizeof(*o->pages))) ? 0 : memory_enomem(err);
+	uint64_t n = 0, most = ranges_most();
 
 	for (unsigned i = 0; r == 0 && i < o->n; i++) {
 		const struct older before = { o->mms, i, o->pages };
 		r = all_pages(o->mms[i], &before, parents, &o->pages[i], err);
+		n += o->pages[i].n;
+		if (r == 0 && n > most)
+			r = ranges_too_many(o->mms[i], err);
 	}
 	return r;
 }
@@ -265,9 +288,8 @@ int memory_runs(struct image *image, struct core_records *rec, uint64_t pages_le
 		r = find_pages_of(&c.v[i], parents, err);
 		clear(parents, false);
 	}
-	for (unsigned i = 0; r == 0 && c.n > 1 && i < rec->nmms; i++)
-		if (rec->mms[i]->n_kept)
-			r = make_runs(rec->mms[i], &c.v[1], err);
+	if (r == 0 && c.n > 1)
+		r = make_all_runs(rec, &c.v[1], err);
 	for (unsigned i = 0; i < c.n; i++)
 		clear(&c.v[i], i);
 	free(c.v);

@@ -12,11 +12,6 @@
 
 enum { REGIONS = 2048, ENTRIES = 65536, LOOK_BYTES = 64 << 20 };
 
-int memory_enomem(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 int page_list_add(struct page_list *l, uint64_t start, uint64_t end, enum page_sort sort,
                   struct crcore_error *err)
 {

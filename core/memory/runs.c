@@ -2,6 +2,11 @@
 /* Lists of page runs while they are made. */
 #include "core/memory/save_priv.h"
 
+int memory_enomem(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
+}
+
 static bool goes_on(const Crcore__Run *r, uint64_t addr, Crcore__Source source, uint64_t offset,
                     uint32_t mm)
 {

@@ -187,6 +187,12 @@ static int damaged(const Crcore__Mm *m, const char *what, uint64_t at, const cha
 	return crcore_fail(err, -EBADMSG, "%s", why);
 }
 
+int ranges_too_many(const Crcore__Mm *m, struct crcore_error *err)
+{
+	return damaged(m, "pages", m->n_runs ? m->runs[0]->addr : 0, "pages are referred to so often "
+	               "that there is no memory to tell where each of them is", err);
+}
+
 static int bad_list(const Crcore__Mm *m, Crcore__Run *const *v, size_t n, bool kept,
                     uint64_t pages_len, struct crcore_error *err)
 {

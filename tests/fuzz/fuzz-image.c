@@ -6,8 +6,10 @@
  *
  *   even: the manifest without its ending, which is made right here;
  *   odd:  sections: { number, length (2 bytes, little endian), bytes } ...
+ *         Those that begin at NSECTIONS belong to the image that it was made on, and so on.
  *
- * Records that pass the check are walked the way restore and show do.
+ * Records that pass the check are walked the way restore and show do, and a restore of the
+ * memory is planned.
  */
 #include "core/image/image_priv.h"
 #include "core/image/core_records.h"
@@ -19,6 +21,7 @@ static const char *const sections[] = {
 	"core.task.img", "core.mm.img", "core.files.img", "core.fs.img", "core.sighand.img",
 	"core.object.img", "core.segment.img",
 };
+enum { NSECTIONS = ARRAY_SIZE(sections), IMAGES = 3 };
 
 static struct image *empty_image(void)
 {
@@ -87,8 +90,10 @@ static Crcore__Manifest *make_manifest(uint32_t tasks, uint32_t root)
 static void add_section(struct image *img, unsigned number, const uint8_t *p, size_t n)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	const char *name = sections[number % ARRAY_SIZE(sections)];
+	const char *name = sections[number % NSECTIONS];
 
+	for (unsigned i = 0; i < number / NSECTIONS % IMAGES; i++)
+		img = img->older = img->older ? img->older : empty_image();
 	if (image_file_find(img, name))
 		return;
 	struct image_file *f = image_file_add(img, name, FILE_RECORDS, &err);
@@ -104,17 +109,19 @@ static int count_one(void *arg, const void *msg, size_t len, struct crcore_error
 	return 0;
 }
 
-/* What a restore relies on once mm_validate() has passed: everything is in bounds. */
-static void walk_memory(const struct core_records *c)
+/* What a restore relies on once memory_runs() has passed: everything is in bounds. */
+static void walk_memory(struct image *img, struct core_records *c)
 {
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct layouts l = { 0 };
+
+	if (memory_runs(img, c, 4 * PAGE, &err) < 0) {
+		if (!err.code || !err.message[0])
+			abort();
+		return;
+	}
 	for (unsigned i = 0; i < c->nmms; i++) {
-		struct crcore_error err = CRCORE_ERROR_INIT;
 		const Crcore__Mm *m = c->mms[i];
-		if (mm_validate(m, c->mms, i, 4 * PAGE, &err) < 0) {
-			if (!err.code || !err.message[0] || !err.object[0])
-				abort();
-			continue;
-		}
 		for (size_t k = 0; k < m->n_runs; k++) {
 			const Crcore__Run *r = m->runs[k];
 			if (r->source == CRCORE__SOURCE__PAGES &&
@@ -123,7 +130,11 @@ static void walk_memory(const struct core_records *c)
 			if (r->source == CRCORE__SOURCE__OTHER && !core_mm(c, r->mm))
 				abort();
 		}
+		if (m->n_kept)
+			abort();
 	}
+	(void)layouts_plan(c->tasks, c->ntasks, NULL, c->mms, c->nmms, 1 << 20, &l, &err);
+	layouts_free(&l);
 }
 
 /* Uses what core_records.h promises. */
@@ -168,7 +179,7 @@ static void fuzz_records(const uint8_t *p, size_t left)
 	int r = core_records_load(img, &c, &err);
 	if (r == 0) {
 		walk(&c);
-		walk_memory(&c);
+		walk_memory(img, &c);
 		core_records_free(&c);
 	} else if (!err.code || !err.message[0] || !err.object[0]) {
 		abort();
@@ -239,28 +250,46 @@ static size_t seed_manifest(uint8_t *out)
 	return 1 + crcore__manifest__pack(&m, out + 1);
 }
 
-_Bool fuzz_seed(unsigned i, uint8_t **ret, size_t *ret_len)
+/* What is in the first run of the first mm is kept: the parent has it. */
+static void keep_one(Crcore__Mm *m)
+{
+	m->kept = malloc(sizeof(*m->kept));
+	m->kept[0] = m->runs[0];
+	m->kept[0]->source = CRCORE__SOURCE__PARENT;
+	m->kept[0]->mm = m->id;
+	m->n_kept = 1;
+	memmove(m->runs, m->runs + 1, --m->n_runs * sizeof(*m->runs));
+}
+
+/* ancestors: how many the image has. */
+static size_t seed_records(uint8_t *out, unsigned ancestors)
 {
 	struct core_records c;
 	size_t at = 1;
 
-	if (i > 1)
+	sample_records(&c);
+	out[0] = 1;
+	for (unsigned i = ancestors; i > 0; i--) {
+		put_section(out, &at, (uint8_t)(1 + i * NSECTIONS), c.mms, c.nmms);
+		if (i == ancestors)
+			keep_one(c.mms[0]);
+	}
+	put_section(out, &at, 0, c.tasks, c.ntasks);
+	put_section(out, &at, 1, c.mms, c.nmms);
+	put_section(out, &at, 2, c.files, c.nfiles);
+	put_section(out, &at, 3, c.fs, c.nfs);
+	put_section(out, &at, 4, c.sighands, c.nsighands);
+	put_section(out, &at, 5, c.objects, c.nobjects);
+	put_section(out, &at, 6, c.segments, c.nsegments);
+	core_records_free(&c);
+	return at;
+}
+
+_Bool fuzz_seed(unsigned i, uint8_t **ret, size_t *ret_len)
+{
+	if (i > IMAGES)
 		return false;
 	*ret = calloc(1, 1u << 16);
-	if (i == 0) {
-		*ret_len = seed_manifest(*ret);
-		return true;
-	}
-	sample_records(&c);
-	(*ret)[0] = 1;
-	put_section(*ret, &at, 0, c.tasks, c.ntasks);
-	put_section(*ret, &at, 1, c.mms, c.nmms);
-	put_section(*ret, &at, 2, c.files, c.nfiles);
-	put_section(*ret, &at, 3, c.fs, c.nfs);
-	put_section(*ret, &at, 4, c.sighands, c.nsighands);
-	put_section(*ret, &at, 5, c.objects, c.nobjects);
-	put_section(*ret, &at, 6, c.segments, c.nsegments);
-	core_records_free(&c);
-	*ret_len = at;
+	*ret_len = i ? seed_records(*ret, i - 1) : seed_manifest(*ret);
 	return true;
 }

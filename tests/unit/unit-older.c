@@ -325,10 +325,100 @@ static void test_refused(void **state)
 	        old->kept[0]->source = CRCORE__SOURCE__PARENT; old->kept[0]->offset = 0);
 }
 
+/* ---- what multiplies ---- */
+
+static uint64_t most = UINT64_MAX;
+
+uint64_t ranges_most(void) /* instead of the machine's */
+{
+	return most;
+}
+
+/* PAGES ranges that the first mm stores; the second has all of them, that often. */
+static void make_often(struct made *m, unsigned often)
+{
+	struct runs own = { 0 }, others = { 0 };
+
+	*m = (struct made){ .pages = 3 * PAGE };
+	for (unsigned i = 0; i < MMS; i++) {
+		m->mms[i] = new_mm(10 * (i + 1));
+		m->mms[i]->vmas[0]->end = BASE + often * PAGES * PAGE;
+	}
+	for (unsigned p = 0; p < PAGES; p++)
+		put(&own, p, CRCORE__SOURCE__PAGES, (2 - p % 3) * PAGE, 0);
+	for (unsigned p = 0; p < often * PAGES; p++)
+		put(&others, p, CRCORE__SOURCE__OTHER, BASE + p % PAGES * PAGE, 10);
+	assert_int_equal(own.n, PAGES);
+	assert_int_equal(others.n, often);
+	m->mms[0]->runs = own.v;
+	m->mms[0]->n_runs = own.n;
+	m->mms[1]->runs = others.v;
+	m->mms[1]->n_runs = others.n;
+}
+
+/* Made on that: every mm keeps the first pages of one of it. */
+static void make_heirs(struct made *m, const struct made *parent, uint32_t id, unsigned pages)
+{
+	*m = (struct made){ .before = parent->pages, .pages = parent->pages };
+	for (unsigned i = 0; i < MMS; i++) {
+		struct runs kept = { 0 };
+		m->mms[i] = new_mm(10 * (i + 1));
+		for (unsigned p = 0; p < pages; p++)
+			put(&kept, p, CRCORE__SOURCE__PARENT, 0, id);
+		m->mms[i]->kept = kept.v;
+		m->mms[i]->n_kept = kept.n;
+	}
+}
+
+/* Reads the last, and plans a restore of one without ancestors, with that bound; drops all. */
+static int try_bound(struct made *v, unsigned n, uint64_t bound)
+{
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	struct core_records rec = { 0 };
+	struct layouts l = { 0 };
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(v[i].dir, sizeof(v[i].dir), "%s/%u", folder_top, i);
+		write_made(&v[i], i ? &v[i - 1] : NULL);
+	}
+	most = bound;
+	int r = read_chain(&v[n - 1], &rec);
+	if (r == 0 && n == 1) {
+		r = layouts_plan(NULL, 0, NULL, rec.mms, rec.nmms, 1 << 20, &l, &err);
+		assert_true(r == 0 || (err.message[0] && err.object[0] && err.advice[0]));
+	}
+	most = UINT64_MAX;
+	layouts_free(&l);
+	forget(&rec);
+	for (unsigned i = 0; i < n; i++)
+		drop(&v[i]);
+	return r;
+}
+
+#define BOUND_IS(ranges, n, what) for (unsigned enough = 0; enough < 2; enough++) { \
+		struct made v[3]; \
+		what; \
+		assert_int_equal(try_bound(v, n, (ranges) - 1 + enough), enough ? 0 : -EBADMSG); \
+	}
+
+static void test_multiplied(void **state)
+{
+	/* What one refers to, and what all have, is looked up when the restore is planned. */
+	BOUND_IS(31 * PAGES, 1, make_often(&v[0], 30));
+	BOUND_IS(2 * PAGES, 1, make_often(&v[0], 1));
+	/* Of an ancestor, before; even if little of it is kept. */
+	BOUND_IS(31 * PAGES, 2, make_often(&v[0], 30); make_heirs(&v[1], &v[0], 20, 1));
+	/* And what is kept, of one by many: in the image itself, and in an ancestor. */
+	BOUND_IS(MMS * PAGES, 2, make_often(&v[0], 1); make_heirs(&v[1], &v[0], 10, PAGES));
+	BOUND_IS(MMS * PAGES, 3, make_often(&v[0], 1); make_heirs(&v[1], &v[0], 10, PAGES);
+	         make_heirs(&v[2], &v[1], 10, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_multiplied),
 	};
 
 	return cmocka_run_group_tests(tests, folder_begin, folder_end);
