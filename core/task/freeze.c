@@ -129,14 +129,16 @@ static int poll_threads(struct freezing *f, unsigned first, bool all, struct crc
 	return r;
 }
 
-/* The request is lost if the thread was just about to call exec. */
+/* The request is lost if the thread was just about to call exec; or it waits for its child. */
 static void ask_again(struct freezing *f, unsigned first)
 {
 	for (unsigned i = first; i < f->tree->ntasks; i++)
 		for (unsigned k = 0; k < f->tree->tasks[i]->nthreads; k++) {
 			struct thread *t = &f->tree->tasks[i]->threads[k];
-			if (t->seized && !t->stopped)
-				stop_ask(t->tid);
+			if (!t->seized || t->stopped)
+				continue;
+			stop_ask(t->tid);
+			thread_release_children(t, f->tree);
 		}
 }
 

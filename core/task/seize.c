@@ -12,6 +12,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include "core/task/seize.h"
 #include "core/task/stops.h"
 #include "core/util/util.h"
@@ -146,6 +147,21 @@ int thread_seize(struct thread *t, struct crcore_error *err)
 	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0 && errno != ESRCH)
 		return thread_failed(t, -errno, "interrupt", err);
 	return 1;
+}
+
+void thread_release_children(const struct thread *t, const struct tree *known)
+{
+	cleanup_free pid_t *pids = NULL;
+	unsigned n = 0;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	int status;
+
+	if (proc_children(t->task->proc, t->tid, &pids, &n, &ignored) < 0)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		if (!tree_find(known, pids[i]) && stop_next(pids[i], 0, &status) > 0 &&
+		    WIFSTOPPED(status))
+			ptrace(PTRACE_DETACH, pids[i], NULL, (long)stop_signal(status));
 }
 
 /* The child that a thread in vfork(2) waits for: it runs in the same memory. */

@@ -22,6 +22,9 @@ struct seize_timer {
 };
 void seize_start(struct seize_timer *);
 void seize_stop(struct seize_timer *);
+/* A child that it made while it was ours is ours as well, and stops, if it asked for that
+ * (CLONE_PTRACE). It may wait for that child (CLONE_VFORK), so the child goes on without us. */
+void thread_release_children(const struct thread *, const struct tree *known);
 /* Fills the error for a step with the thread that failed. Returns code. */
 int thread_failed(const struct thread *, int code, const char *what, struct crcore_error *);
 /* Fills the error for one that does not stop, with what it waits for. -ETIMEDOUT. */
