@@ -269,21 +269,21 @@ static int collect_living(struct task *t, const struct proc_stat *st, struct crc
 
 int task_collect(struct task *t, struct crcore_error *err)
 {
-	struct proc_stat st;
-	int r = proc_stat(t->proc, &st, err);
+	const struct proc_stat *st = &t->stat;
+	int r = t->still ? 0 : proc_stat(t->proc, &t->stat, err);
 
 	if (r < 0)
 		goto out;
 	Crcore__Task *rec = t->rec;
-	rec->pid = (uint32_t)st.pid;
-	rec->ppid = (uint32_t)st.ppid;
-	rec->pgid = (uint32_t)st.pgid;
-	rec->sid = (uint32_t)st.sid;
-	rec->exit_signal = (uint32_t)st.exit_signal;
+	rec->pid = (uint32_t)st->pid;
+	rec->ppid = (uint32_t)st->ppid;
+	rec->pgid = (uint32_t)st->pgid;
+	rec->sid = (uint32_t)st->sid;
+	rec->exit_signal = (uint32_t)st->exit_signal;
 	if (t->abi.state == CRCORE_TASK_ZOMBIE) {
 		rec->state = CRCORE__TASK_STATE__ZOMBIE;
-		rec->exit_code = (uint32_t)st.exit_code;
-		rec->comm = strdup(st.comm);
+		rec->exit_code = (uint32_t)st->exit_code;
+		rec->comm = strdup(st->comm);
 		r = rec->comm ? 0 : no_memory(err);
 		goto out;
 	}
@@ -291,7 +291,7 @@ int task_collect(struct task *t, struct crcore_error *err)
 	                                                 : CRCORE__TASK_STATE__RUNNING;
 	if (t->abi.state == CRCORE_TASK_STOPPED)
 		rec->stop_signal = (uint32_t)t->threads[0].stop_signal;
-	r = collect_living(t, &st, err);
+	r = collect_living(t, st, err);
 out:
 	if (r < 0)
 		crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);

@@ -216,10 +216,19 @@ static int seize_threads(struct freezing *f, struct task *t, unsigned *ret_new,
 	return r == -EAGAIN || r > 0 ? 0 : r;
 }
 
+static bool is_still(const struct task *t)
+{
+	for (unsigned i = 0; i < t->nthreads; i++)
+		if (!t->threads[i].stopped)
+			return false;
+	return t->nthreads;
+}
+
 static int list_threads(void *arg, struct task *t, struct crcore_error *err)
 {
 	if (t->abi.state == CRCORE_TASK_ZOMBIE)
 		return 0;
+	t->still = is_still(t);
 	int r = t->fresh ? 0 : task_refresh(t, err);
 
 	t->fresh = false;

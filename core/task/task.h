@@ -31,6 +31,13 @@ struct thread {
 	Crcore__Thread *rec;
 };
 
+struct proc_stat { /* /proc/PID/stat, proc(5) */
+	pid_t pid, ppid, pgid, sid; char comm[32]; char state; int tty_nr; pid_t tty_pgrp;
+	unsigned long flags; long nice; int exit_signal; unsigned long start_code, end_code,
+	start_stack, start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
+	int exit_code; unsigned long long start_time; int num_threads;
+};
+
 struct task {
 	struct crcore_task abi;        /* what plugins see */
 	struct task *parent;           /* NULL: root */
@@ -39,7 +46,8 @@ struct task {
 	int pidfd;
 	int proc;                      /* O_PATH-less directory descriptor of /proc/PID */
 	char *status;                  /* its file status, as of the last look; NULL: none yet */
-	char state;                    /* letter of /proc/PID/stat */
+	struct proc_stat stat;         /* as of the last task_refresh() */
+	bool still;                    /* all its threads had stopped by then */
 	bool leaderless;               /* its first thread has ended, others have not */
 	bool alone;                    /* it had one thread only at the last task_refresh() */
 	bool fresh;                    /* that was when it was opened */
@@ -78,12 +86,6 @@ struct tree {
 };
 
 /* -- proc.c: readers of /proc, no state ---------------------------------- */
-struct proc_stat { /* /proc/PID/stat, proc(5) */
-	pid_t pid, ppid, pgid, sid; char comm[32]; char state; int tty_nr; pid_t tty_pgrp;
-	unsigned long flags; long nice; int exit_signal; unsigned long start_code, end_code,
-	start_stack, start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
-	int exit_code; unsigned long long start_time; int num_threads;
-};
 int proc_open(pid_t pid, struct crcore_error *);                 /* /proc/PID, O_DIRECTORY */
 /* Reads a whole proc file into a grown, NUL-terminated buffer. Caller frees. */
 int proc_read(int proc, const char *name, char **ret, size_t *ret_len, struct crcore_error *);

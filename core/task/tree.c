@@ -144,32 +144,31 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 
 int task_refresh(struct task *t, struct crcore_error *err)
 {
-	struct proc_stat st;
-	int r = proc_stat(t->proc, &st, err);
+	struct proc_stat *st = &t->stat;
+	int r = proc_stat(t->proc, st, err);
 
 	/* Dead and gone, or in the middle of giving its place to a thread that calls exec. */
-	for (int i = 0; r == 0 && st.state == 'X' && i < EXEC_TRIES; i++) {
+	for (int i = 0; r == 0 && st->state == 'X' && i < EXEC_TRIES; i++) {
 		usleep(1000);
-		r = proc_stat(t->proc, &st, err);
+		r = proc_stat(t->proc, st, err);
 	}
 	if (r < 0)
 		return r;
-	t->abi.ppid = st.ppid;
-	t->abi.pgid = st.pgid;
-	t->abi.sid = st.sid;
-	unsigned dev = (unsigned)st.tty_nr;
+	t->abi.ppid = st->ppid;
+	t->abi.pgid = st->pgid;
+	t->abi.sid = st->sid;
+	unsigned dev = (unsigned)st->tty_nr;
 	t->session_dev = makedev(dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
-	t->state = st.state;
-	snprintf(t->comm, sizeof(t->comm), "%s", st.comm);
+	snprintf(t->comm, sizeof(t->comm), "%s", st->comm);
 	t->abi.comm = t->comm;
-	t->abi.state = st.state == 'T' ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
-	if (st.state == 'X')
+	t->abi.state = st->state == 'T' ? CRCORE_TASK_STOPPED : CRCORE_TASK_RUNNING;
+	if (st->state == 'X')
 		return crcore_fail(err, -ESRCH, "it has ended");
-	if (st.flags & PF_KTHREAD)
+	if (st->flags & PF_KTHREAD)
 		return refuse_kernel_thread(t, err);
-	t->alone = st.num_threads == 1;
-	t->leaderless = st.state == 'Z' && st.num_threads > 1;
-	if (st.state == 'Z' && !t->leaderless)
+	t->alone = st->num_threads == 1;
+	t->leaderless = st->state == 'Z' && st->num_threads > 1;
+	if (st->state == 'Z' && !t->leaderless)
 		t->abi.state = CRCORE_TASK_ZOMBIE;
 	return 0;
 }
