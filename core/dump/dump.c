@@ -140,6 +140,8 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	d->live = NULL;
 	d->survey.orders = live.orders;
 	live.orders = (struct orders){ 0 };
+	d->survey.lists = live.lists;
+	live.lists = (struct lists){ 0 };
 	survey_free(&live);
 	blockers_free(&blockers);
 	return r < 0 ? r : 0;

@@ -48,6 +48,17 @@ struct objects {
 struct orders { struct order { pid_t *v; unsigned n; } of[4]; };
 void orders_free(struct orders *);
 
+/* unchanged.c: lists of mappings that a survey of the running tree has read, for that of the frozen
+ * one: where the kernel says that nothing was changed since, the list need not be read again. */
+struct lists { struct list_of *v; unsigned n; };
+/* Takes the list over; does not fail: what is not kept is read again. */
+void lists_keep(struct lists *, const struct task *, struct vma_list *);
+/* Once all are kept. */
+void lists_sort(struct lists *);
+/* Of a task at another moment; NULL: none, or it may have changed. For a task only once. */
+struct vma_list *lists_take(const struct lists *, const struct task *);
+void lists_free(struct lists *);
+
 struct survey {
 	struct tree tree;
 	struct objects objects;
@@ -62,6 +73,7 @@ struct survey {
 	const struct flags *flags;     /* borrowed; NULL: flags of mappings are read from smaps */
 	const struct alike_how *alike; /* borrowed; NULL: what tasks share is told one by one */
 	struct orders orders;          /* found here, or by an earlier survey of the tree */
+	struct lists lists;            /* the same */
 };
 
 /* share.c: who shares address space, descriptor table, directories, signal

@@ -247,7 +247,8 @@ static void look_at_tasks(void *arg, size_t from, size_t to)
 		if (t->mm && t->mm->task == t) {
 			struct vmas_how how = how_to_read(r, t->mm);
 			look_at(t, "exe", &l->exe);
-			l->vmas = vmas_fetch(t->mm, &how);
+			l->vmas = lists_take(&r->s->lists, t);
+			l->vmas = l->vmas ? l->vmas : vmas_fetch(t->mm, &how);
 		}
 		trace_end(start, t->abi.pid, "memory", "look at mappings");
 	}
@@ -333,8 +334,12 @@ int survey_references(struct survey *s, struct blockers *blockers, struct crcore
 		free(r.links[i].cwd.link);
 		free(r.links[i].root.link);
 		free(r.links[i].exe.link);
-		vmas_drop(r.links[i].vmas);
+		if (s->quick)
+			lists_keep(&s->lists, s->tree.tasks[i], r.links[i].vmas);
+		else
+			vmas_drop(r.links[i].vmas);
 	}
+	lists_sort(&s->lists);
 	free(r.links);
 	free(r.seen);
 	return e;

@@ -151,6 +151,7 @@ void survey_free(struct survey *s)
 	free(s->sighands);
 	free(s->segments);
 	orders_free(&s->orders);
+	lists_free(&s->lists);
 	tree_free(&s->tree);
 	*s = (struct survey){ 0 };
 }

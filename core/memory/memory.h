@@ -47,6 +47,7 @@ int vmas_read(struct mm *, const struct vmas_how *,
 /* What takes longest of it, which several threads may do for an mm each: what the kernel
  * says of its mappings. NULL: it failed; vmas_read() then asks itself. */
 struct vma_list *vmas_fetch(const struct mm *, const struct vmas_how *);
+bool vmas_have_flags(const struct vma_list *); /* NULL: no */
 void vmas_drop(struct vma_list *); /* NULL is fine */
 /* Device number of the file system that anonymous shared memory lives in. */
 int vmas_shmem(uint64_t *ret, struct crcore_error *);

@@ -185,6 +185,7 @@ int vma_list_read(struct vma_list *l, const struct task *t, const struct vmas_ho
 	if (read_maps(l, t, how->flags) || read_known(l, t, how->known))
 		return 0;
 	int r = read_file(l, t, how->quick ? "maps" : "smaps", err);
+	l->no_flags = how->quick;
 	for (size_t i = 0; r == 0 && i < l->n; i++) {
 		l->v[i].flags |= VMF_POLICY; /* numa_maps would count all pages for that */
 		l->v[i].has_flags |= how->quick;

@@ -178,6 +178,11 @@ struct vma_list *vmas_fetch(const struct mm *mm, const struct vmas_how *how)
 	return l;
 }
 
+bool vmas_have_flags(const struct vma_list *l)
+{
+	return l && !l->no_flags;
+}
+
 void vmas_drop(struct vma_list *l)
 {
 	if (l)

@@ -38,6 +38,7 @@ struct vma_text {
 struct vma_list {
 	char *text;            /* the entries' paths are in it */
 	struct vma_text *v; size_t n;
+	bool no_flags;         /* they were left out (struct vmas_how, quick) */
 };
 
 /* Code and data that the kernel gives to each process: [vdso] and the like. Nobody cares for

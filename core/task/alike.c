@@ -91,3 +91,9 @@ bool alike_same(const struct task *a, const struct task *b, enum alike_what from
 	return a->alike.known && b->alike.known &&
 	       !memcmp(a->alike.v + from, b->alike.v + from, n * sizeof(*a->alike.v));
 }
+
+bool alike_unchanged(const struct alike *before, const struct alike *after)
+{
+	return before->known && after->known && before->v[ALIKE_MAPPINGS] &&
+	       !memcmp(before->v, after->v, (ALIKE_MM + 1) * sizeof(*before->v));
+}

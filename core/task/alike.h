@@ -19,6 +19,7 @@ struct task;
 struct tree;
 
 enum alike_what {
+	ALIKE_BORN, ALIKE_EXECS, ALIKE_MAPPINGS, /* of no address: see alike_unchanged() */
 	ALIKE_MM, ALIKE_FILES, ALIKE_FS, ALIKE_SIGHAND, /* as clone(2) has them shared */
 	ALIKE_NAMESPACES, ALIKE_USERS, ALIKE_LEVEL,     /* of users; how deep that of pids is */
 	ALIKE_EXE, ALIKE_CWD, ALIKE_CWD_MOUNT, ALIKE_ROOT, ALIKE_ROOT_MOUNT,
@@ -37,6 +38,10 @@ int alike_try(void); /* < 0: it cannot be told here */
 void alike_tell(const struct alike_how *, struct tree *);
 /* Do they share all n, from that on? Not known: no. */
 bool alike_same(const struct task *, const struct task *, enum alike_what from, unsigned n);
+/* Nothing was mapped, unmapped or changed in the memory of a task (of which it was told after)
+ * since it was told before. The kernel counts how often it locks the list of mappings for that, and
+ * the calls of exec; only some kernels count the former. */
+bool alike_unchanged(const struct alike *before, const struct alike *after);
 
 /* -- alike_bpf.c -- */
 struct alike_words { uint64_t pid, v[ALIKES]; };

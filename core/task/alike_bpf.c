@@ -29,6 +29,7 @@ static const struct step {
 	int to, from;
 	const char *type, *member;
 	int size, more; /* bytes of it, and in front of it */
+	bool may_lack;  /* a kernel may have no such member: then zero */
 } steps[] = {
 	{ ID, TASK, "task_struct", "pid", 4, 0 },
 	{ GROUP_ID, TASK, "task_struct", "tgid", 4, 0 },
@@ -37,6 +38,9 @@ static const struct step {
 	{ SELF_LEVEL, SELF_NUMBERED, "pid", "level", 4, 0 },
 	{ TOLD + ALIKE_LEVEL, NUMBERED, "pid", "level", 4, 0 },
 	{ TOLD + ALIKE_MM, TASK, "task_struct", "mm", 8, 0 },
+	{ TOLD + ALIKE_MAPPINGS, TOLD + ALIKE_MM, "mm_struct", "mm_lock_seq", 4, 0, true },
+	{ TOLD + ALIKE_BORN, TASK, "task_struct", "start_time", 8, 0 },
+	{ TOLD + ALIKE_EXECS, TASK, "task_struct", "self_exec_id", 8, 0 },
 	{ TOLD + ALIKE_FILES, TASK, "task_struct", "files", 8, 0 },
 	{ TOLD + ALIKE_FS, TASK, "task_struct", "fs", 8, 0 },
 	{ TOLD + ALIKE_SIGHAND, TASK, "task_struct", "sighand", 8, 0 },
@@ -54,7 +58,7 @@ enum { LEADERS = 2 }; /* so many steps tell whether it is the first thread */
 /* What the steps do not name. */
 enum { FUNCTION = ARRAY_SIZE(steps), NUMBERS, NUMBER_SIZE, PATH_SIZE, QUESTIONS };
 
-struct code { struct bpf_insn v[256]; size_t n; };
+struct code { struct bpf_insn v[320]; size_t n; };
 
 static void put(struct code *c, const struct bpf_insn *v, size_t n)
 {
@@ -74,6 +78,10 @@ static void put_read(struct code *c, int to, int size)
 
 static void put_step(struct code *c, const struct step *s, int64_t offset)
 {
+	if (offset < 0) {
+		PUT(c, CLEAR(FRAME, PLACE(s->to)));
+		return;
+	}
 	if (s->from == TASK)
 		PUT(c, COPY(R3, R6));
 	else
@@ -118,7 +126,7 @@ int alike_program(int types, struct crcore_error *err)
 			                      .member = steps[i].member };
 	btf_ask(types, q, QUESTIONS);
 	for (size_t i = 0; i < QUESTIONS; i++)
-		if (q[i].answer < 0)
+		if (q[i].answer < 0 && !(i < ARRAY_SIZE(steps) && steps[i].may_lack))
 			return crcore_fail(err, -ENOTSUP, "the kernel does not describe %s%s%s", q[i].name,
 			                   q[i].member ? "." : "", q[i].member ? q[i].member : "");
 	if (q[PATH_SIZE].answer != 16)
