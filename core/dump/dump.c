@@ -142,6 +142,7 @@ static int stage_observe(struct dump *d, struct crcore_error *err)
 	live.orders = (struct orders){ 0 };
 	d->survey.lists = live.lists;
 	live.lists = (struct lists){ 0 };
+	d->survey.ours = live.ours;
 	survey_free(&live);
 	blockers_free(&blockers);
 	return r < 0 ? r : 0;

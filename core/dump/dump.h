@@ -59,6 +59,11 @@ void lists_sort(struct lists *);
 struct vma_list *lists_take(const struct lists *, const struct task *);
 void lists_free(struct lists *);
 
+/* Namespaces (places.c). */
+#define PLACES 16
+struct place { char name[40], link[64]; bool of_root; /* seen just now */ };
+struct places { struct place v[PLACES]; unsigned n; const struct task *root; };
+
 struct survey {
 	struct tree tree;
 	struct objects objects;
@@ -74,6 +79,7 @@ struct survey {
 	const struct alike_how *alike; /* borrowed; NULL: what tasks share is told one by one */
 	struct orders orders;          /* found here, or by an earlier survey of the tree */
 	struct lists lists;            /* the same */
+	struct places ours;            /* the same */
 };
 
 /* share.c: who shares address space, descriptor table, directories, signal
@@ -156,13 +162,10 @@ int previous_open(struct ahead *, const struct command *, bool lives, struct crc
 int seal_tracked(struct ahead *, struct image *, Crcore__Manifest *, struct crcore_error *);
 
 /* places.c: refusals that concern the task as a whole (namespaces, tracer ...). */
-#define PLACES 16
-struct place { char name[40], link[64]; bool of_root; /* seen just now */ };
-struct places { struct place v[PLACES]; unsigned n; const struct task *root; };
 /* Finds the namespaces of a tree's first task that are not ours, and enters those in which
  * paths and objects are named. */
 int places_enter(struct namespaces *, pid_t root, struct host *, struct crcore_error *);
-/* Our own namespaces, each by its name and what it leads to. */
+/* Our own namespaces, each by its name and what it leads to; ret: empty, or of an earlier look. */
 int places_ours(const struct task *root, struct places *ret, struct crcore_error *);
 /* filters: a plugin keeps what seccomp allows a thread. By any thread. */
 int task_check_place(struct task *, const struct places *ours, bool filters, struct crcore_error *);

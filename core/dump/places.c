@@ -33,14 +33,13 @@ static bool has_children(int folder, const char *name)
 	return (!strcmp(name, "pid") || !strcmp(name, "time")) && !faccessat(folder, path, F_OK, 0);
 }
 
-int places_ours(const struct task *root, struct places *ours, struct crcore_error *err)
+static int read_ours(struct places *ours, struct crcore_error *err)
 {
 	int fd = open("/proc/self/ns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir)
 		return crcore_fail(err, -errno, "cannot look at our namespaces: %s", strerror(errno));
-	ours->root = root;
 	/* A task whose children live where we do lives there itself. */
 	for (struct dirent *e; (e = readdir(dir)) && ours->n < PLACES;) {
 		struct place *p = &ours->v[ours->n];
@@ -48,10 +47,19 @@ int places_ours(const struct task *root, struct places *ours, struct crcore_erro
 		    readlinkat(fd, e->d_name, p->link, sizeof(p->link) - 1) < 0)
 			continue;
 		snprintf(p->name, sizeof(p->name), "ns/%.30s", e->d_name);
-		take_joined(root, p);
 		ours->n++;
 	}
 	return 0;
+}
+
+int places_ours(const struct task *root, struct places *ours, struct crcore_error *err)
+{
+	int r = ours->n ? 0 : read_ours(ours, err); /* we do not move after the first look */
+
+	ours->root = root;
+	for (unsigned i = 0; r == 0 && i < ours->n; i++)
+		take_joined(root, &ours->v[i]);
+	return r;
 }
 
 int places_enter(struct namespaces *ns, pid_t pid, struct host *host, struct crcore_error *err)

@@ -44,7 +44,7 @@ bool survey_changed(int r)
 }
 
 struct checks {
-	struct places ours;
+	const struct places *ours;
 	bool filters;
 };
 
@@ -52,14 +52,14 @@ static int check_place(void *arg, struct task *t, struct crcore_error *err)
 {
 	const struct checks *c = arg;
 
-	return task_check_place(t, &c->ours, c->filters, err);
+	return task_check_place(t, c->ours, c->filters, err);
 }
 
 static int check_places(struct survey *s, struct host *host, struct blockers *blockers,
                         struct crcore_error *err)
 {
-	struct checks c = { .filters = host_keeps(host, "seccomp") };
-	int r = places_ours(s->tree.tasks[0], &c.ours, err);
+	struct checks c = { &s->ours, host_keeps(host, "seccomp") };
+	int r = places_ours(s->tree.tasks[0], &s->ours, err);
 
 	if (r < 0)
 		return r;

@@ -126,24 +126,25 @@ static int load_section(struct restore *r, struct crcore_ctx *ctx, const Crcore_
 static int load_plugins(struct restore *r, struct crcore_error *err)
 {
 	const Crcore__Manifest *m = r->manifest;
+	int ret = host_series_start(r->host, err);
 
-	for (size_t i = 0; i < m->n_plugins; i++) {
+	if (ret < 0)
+		return ret;
+	for (size_t i = 0; ret >= 0 && i < m->n_plugins; i++) {
 		const Crcore__PluginUse *u = m->plugins[i];
 		struct crcore_ctx *ctx = host_find(r->host, u->name);
 		if (u->idle)
 			continue;
 		if (!ctx) {
 			crcore_advise(err, "load it: --plugins=+%.40s", u->name);
-			return crcore_fail(err, -ENOENT, "the image was saved with plugin \"%.40s\" (%.40s), "
-			                   "which is not loaded", u->name, u->version);
+			ret = crcore_fail(err, -ENOENT, "the image was saved with plugin \"%.40s\" (%.40s), "
+			                  "which is not loaded", u->name, u->version);
 		}
-		for (size_t k = 0; k < u->n_sections; k++) {
-			int ret = load_section(r, ctx, u->sections[k], err);
-			if (ret < 0)
-				return ret;
-		}
+		for (size_t k = 0; ret >= 0 && k < u->n_sections; k++)
+			ret = load_section(r, ctx, u->sections[k], err);
 	}
-	return 0;
+	host_series_stop(r->host);
+	return ret < 0 ? ret : 0;
 }
 
 /* Those that the dump had no use for need not be loaded. */

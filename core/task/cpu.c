@@ -6,6 +6,7 @@
  */
 #include <cpuid.h>
 #include <stdbool.h>
+#include <sys/platform/x86.h>
 #include "core/task/machine.h"
 #include "core/util/util.h"
 
@@ -41,27 +42,29 @@ static const struct { uint8_t word, bit; const char *name; } names[] = {
 	{ LD1_A, 1, "xsavec" }, { LD1_A, 3, "xsaves" },
 };
 
-/* In a virtual machine each cpuid goes to the one outside (4 us): none is made twice. */
+static const uint32_t *leaf(unsigned index)
+{
+	return __x86_get_cpuid_feature_leaf(index)->cpuid_array;
+}
+
+/* In a virtual machine each cpuid goes to the one outside (4 to 20 us): libc has made them all
+ * but one. Leaves that a processor has not got are zero there. */
 static void read_features(struct features *f)
 {
-	uint32_t a, b, c, d, lo = 0, hi = 0;
-	const uint32_t last = __get_cpuid_max(0, NULL);
+	enum { A, B, C, D };
+	uint32_t a, c, d, lo, hi;
+	const uint32_t *l1 = leaf(CPUID_INDEX_1), *l7 = leaf(CPUID_INDEX_7);
 
-	memset(f, 0, sizeof(*f));
-	__cpuid(1, a, b, f->word[L1_C], f->word[L1_D]);
-	__cpuid(0x80000001, a, b, f->word[LX1_C], f->word[LX1_D]); /* all of 64 bits have it */
-	if (last >= 7) {
-		__cpuid_count(7, 0, a, f->word[L7_B], f->word[L7_C], f->word[L7_D]);
-		if (a >= 1)
-			__cpuid_count(7, 1, f->word[L71_A], b, c, d);
-	}
-	if (f->word[L1_C] & (1u << 27)) { /* OSXSAVE */
+	*f = (struct features){ .word = {
+		[L1_C] = l1[C], [L1_D] = l1[D], [L7_B] = l7[B], [L7_C] = l7[C], [L7_D] = l7[D],
+		[L71_A] = leaf(CPUID_INDEX_7_ECX_1)[A],
+		[LX1_C] = leaf(CPUID_INDEX_80000001)[C], [LX1_D] = leaf(CPUID_INDEX_80000001)[D],
+	} };
+	if (l1[C] & (1u << 27)) { /* OSXSAVE */
 		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 		f->xcr0 = (uint64_t)hi << 32 | lo;
-		if (last >= 0xd) {
-			__cpuid_count(0xd, 0, a, f->xsave_size, c, d);
-			__cpuid_count(0xd, 1, f->word[LD1_A], b, c, d);
-		}
+		__cpuid_count(0xd, 0, a, f->xsave_size, c, d);
+		f->word[LD1_A] = leaf(CPUID_INDEX_D_ECX_1)[A];
 	}
 	for (int i = 0; i < NWORDS; i++)
 		f->word[i] &= ~ignored[i];

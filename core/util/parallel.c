@@ -98,11 +98,13 @@ static void do_job(struct job *j, size_t worth)
 	if (want > 1 && worth < LONG && processors_are_short())
 		want = 1;
 	atomic_init(&j->next, 0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	while (started + 1 < want && !pthread_create(&threads[started], NULL, work, j))
-		started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (want > 1) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, &old);
+		while (started + 1 < want && !pthread_create(&threads[started], NULL, work, j))
+			started++;
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
 	work(j);
 	while (started)
 		pthread_join(threads[--started], NULL);

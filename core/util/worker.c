@@ -141,10 +141,6 @@ static _Noreturn void worker_main(int channel, pid_t main_pid,
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	/* A tree stands still while the worker works: it goes first. Refused: no harm. */
 	setpriority(PRIO_PROCESS, 0, -20);
-	/* Lists of pages and mappings are large, and come and go: memory that was given back to the
-	 * kernel costs a fault a page when it is wanted again. */
-	mallopt(M_MMAP_THRESHOLD, KEEP_MEMORY);
-	mallopt(M_TRIM_THRESHOLD, KEEP_MEMORY);
 	if (getppid() != main_pid)
 		_exit(1);
 	m.result = work(&w, arg, &m.err);
@@ -192,6 +188,11 @@ int worker_run(int (*work)(struct worker *, void *arg, struct crcore_error *),
 	sigprocmask(SIG_BLOCK, &block, &old);
 	catch_signals();
 	fflush(NULL);
+	/* For the worker: lists of pages and mappings are large, and come and go, and memory that was
+	 * given back to the kernel costs a fault a page when it is wanted again. Set here, since it
+	 * writes to what is not shared yet. */
+	mallopt(M_MMAP_THRESHOLD, KEEP_MEMORY);
+	mallopt(M_TRIM_THRESHOLD, KEEP_MEMORY);
 	pid_t pid = fork();
 	if (pid == 0) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
