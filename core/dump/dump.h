@@ -13,6 +13,7 @@
 #include "core/policy/command.h"
 #include "core/task/namespaces.h"
 #include "core/task/task.h"
+#include "core/task/witness.h"
 
 /* All that would keep a tree from being saved, not only the first. */
 struct blockers {
@@ -186,6 +187,7 @@ struct questions {
 	unsigned ninjects;
 	struct again { struct thread *thread; prog *prog; } *again; /* programs of later rounds */
 	unsigned nagain;
+	struct witnesses witnesses;
 };
 /* Writes the first program of every thread: the core's questions and the plugins'. */
 int questions_write(struct questions *, struct crcore_error *);

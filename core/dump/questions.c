@@ -16,7 +16,7 @@ int questions_write(struct questions *q, struct crcore_error *err)
 		return r;
 	for (unsigned i = 0; r == 0 && i < q->tree->ntasks; i++) {
 		struct task *t = q->tree->tasks[i];
-		if (t->nthreads && (r = task_ask(t, err)) == 0)
+		if (t->nthreads && (r = task_ask(t, &q->witnesses, err)) == 0)
 			r = host_ask(q->host, &t->abi, t->threads[0].ask, err);
 	}
 	host_series_stop(q->host);
@@ -211,5 +211,6 @@ void questions_free(struct questions *q)
 		prog_free(q->again[i].prog);
 	free(q->again);
 	free(q->injects);
+	witnesses_free(&q->witnesses);
 	*q = (struct questions){ 0 };
 }

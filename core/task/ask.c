@@ -17,6 +17,7 @@
 #include "core/task/arch/x86_64.h"
 #include "core/task/inject.h"
 #include "core/task/task.h"
+#include "core/task/witness.h"
 #include "core/util/util.h"
 
 #define MEMBARRIER_GET_REGISTRATIONS (1 << 9)
@@ -31,7 +32,7 @@ struct kernel_sigaction { /* as rt_sigaction(2) has it without libc */
 struct asked {          /* of a thread */
 	uint32_t altstack, tid_address, pdeath, robust, robust_len; /* data references */
 	uint32_t policy, nodes, tsc;
-	uint32_t securebits, personality, slack, thp, has_policy;   /* operations */
+	uint32_t securebits, personality, slack, thp, has_policy, confined; /* operations */
 	struct asked_process *process;                              /* of the leader */
 };
 
@@ -73,6 +74,17 @@ static void ask_thread(prog *p, struct asked *a)
 	a->nodes = prog_data(p, NULL, NODES / 8);
 	a->has_policy = CALL(p, "ask memory policy", SYS_get_mempolicy, EXPECT_ANY, 0,
 	                     DATA(a->policy), DATA(a->nodes), IMM(NODES), IMM(0), IMM(0));
+}
+
+/* What any thread may ask of a process that it can look at. */
+static void ask_confined(prog *p, struct asked *a, pid_t witness)
+{
+	const uint32_t seen = prog_data(p, NULL, 16);
+
+	a->confined = UINT32_MAX;
+	if (witness)
+		a->confined = CALL(p, "ask whether it is confined", SYS_get_robust_list, EXPECT_ANY, 0,
+		                   IMM(witness), DATA(seen), DATA_AT(seen, 8));
 }
 
 static void ask_timers(prog *p, const Crcore__Task *rec, struct asked_process *a)
@@ -134,7 +146,7 @@ static void ask_parent(const struct task *t, struct asked_process *a)
 	     DATA(a->untold), IMM(WSTOPPED | WNOHANG | WNOWAIT | __WALL), IMM(0));
 }
 
-int task_ask(struct task *t, struct crcore_error *err)
+int task_ask(struct task *t, struct witnesses *w, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < t->nthreads; i++) {
 		struct thread *thread = &t->threads[i];
@@ -143,6 +155,7 @@ int task_ask(struct task *t, struct crcore_error *err)
 		if (!thread->ask || !thread->asked)
 			return no_memory(err);
 		ask_thread(thread->ask, thread->asked);
+		ask_confined(thread->ask, thread->asked, witness_for(w, thread->rec->creds));
 		if (i > 0)
 			continue;
 		thread->asked->process = calloc(1, sizeof(struct asked_process));
@@ -322,8 +335,12 @@ int task_answers(struct task *t, struct crcore_error *err)
 {
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
-		r = answer_thread(&t->threads[i], err);
+	for (unsigned i = 0; r == 0 && i < t->nthreads; i++) {
+		const struct thread *x = &t->threads[i];
+		if (x->asked->confined != UINT32_MAX && prog_result(x->ask, x->asked->confined) == -EPERM)
+			r = witness_refuse(x, err);
+		r = r < 0 ? r : answer_thread(&t->threads[i], err);
+	}
 	if (r < 0 || !t->nthreads)
 		return r;
 	const prog *p = t->threads[0].ask;

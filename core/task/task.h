@@ -210,7 +210,8 @@ int restarts_tell(struct tree *, const struct pauses *, struct crcore_error *);
  * only the one that traces it may; then adds operations for the rest ... */
 int task_collect(struct task *, struct crcore_error *);
 int task_collect_state(struct task *, struct crcore_error *);
-int task_ask(struct task *, struct crcore_error *);      /* makes threads' ask programs */
+struct witnesses; /* witness.h */
+int task_ask(struct task *, struct witnesses *, struct crcore_error *); /* threads' ask programs */
 /* ... and takes the answers. */
 int task_answers(struct task *, struct crcore_error *);
 void asked_free(struct asked *);                         /* NULL is fine */

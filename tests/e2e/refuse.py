@@ -66,9 +66,17 @@ while not os.path.exists("go"):
 
 # Things of a thread or process that are not saved: argv[1] says which.
 MODE = """
-import ctypes, os, struct, sys, time
+import ctypes, os, struct, sys, threading, time
 libc = ctypes.CDLL(None)
 selector = ctypes.c_char()
+def confine(): # Landlock: it may make no device nodes
+    global r
+    fd = libc.syscall(444, struct.pack("Q", 1 << 11), 8, 0)
+    r = -1 if fd < 0 or libc.prctl(38, 1, 0, 0, 0) or libc.syscall(446, fd, 0) else os.close(fd) or 0
+def confined_thread():
+    confine()
+    time.sleep(1000)
+r = None
 if sys.argv[1] == "dispatch": # PR_SET_SYSCALL_USER_DISPATCH, with all of it allowed
     r = libc.prctl(59, 1, 0, ctypes.c_ulong(0x1000), ctypes.byref(selector))
 elif sys.argv[1] in ("pid", "time"): # namespaces of its children
@@ -80,6 +88,17 @@ elif sys.argv[1] == "secret": # memfd_secret(2)
     if r == 0:
         libc.mmap(None, ctypes.c_size_t(4096), 3, 1, fd, ctypes.c_long(0))
         os.close(fd)
+elif sys.argv[1] in ("landlock", "landlock-user"):
+    if sys.argv[1] == "landlock-user":
+        os.chmod(".", 0o777)
+        os.setgroups([])
+        os.setresgid(4242, 4243, 4243)
+        os.setresuid(4242, 4243, 4243)
+    confine()
+elif sys.argv[1] == "landlock-thread":
+    threading.Thread(target=confined_thread, daemon=True).start()
+    while r is None:
+        time.sleep(0.01)
 else: # modify_ldt(2): one segment
     r = libc.syscall(154, 1, struct.pack("4I", 1, 0x1000, 0xfff, 0x41), 16)
 open("ready" if r == 0 else "lacking", "w").close()
@@ -345,7 +364,8 @@ class Test:
         """What a thread or process has asked of the kernel and what no image can hold."""
         for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt"),
                             ("secret", "memfd_secret"), ("pid", "pid namespace"),
-                            ("time", "time namespace")):
+                            ("time", "time namespace"), ("landlock", "Landlock"),
+                            ("landlock-user", "Landlock"), ("landlock-thread", "Landlock")):
             t = self.target([sys.executable, "-c", MODE, mode])
             if os.path.exists(t.path("lacking")):
                 print(f"this kernel has no {words}", flush=True)

@@ -14,6 +14,9 @@
 #include <sys/user.h>
 #include "parasite/arch/x86_64.h"
 
+#define ARCH_ELF_MACHINE EM_X86_64
+/* exit_group(0) */
+#define ARCH_EXIT_CODE { 0x31, 0xff, 0xb8, SYS_exit_group, 0, 0, 0, 0x0f, 0x05 }
 #define ARCH_XSTATE_REGSET 0x202 /* NT_X86_XSTATE, elf(5) */
 
 typedef struct user_regs_struct arch_regs;
