@@ -113,15 +113,14 @@ static int stage_load(struct dump *d, struct crcore_error *err)
 /* The tree still runs: everything that can be refused is refused here. */
 static int stage_observe(struct dump *d, struct crcore_error *err)
 {
-	struct survey live = { .quick = true, .alike = &d->alike };
+	struct survey live = { .quick = true };
 	struct blockers blockers = { 0 };
 	struct crcore_error changed = CRCORE_ERROR_INIT;
 	int r = tree_look(d->cmd->pid, &live.tree, err);
 
 	d->live = &live;
 	if (r == 0)
-		flags_prepare(d->flags, &live.tree);
-	alike_prepare(&d->alike, &live.tree);
+		survey_prepare(d->flags, &d->alike, &live.tree);
 	d->ahead.flags = d->survey.flags = live.flags = d->flags;
 	if (r == 0 && (r = host_run(d->host, STAGE_OBSERVE, err)) == 0 &&
 	    (r = survey_look_live(&live, d->cmd, d->host, &blockers, &changed)) == 0)
@@ -229,6 +228,7 @@ static int stage_collect(struct dump *d, struct crcore_error *err)
 	struct tree *tree = &d->survey.tree;
 
 	objects_keep(&d->survey.objects);
+	alike_tell(&d->alike, tree);
 	int r = survey_look(&d->survey, d->cmd, d->host, &blockers, err);
 
 	if (r == 0)
@@ -380,7 +380,7 @@ static int dump_stages(struct dump *d, struct crcore_error *err)
 
 static int dump_work(struct worker *w, void *arg, struct crcore_error *err)
 {
-	struct dump d = { .cmd = arg, .alike = { -1, -1 }, .survey.alike = &d.alike };
+	struct dump d = { .cmd = arg, .alike = { -1, -1 } };
 	int r = dump_stages(&d, err);
 
 	dump_end(&d, r == 0);

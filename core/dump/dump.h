@@ -77,7 +77,6 @@ struct survey {
 	Crcore__Segment **segments; unsigned nsegments;
 	struct watch *watch;           /* borrowed; of the frozen tree, if it was watched */
 	const struct flags *flags;     /* borrowed; NULL: flags of mappings are read from smaps */
-	const struct alike_how *alike; /* borrowed; NULL: what tasks share is told one by one */
 	struct orders orders;          /* found here, or by an earlier survey of the tree */
 	struct lists lists;            /* the same */
 	struct places ours;            /* the same */
@@ -109,7 +108,10 @@ int survey_found(struct survey *, int fd, struct crcore_error *);
 /* Appends an object (takes it over); -ENOMEM. */
 int objects_add(struct objects *, struct object *, struct crcore_error *);
 
-/* survey.c: everything above for a tree that tree_look or tree_freeze filled, and whether the
+/* survey.c: learns what the kernel can tell of all mappings and tasks at once, where that is worth
+ * it, and tells what tasks of a tree that runs have in common. */
+void survey_prepare(struct flags *, struct alike_how *, struct tree *);
+/* Everything above for a tree that tree_look or tree_freeze filled, and whether the
  * command allows its session (--shell-job). */
 int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
                 struct crcore_error *);

@@ -7,6 +7,7 @@
  * anything, the first pass of a dump leaves it to the second (describe.c).
  */
 #include "core/dump/dump.h"
+#include "core/util/parallel.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
@@ -42,6 +43,34 @@ bool survey_changed(int r)
 {
 	return r == -EAGAIN || r == -ESRCH;
 }
+
+/* ---- getting ready ------------------------------------------------------------------ */
+
+struct preparing { struct flags *flags; struct alike_how *alike; const struct tree *tree; };
+
+static void prepare_range(void *arg, size_t from, size_t to)
+{
+	const struct preparing *p = arg;
+
+	for (size_t i = from; i < to; i++)
+		if (i == 0)
+			flags_prepare(p->flags, p->tree);
+		else
+			alike_prepare(p->alike);
+}
+
+void survey_prepare(struct flags *flags, struct alike_how *alike, struct tree *tree)
+{
+	struct preparing p = { flags, alike, tree };
+
+	if (alike_is_worth_it(tree))
+		parallel_few(2, prepare_range, &p);
+	else
+		prepare_range(&p, 0, 1);
+	alike_tell(alike, tree);
+}
+
+/* ---- looking ------------------------------------------------------------------------ */
 
 struct checks {
 	const struct places *ours;
@@ -93,7 +122,6 @@ static int survey_take(struct survey *s, struct host *host, struct blockers *blo
 {
 	int r;
 
-	alike_tell(s->alike, &s->tree);
 	if ((r = worker_check(err)) < 0 || (r = check_places(s, host, blockers, err)) < 0 ||
 	    (r = load_for_sessions(&s->tree, host, err)) < 0 || (r = survey_sharing(s, err)) < 0)
 		return r;

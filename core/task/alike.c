@@ -24,7 +24,7 @@ void alike_close(struct alike_how *h)
 		close(STEAL_FD(h->program));
 }
 
-static bool worth_it(const struct tree *tree)
+bool alike_is_worth_it(const struct tree *tree)
 {
 	long running, all;
 
@@ -33,13 +33,11 @@ static bool worth_it(const struct tree *tree)
 	return !threads_of_machine(&running, &all) || all / OTHERS <= (long)tree->ntasks;
 }
 
-void alike_prepare(struct alike_how *h, const struct tree *tree)
+void alike_prepare(struct alike_how *h)
 {
 	struct crcore_error why = CRCORE_ERROR_INIT;
 	uint64_t start = trace_start();
 
-	if (!worth_it(tree))
-		return;
 	h->program = alike_program(h->types, &why);
 	if (h->program < 0)
 		log_line(2, "what tasks share is told one by one: %s", why.message);
@@ -68,6 +66,7 @@ static void take(struct tree *tree, const struct alike_words *w)
 		return;
 	t->alike.known = true;
 	memcpy(t->alike.v, w->v, sizeof(w->v));
+	t->abi.groups = w->v[ALIKE_GROUPS];
 }
 
 void alike_tell(const struct alike_how *h, struct tree *tree)
@@ -75,9 +74,11 @@ void alike_tell(const struct alike_how *h, struct tree *tree)
 	struct alike_words v[256];
 	ssize_t n;
 
-	for (unsigned i = 0; i < tree->ntasks; i++)
+	for (unsigned i = 0; i < tree->ntasks; i++) {
 		tree->tasks[i]->alike.known = false;
-	if (!h || h->program < 0)
+		tree->tasks[i]->abi.groups = 0;
+	}
+	if (h->program < 0)
 		return;
 	cleanup_close int fd = alike_words(h->program);
 	while (fd >= 0 && ((n = read(fd, v, sizeof(v))) > 0 ||

@@ -22,7 +22,7 @@ enum alike_what {
 	ALIKE_BORN, ALIKE_EXECS, ALIKE_MAPPINGS, /* of no address: see alike_unchanged() */
 	ALIKE_MM, ALIKE_FILES, ALIKE_FS, ALIKE_SIGHAND, /* as clone(2) has them shared */
 	ALIKE_NAMESPACES, ALIKE_USERS, ALIKE_LEVEL,     /* of users; how deep that of pids is */
-	ALIKE_EXE, ALIKE_CWD, ALIKE_CWD_MOUNT, ALIKE_ROOT, ALIKE_ROOT_MOUNT,
+	ALIKE_GROUPS, ALIKE_EXE, ALIKE_CWD, ALIKE_CWD_MOUNT, ALIKE_ROOT, ALIKE_ROOT_MOUNT,
 	ALIKES
 };
 struct alike { bool known; uint64_t v[ALIKES]; };
@@ -31,8 +31,9 @@ struct alike { bool known; uint64_t v[ALIKES]; };
 struct alike_how { int types, program; };
 void alike_open(struct alike_how *);  /* before namespaces are entered */
 void alike_close(struct alike_how *);
-/* Gets ready where that is worth its while for the tree. */
-void alike_prepare(struct alike_how *, const struct tree *);
+/* Is to get ready worth its while for the tree? It takes a millisecond and a half. */
+bool alike_is_worth_it(const struct tree *);
+void alike_prepare(struct alike_how *);
 int alike_try(void); /* < 0: it cannot be told here */
 /* Fills in alike of all tasks. Of those that it is not told of it stays unknown. */
 void alike_tell(const struct alike_how *, struct tree *);

@@ -45,6 +45,7 @@ static const struct step {
 	{ TOLD + ALIKE_FS, TASK, "task_struct", "fs", 8, 0 },
 	{ TOLD + ALIKE_SIGHAND, TASK, "task_struct", "sighand", 8, 0 },
 	{ TOLD + ALIKE_NAMESPACES, TASK, "task_struct", "nsproxy", 8, 0 },
+	{ TOLD + ALIKE_GROUPS, TASK, "task_struct", "cgroups", 8, 0 },
 	{ CREDENTIALS, TASK, "task_struct", "real_cred", 8, 0 },
 	{ TOLD + ALIKE_USERS, CREDENTIALS, "cred", "user_ns", 8, 0 },
 	{ TOLD + ALIKE_EXE, TOLD + ALIKE_MM, "mm_struct", "exe_file", 8, 0 },

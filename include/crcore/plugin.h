@@ -116,6 +116,10 @@ struct crcore_task {
 	pid_t born_of;
 	/* Dump, from ask on: how many of its threads are under seccomp. */
 	uint32_t filtered;
+	/* Dump: if it is not 0, the first threads of tasks with the same number are in the same groups
+	 * of all sorts for which the machine's resources are shared out. Told when the tree is looked
+	 * at, before observe and after freeze. */
+	uint64_t groups;
 };
 
 enum crcore_task_state { CRCORE_TASK_RUNNING = 1, CRCORE_TASK_STOPPED, CRCORE_TASK_ZOMBIE };

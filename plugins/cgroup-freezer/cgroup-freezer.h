@@ -47,6 +47,7 @@ struct set {
 	char *text;
 	bool own;           /* exactly where crcore is */
 	uint32_t id;
+	uint64_t groups;    /* what crcore calls it (struct crcore_task), 0: nothing */
 };
 
 struct member { pid_t pid, tid; struct set *set; };

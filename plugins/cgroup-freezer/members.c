@@ -63,7 +63,16 @@ static int read_groups(pid_t pid, pid_t tid, char *buf, size_t size, char **ret_
 	return 0;
 }
 
-static int read_thread(struct cg *cg, pid_t pid, pid_t tid)
+static int add_member(struct cg *cg, pid_t pid, pid_t tid, struct set *s)
+{
+	if (!s || !GROW(cg->members, cg->nmembers))
+		return -ENOMEM;
+	cg->members[cg->nmembers++] = (struct member){ pid, tid, s };
+	return 0;
+}
+
+/* groups: as crcore calls them, 0: it does not. */
+static int read_thread(struct cg *cg, pid_t pid, pid_t tid, uint64_t groups)
 {
 	cleanup_free char *long_text = NULL;
 	char buf[4096];
@@ -79,10 +88,32 @@ static int read_thread(struct cg *cg, pid_t pid, pid_t tid)
 		return 0;
 	if (!s)
 		s = add_set(cg, text);
-	if (!s || !GROW(cg->members, cg->nmembers))
-		return -ENOMEM;
-	cg->members[cg->nmembers++] = (struct member){ pid, tid, s };
-	return 0;
+	if (s && groups)
+		s->groups = groups;
+	return add_member(cg, pid, tid, s);
+}
+
+static struct set *named(const struct cg *cg, uint64_t groups)
+{
+	for (unsigned i = 0; groups && i < cg->nsets; i++)
+		if (cg->sets[i]->groups == groups)
+			return cg->sets[i];
+	return NULL;
+}
+
+/* Of the groups of many tasks crcore knows that they are those of an earlier one. */
+static int read_task(struct cg *cg, const struct crcore_task *t)
+{
+	const uint64_t groups = CRCORE_HAS(t, groups) ? t->groups : 0;
+	struct set *same = named(cg, groups);
+	int r = 0;
+
+	for (uint32_t k = 0; r == 0 && k < t->nthreads; k++)
+		if (k == 0 && same)
+			r = add_member(cg, t->pid, t->tids[k], same);
+		else
+			r = read_thread(cg, t->pid, t->tids[k], k == 0 ? groups : 0);
+	return r;
 }
 
 int members_read(struct cg *cg, struct crcore_error *err)
@@ -98,9 +129,7 @@ int members_read(struct cg *cg, struct crcore_error *err)
 			cg->root = t->pid;
 		if (t->state == CRCORE_TASK_ZOMBIE)
 			continue;
-		for (uint32_t k = 0; r == 0 && k < t->nthreads; k++)
-			r = read_thread(cg, t->pid, t->tids[k]);
-		if (r < 0)
+		if ((r = read_task(cg, t)) < 0)
 			crcore_fail_at(err, t->pid, -1, "task %s", t->comm);
 	}
 	return r < 0 ? crcore_fail(err, r, "cannot see its control groups: %s", strerror(-r)) : 0;

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What many tasks share is the same whether the kernel tells it of all at once or, where crcore may
-not load programs into the kernel, it is told task by task; so is who is refused."""
+not load programs into the kernel, it is told task by task; so are their groups, and so is who is
+refused."""
 import json
 import os
 import subprocess
 import jobs
 import crtest
+import groups
 from crtest import Failure
 
 AT_ONCE, ONE_BY_ONE = "what tasks share is told at once", "what tasks share is told one by one: "
@@ -19,6 +21,18 @@ def target(program, name, *args):
     if not t.read("ready"):
         raise Failure(f"it ended: {t.read('result')}{t.read('stderr')}")
     return t
+
+
+def spread(t):
+    """Some of its tasks go to other groups, if there are any here."""
+    try:
+        groups.need(groups.V1)
+    except crtest.Skip as e:
+        print(f"without groups: {e}", flush=True)
+        return
+    for i, pid in enumerate(crtest.snapshot.tree(t.pid)):
+        if i % 3:
+            groups.Group(groups.V1, f"part{i % 3}").make().add(pid)
 
 
 def told_at_once(crcore):
@@ -40,11 +54,22 @@ def seen(path, crcore, t, name, *args):
     return ret, shown, told_at_once(crcore), image
 
 
+def members(pid):
+    """In which groups each process of a tree is."""
+    ret = {}
+    for p in crtest.snapshot.tree(pid):
+        with open(f"/proc/{p}/cgroup") as f:
+            ret[p] = f.read()
+    return ret
+
+
 def main(path, program):
     crcore = crtest.Crcore(path, crtest.scratch())
     refused = crtest.Crcore(path, crtest.scratch(), crtest.WITHOUT_PROGRAMS)
     refused.count = 100
     t = target(program, "work")
+    spread(t)
+    before = members(t.pid)
     one, shown_one, at_once, _ = seen(path, refused, t, "one", "-R")
     if at_once:
         raise Failure("it loaded a program all the same")
@@ -58,6 +83,9 @@ def main(path, program):
             raise Failure(f"{key} differ:\n{shown_one[key]}\n{shown_all[key]}")
     t.killed()
     pid = crcore.restore_detached(image)
+    after = members(pid)
+    if after != before:
+        raise Failure(f"groups were\n{before}\nand are\n{after}")
     open(t.path("go"), "w").close()
     crtest.wait_gone(pid)
     if t.read("result").strip() != "pass":

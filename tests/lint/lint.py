@@ -23,7 +23,7 @@ ALLOWED = [
     ("core/memory/flags_bpf", r"(?i)bpf"),
     # ... and for what tasks have in common.
     ("core/task/", r"\balike_bpf\b"),
-    ("core/task/alike_bpf", r"(?i)bpf"),
+    ("core/task/alike_bpf", r"(?i)bpf|\"cgroups\""),
     ("core/util/bpf", r"(?i)bpf"),
     ("core/util/btf.c", r"Documentation/bpf"),
     # A scheduling policy.
