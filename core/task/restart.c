@@ -6,7 +6,8 @@
  * else where in the kernel the thread sleeps. One that does not sleep, since it was stopped, is
  * led to its sleep, and back: it executes nothing of the application. A signal that comes first
  * is delivered, as it would have been. But what waits until a stopped process goes on (SIGCONT)
- * must not be, since that may end it: there the call remains untold.
+ * must not be, since that may end it: there the call remains untold; what comes while it is led is
+ * put back.
  */
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -87,17 +88,33 @@ static int go_on(struct thread *t, uint64_t deadline, bool inside, int *ret_stat
 	return r < 0 || (r > 0 && !WIFSTOPPED(*ret_status)) ? -ESRCH : 0;
 }
 
-/* It rests again, wherever it was stopped (0: it runs). */
+static int set_mask(const struct thread *t, uint64_t mask)
+{
+	return ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0 ? -ESRCH : 0;
+}
+
+/* It rests again, wherever it was stopped (0: it runs). A signal that a stopped process is given
+ * is put back: it waits until the mask is open again, as it would have waited. */
 static int halt(struct thread *t, int status)
 {
-	int ignored;
+	const uint64_t deadline = now_ns() + PATIENCE;
+	bool blocked = false;
+	int r = 0;
 
-	if (status && stop_is_event(status))
-		return 0;
-	if (stop_ask(t->tid) < 0 ||
-	    (status && ptrace(PTRACE_CONT, t->tid, NULL, (long)stop_signal(status)) < 0))
-		return -ESRCH;
-	return stop_rest(t->tid, now_ns() + PATIENCE, &ignored);
+	while (!status || !stop_is_event(status)) {
+		int signo = status ? stop_signal(status) : 0;
+		if (signo && t->group_stop && (r = set_mask(t, ALL_SIGNALS)) < 0)
+			return r;
+		blocked = blocked || (signo && t->group_stop);
+		if (stop_ask(t->tid) < 0 ||
+		    (status && ptrace(PTRACE_CONT, t->tid, NULL, (long)signo) < 0))
+			return -ESRCH;
+		if ((r = stop_next(t->tid, deadline, &status)) == 0)
+			return -ETIMEDOUT;
+		if (r < 0 || !WIFSTOPPED(status))
+			return -ESRCH;
+	}
+	return blocked ? set_mask(t, t->sigmask) : 0;
 }
 
 /* What it does then (it may have slept to the end, or a signal have come) its registers say. */

@@ -118,11 +118,11 @@ VT_OPENQRY, KDSETMODE, KD_TEXT, KD_GRAPHICS = 0x5600, 0x4B3A, 0, 1
 
 
 class Test:
-    def __init__(self, crcore_path, program):
+    def __init__(self, crcore_path, program, kill_at):
         self.top = crtest.scratch()
         os.chmod(self.top, 0o777)
         self.crcore = crtest.Crcore(crcore_path, self.top)
-        self.program, self.count = program, 0
+        self.program, self.kill_at, self.count = program, kill_at, 0
 
     def target(self, argv=None):
         self.count += 1
@@ -382,14 +382,34 @@ class Test:
                     snapshot.stat_fields(f"/proc/{t.pid}/stat")["state"] == state
         crtest.wait_for(f"state {state} in system call {call}", crtest.LIMIT, there)
 
-    def due_signal(self):
-        """A signal that waits until a stopped process goes on is not delivered before."""
+    def stopped_sleeper(self):
         t = self.target([sys.executable, "-c", SLEEPER])
         self.await_call(t, "S", POLL)
         for signo, state, call in ((signal.SIGSTOP, "T", POLL), (signal.SIGCONT, "S", RESTART),
                                    (signal.SIGSTOP, "T", RESTART)):
             os.kill(t.pid, signo)
             self.await_call(t, state, call)
+        return t
+
+    def signal_comes(self):
+        """The same if it comes in the very moment in which crcore looks where the process sleeps."""
+        for n in (1, 2):
+            t = self.stopped_sleeper()
+            env = {"LD_PRELOAD": os.path.abspath(self.kill_at), "CRCORE_TERM_AT": str(n),
+                   **(crtest.NO_LEAK_SEARCH or {})}
+            rc, _, err = self.crcore.run("dump", "-t", t.pid, "-D", self.image(), "-R", log=False, env=env)
+            if rc and "SIGCONT" not in err:
+                raise Failure(f"dump: status {rc}\n{err}")
+            self.await_call(t, "T", RESTART)
+            if not int(snapshot.status_fields(f"/proc/{t.pid}/status")["ShdPnd"], 16):
+                raise Failure("no signal was sent")
+            os.kill(t.pid, signal.SIGCONT)
+            if t.wait() != -signal.SIGTERM:
+                raise Failure("the signal that came is lost")
+
+    def due_signal(self):
+        """A signal that waits until a stopped process goes on is not delivered before."""
+        t = self.stopped_sleeper()
         os.kill(t.pid, signal.SIGTERM)
         before = snapshot.settled(t.pid)
         self.error([t.pid, "SIGCONT"], "dump", "-t", t.pid, "-D", self.image(), "-R")
@@ -415,9 +435,9 @@ class Test:
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
                      self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors, self.mode,
-                     self.due_signal, self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
+                     self.due_signal, self.signal_comes, self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
 
 
-jobs.run(lambda crcore, program: Test(crcore, program).run())
+jobs.run(lambda *args: Test(*args).run())

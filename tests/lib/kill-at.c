@@ -3,14 +3,17 @@
  * For LD_PRELOAD: kills the process of crcore that works (SIGKILL) at the CRCORE_KILL_AT-th setsockopt() since
  * the first one that turns repair mode on, or when it has just received descriptors for the
  * CRCORE_KILL_TAKEN-th time. So a test can stop crcore at every single
- * place in between, which no random moment would find.
+ * place in between, which no random moment would find. CRCORE_TERM_AT: instead the thread that is
+ * to go on to its next system call (PTRACE_SYSCALL) gets a SIGTERM just before, the n-th time.
  */
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -49,4 +52,21 @@ ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	if (c && c->cmsg_type == SCM_RIGHTS && at && works() && ++n == (unsigned)atoi(at))
 		kill(getpid(), SIGKILL);
 	return r;
+}
+
+/* As libc's, but for PTRACE_PEEK*, which crcore has no use for. */
+__attribute__((visibility("default")))
+long ptrace(enum __ptrace_request request, ...)
+{
+	static unsigned n;
+	const char *at = getenv("CRCORE_TERM_AT");
+	va_list args;
+
+	va_start(args, request);
+	pid_t pid = va_arg(args, pid_t);
+	void *addr = va_arg(args, void *), *data = va_arg(args, void *);
+	va_end(args);
+	if (request == PTRACE_SYSCALL && at && ++n == (unsigned)atoi(at))
+		kill(pid, SIGTERM);
+	return syscall(SYS_ptrace, request, pid, addr, data);
 }
