@@ -99,7 +99,7 @@ int files_build(struct stub *s, struct crcore_error *err)
 		     IMM(t.keep - 1), IMM(0));
 	if (s->r->files_shared)
 		CALL(s->p, "close executables that were inherited", SYS_close_range, EXPECT_EQUAL, 0,
-		     IMM(executable_fd(s->r, 0)), IMM(executable_fd(s->r, s->r->births.n)), IMM(0));
+		     IMM(spare_fd(s->r)), IMM(executable_fd(s->r, s->r->births.n)), IMM(0));
 	if (!rec->n_fds)
 		return 0;
 	v = calloc(rec->n_fds, sizeof(*v));

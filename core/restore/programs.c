@@ -155,7 +155,7 @@ static int words(struct restore *r, struct crcore_error *err)
 /* The lowest number that no table uses, with room behind it for mm_map_build(). */
 static void choose_coordinator_fd(struct restore *r)
 {
-	unsigned room = 2 + r->nbanks + (r->files_shared ? r->births.n : 0), at = 0;
+	unsigned room = 2 + r->nbanks + (r->files_shared ? 2 * r->births.n : 0), at = 0;
 	bool again = true;
 
 	while (again) {

@@ -176,10 +176,18 @@ struct object_fd *object_find(const struct restore *, uint32_t id); /* NULL: non
 int object_need(struct restore *, uint32_t id, struct crcore_error *); /* made if need be */
 int object_fd(struct restore *, uint32_t id, struct crcore_error *); /* created by now */
 bool object_is_made(const struct object_fd *);
-/* The number by which a process has its executable for a moment. */
+/* The lowest number behind those of the worker and the banks. */
+static inline int spare_fd(const struct restore *r)
+{
+	return r->coordinator_fd + 1 + (int)r->nbanks;
+}
+
+/* The number by which a process has its executable for a moment. Before, it has it by the lowest
+ * that is free: where tables are shared as many as there are processes are left for that, or it
+ * might be the number of another, or its own. */
 static inline int executable_fd(const struct restore *r, unsigned birth)
 {
-	return r->coordinator_fd + 1 + (int)r->nbanks + (r->files_shared ? (int)birth : 0);
+	return spare_fd(r) + (r->files_shared ? (int)(r->births.n + birth) : 0);
 }
 
 /* What object_fd() gives, and fetch_fd() takes, is a number and in whose table it is:

@@ -4,6 +4,7 @@ not load programs into the kernel, it is told task by task; so are their groups,
 refused."""
 import json
 import os
+import re
 import subprocess
 import jobs
 import crtest
@@ -63,6 +64,15 @@ def members(pid):
     return ret
 
 
+def check_numbers(crcore, image, tasks):
+    """Tasks that share descriptors are given some for a moment, by the lowest numbers that are free,
+    all at once in the worst case: these must not be numbers that others count on."""
+    plan = crcore.restore(image, "--plan")
+    numbers = [int(x) for x in re.findall(r"dup3\(\w+, (\d+)\) .*number executable", plan)]
+    if not numbers or min(numbers) < tasks:
+        raise Failure(f"{tasks} tasks share descriptors, one counts on {min(numbers, default=None)}")
+
+
 def main(path, program):
     crcore = crtest.Crcore(path, crtest.scratch())
     refused = crtest.Crcore(path, crtest.scratch(), crtest.WITHOUT_PROGRAMS)
@@ -82,6 +92,7 @@ def main(path, program):
         if key in shown_one and key != "mms" and shown_one[key] != shown_all[key]:
             raise Failure(f"{key} differ:\n{shown_one[key]}\n{shown_all[key]}")
     t.killed()
+    check_numbers(crcore, image, len(all_))
     pid = crcore.restore_detached(image)
     after = members(pid)
     if after != before:
