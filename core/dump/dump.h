@@ -197,9 +197,8 @@ int questions_write(struct questions *, struct crcore_error *);
  * of crcore is in a task then. */
 int questions_run(struct questions *, uint64_t timeout_ns, struct crcore_error *);
 int questions_answers(struct questions *, struct crcore_error *);
-/* Takes everything out of the tasks; what we have of it stays until the end. Never fails. */
+/* Takes everything out of the tasks; what we have of it stays. Never fails. */
 void questions_leave(struct questions *);
-void questions_free(struct questions *);
 
 /* records.c: makes the image as the policy says, writes the records of the core, fills the
  * manifest. */

@@ -202,15 +202,3 @@ void questions_leave(struct questions *q)
 {
 	inject_leave(q->injects, q->ninjects);
 }
-
-void questions_free(struct questions *q)
-{
-	for (unsigned i = 0; i < q->ninjects; i++)
-		inject_close(q->injects[i]);
-	for (unsigned i = 0; i < q->nagain; i++)
-		prog_free(q->again[i].prog);
-	free(q->again);
-	free(q->injects);
-	witnesses_free(&q->witnesses);
-	*q = (struct questions){ 0 };
-}
