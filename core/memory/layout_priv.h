@@ -14,6 +14,7 @@
 #ifndef CRCORE_LAYOUT_PRIV_H
 #define CRCORE_LAYOUT_PRIV_H
 
+#include "core/memory/vmas.h"
 #include "core/memory/memory.h"
 #include "core/memory/spans.h"
 #include "core/util/util.h"
@@ -89,12 +90,6 @@ struct planner {
 	bool final;              /* the last try: copy rather than split */
 	struct layouts out;
 };
-
-static inline bool vma_is_special(const Crcore__Vma *v)
-{
-	return v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
-	       v->backing == CRCORE__BACKING__VSYSCALL;
-}
 
 /* births.c: the tree of copies and its moments. */
 int layout_tree(struct planner *, const struct layout_birth *, struct crcore_error *);

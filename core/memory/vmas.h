@@ -44,6 +44,11 @@ struct vma_list {
 /* Code and data that the kernel gives to each process: [vdso] and the like. Nobody cares for
  * their flags. */
 bool vma_is_kernels(const struct vma_text *);
+static inline bool vma_is_special(const Crcore__Vma *v) /* the same of a record */
+{
+	return v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
+	       v->backing == CRCORE__BACKING__VSYSCALL;
+}
 
 /* What a mapping is, beyond what its record says. */
 enum vma_sort { VMA_PLAIN, VMA_FILE };

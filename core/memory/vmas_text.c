@@ -289,8 +289,7 @@ int vma_classify(const struct vma_text *v, uint64_t shmem_dev, Crcore__Vma *rec,
 	rec->end = v->end;
 	rec->prot = v->prot;
 	rec->shared = v->shared;
-	if (rec->backing == CRCORE__BACKING__VDSO || rec->backing == CRCORE__BACKING__VVAR ||
-	    rec->backing == CRCORE__BACKING__VSYSCALL)
+	if (vma_is_special(rec))
 		return VMA_PLAIN;
 	if ((r = check_flags(v, file, err)) < 0)
 		return r;

@@ -9,7 +9,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include "core/restore/restore.h"
-#include "core/task/machine.h"
 #include "core/task/task.h"
 #include "core/util/capability.h"
 
@@ -29,53 +28,20 @@ static int need(uint32_t cap, const char *what_for, struct crcore_error *err)
 
 /* ---- vvar and vdso -------------------------------------------------------------------- */
 
-int specials_find(struct restore *r, struct crcore_error *err)
-{
-	cleanup_file FILE *f = fopen("/proc/self/maps", "re");
-	unsigned long start, end;
-	char line[512];
-
-	if (!f)
-		return crcore_fail(err, -errno, "cannot open /proc/self/maps: %s", strerror(errno));
-	while (fgets(line, sizeof(line), f)) {
-		bool vdso = strstr(line, "[vdso]");
-		if ((!vdso && !strstr(line, "[vvar")) || sscanf(line, "%lx-%lx", &start, &end) != 2)
-			continue;
-		if (r->nspecials == SPECIALS_MAX)
-			return crcore_fail(err, -ENOTSUP, "this kernel has an unknown sort of vvar");
-		r->specials[r->nspecials++] = (struct special){ start, end, vdso };
-	}
-	return 0;
-}
-
-/* True if an address space has none of them, or just those that this kernel has. */
-static bool specials_fit(const struct restore *r, const Crcore__Mm *mm, bool *some)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < mm->n_vmas; i++) {
-		const Crcore__Vma *v = mm->vmas[i];
-		if (v->backing != CRCORE__BACKING__VDSO && v->backing != CRCORE__BACKING__VVAR)
-			continue;
-		if (n == r->nspecials || v->end - v->start != r->specials[n].end - r->specials[n].start ||
-		    (v->backing == CRCORE__BACKING__VDSO) != r->specials[n].vdso)
-			return false;
-		n++;
-	}
-	*some |= n > 0;
-	return n == 0 || n == r->nspecials;
-}
-
 static int check_vdso(struct restore *r, struct crcore_error *err)
 {
+	const Crcore__Vma *v[SPECIALS_MAX];
 	bool some = false;
 
-	for (unsigned i = 0; i < r->rec.nmms; i++)
-		if (!specials_fit(r, r->rec.mms[i], &some)) {
+	for (unsigned i = 0; i < r->rec.nmms; i++) {
+		if (!specials_match(&r->specials, r->rec.mms[i], v)) {
 			crcore_fail_at(err, -1, -1, "vdso");
 			crcore_advise(err, "restore under the kernel that the image was made on");
 			return crcore_fail(err, -ENOTSUP, "this kernel maps other special pages into programs");
 		}
+		for (unsigned k = 0; k < SPECIALS_MAX; k++)
+			some |= v[k] != NULL;
+	}
 	return some ? vdso_check(&r->manifest->vdso, err) : 0;
 }
 
@@ -170,16 +136,20 @@ static int check_descriptors(struct restore *r, struct crcore_error *err)
 {
 	struct rlimit l;
 	uint64_t most = r->nobjects / BANKS_MAX * 4 / 3 + r->rec.nsegments + 64;
+	/* and those by which the root has what it keeps, for a moment */
+	const unsigned kept = kept_fds(r, BANKS_MAX, r->rec.nfiles < r->rec.ntasks) + BANKS_MAX + 2;
 
 	getrlimit(RLIMIT_NOFILE, &l);
 	l.rlim_cur = l.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &l);
+	const uint64_t end = free_descriptors(r, kept) + kept;
+	most = end > most ? end : most;
 	for (unsigned i = 0; i < r->rec.nfiles; i++)
 		if (r->rec.files[i]->n_fds) {
 			uint64_t fd = r->rec.files[i]->fds[r->rec.files[i]->n_fds - 1]->fd;
-			most = fd + 16 + BANKS_MAX > most ? fd + 16 + BANKS_MAX : most;
+			most = fd + 1 > most ? fd + 1 : most;
 		}
-	if (most < l.rlim_max)
+	if (most <= l.rlim_max)
 		return 0;
 	crcore_advise(err, "raise the hard limit of open files (ulimit -Hn) for crcore");
 	return crcore_fail(err, -EMFILE, "needs %llu descriptors, the hard limit is %llu",

@@ -17,14 +17,16 @@ static uint64_t parked_at(const struct restore *r, unsigned i)
 	uint64_t at = r->arena.park;
 
 	for (unsigned k = 0; k < i; k++)
-		at += r->specials[k].end - r->specials[k].start;
+		at += r->specials.v[k].end - r->specials.v[k].start;
 	return at;
 }
 
-static void move_special(struct stub *s, uint64_t from, uint64_t to, uint64_t len, bool vdso)
+static void move_special(struct stub *s, const struct special *x, uint64_t from, uint64_t to)
 {
-	CALL(s->p, vdso ? "move vdso" : "move vvar", SYS_mremap, EXPECT_EQUAL, (int64_t)to, IMM(from),
-	     IMM(len), IMM(len), IMM(MREMAP_MAYMOVE | MREMAP_FIXED), IMM(to));
+	const uint64_t len = x->end - x->start;
+
+	CALL(s->p, x->vdso ? "move vdso" : "move vvar", SYS_mremap, EXPECT_EQUAL, (int64_t)to,
+	     IMM(from), IMM(len), IMM(len), IMM(MREMAP_MAYMOVE | MREMAP_FIXED), IMM(to));
 }
 
 void first_begin(struct stub *s)
@@ -42,10 +44,9 @@ void first_begin(struct stub *s)
 		     IMM(0));
 	CALL(s->p, "close descriptors", SYS_close_range, EXPECT_EQUAL, 0, IMM(keep + 1 + r->nbanks),
 	     IMM(~0U), IMM(0));
-	for (unsigned i = 0; i < r->nspecials; i++)
-		move_special(s, r->specials[i].start, parked_at(r, i),
-		             r->specials[i].end - r->specials[i].start, r->specials[i].vdso);
-	const uint64_t park_end = parked_at(r, r->nspecials);
+	for (unsigned i = 0; i < r->specials.n; i++)
+		move_special(s, &r->specials.v[i], r->specials.v[i].start, parked_at(r, i));
+	const uint64_t park_end = parked_at(r, r->specials.n);
 	CALL(s->p, "unmap crcore", SYS_munmap, EXPECT_EQUAL, 0, IMM(0), IMM(r->arena.remote));
 	if (r->arena.park > end)
 		CALL(s->p, "unmap crcore", SYS_munmap, EXPECT_EQUAL, 0, IMM(end),
@@ -54,22 +55,19 @@ void first_begin(struct stub *s)
 	     IMM(TASK_END - park_end));
 }
 
-/* The records of vvar and vdso are in the order of addresses, as the parked
- * pieces are; load.c saw to it that they fit. */
+/* A program may have unmapped some of its own (valgrind has no vdso). */
 void specials_unpark(struct stub *s)
 {
 	struct restore *r = s->r;
-	unsigned i = 0;
+	const Crcore__Vma *v[SPECIALS_MAX];
 
-	for (size_t k = 0; k < s->mm->n_vmas && i < r->nspecials; k++) {
-		const Crcore__Vma *v = s->mm->vmas[k];
-		if (v->backing != CRCORE__BACKING__VDSO && v->backing != CRCORE__BACKING__VVAR)
-			continue;
-		move_special(s, parked_at(r, i), v->start, v->end - v->start,
-		             v->backing == CRCORE__BACKING__VDSO);
-		i++;
+	specials_match(&r->specials, s->mm, v); /* machine.c saw to it that they fit */
+	for (unsigned i = 0; i < r->specials.n; i++) {
+		const struct special *x = &r->specials.v[i];
+		if (v[i])
+			move_special(s, x, parked_at(r, i), v[i]->start);
+		else
+			CALL(s->p, "unmap vdso", SYS_munmap, EXPECT_EQUAL, 0, IMM(parked_at(r, i)),
+			     IMM(x->end - x->start));
 	}
-	if (i == 0 && r->nspecials) /* it had unmapped its own */
-		CALL(s->p, "unmap vdso", SYS_munmap, EXPECT_EQUAL, 0, IMM(r->arena.park),
-		     IMM(parked_at(r, r->nspecials) - r->arena.park));
 }

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include "core/memory/vmas.h"
 #include "core/restore/restore.h"
 
 #ifndef MAP_DROPPABLE
@@ -28,12 +29,6 @@ const struct layout *layout_of(const struct stub *s)
 		if (s->r->layouts.v[i].mm == s->rec->mm)
 			return &s->r->layouts.v[i];
 	return NULL;
-}
-
-static bool is_special(const Crcore__Vma *v)
-{
-	return v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
-	       v->backing == CRCORE__BACKING__VSYSCALL;
 }
 
 /* ---- mappings ---------------------------------------------------------------------- */
@@ -148,7 +143,7 @@ static int map_all(struct stub *s, const struct layout_map *m, unsigned n,
 		if (i && m[i].start < m[i - 1].start)
 			at = 0;
 		bool write = !m[i].vma->shared && (!f || filled(f, nf, &at, m[i].start, m[i].end));
-		if (!is_special(m[i].vma) && !is_plugins(s, m[i].vma))
+		if (!vma_is_special(m[i].vma) && !is_plugins(s, m[i].vma))
 			r = map(s, &b, &m[i], write, !f, err);
 	}
 	backing_close(s, &b);

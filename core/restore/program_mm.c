@@ -8,6 +8,7 @@
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include "core/memory/vmas.h"
 #include "core/restore/restore.h"
 #include "core/task/task.h"
 
@@ -80,8 +81,7 @@ void mappings_finish(struct stub *s, const struct layout *l)
 		const Crcore__Vma *v = s->mm->vmas[i];
 		uint64_t fresh;
 		bool filled;
-		if (v->backing == CRCORE__BACKING__VDSO || v->backing == CRCORE__BACKING__VVAR ||
-		    v->backing == CRCORE__BACKING__VSYSCALL)
+		if (vma_is_special(v))
 			continue;
 		history(l, v, &fresh, &filled, &map_at, &fill_at);
 		finish(s, v, fresh < v->end - v->start, filled || (v->accounted && !v->shared));

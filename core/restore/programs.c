@@ -152,10 +152,9 @@ static int words(struct restore *r, struct crcore_error *err)
 
 /* ---- all -------------------------------------------------------------------------------- */
 
-/* The lowest number that no table uses, with room behind it for mm_map_build(). */
-static void choose_coordinator_fd(struct restore *r)
+unsigned free_descriptors(const struct restore *r, unsigned n)
 {
-	unsigned room = 2 + r->nbanks + (r->files_shared ? 2 * r->births.n : 0), at = 0;
+	unsigned at = 0;
 	bool again = true;
 
 	while (again) {
@@ -163,13 +162,13 @@ static void choose_coordinator_fd(struct restore *r)
 		for (unsigned i = 0; i < r->rec.nfiles; i++)
 			for (size_t k = 0; k < r->rec.files[i]->n_fds; k++) {
 				uint32_t fd = r->rec.files[i]->fds[k]->fd;
-				if (fd >= at && fd < at + room) {
+				if (fd >= at && fd < at + n) {
 					at = fd + 1;
 					again = true;
 				}
 			}
 	}
-	r->coordinator_fd = (int)at;
+	return at;
 }
 
 /* Numbers for messages: region.failed names a program by it. */
@@ -226,7 +225,7 @@ int programs_build(struct restore *r, struct crcore_error *err)
 		ret = stub_init(r, &r->stubs[i], i, err);
 	if (ret < 0)
 		return ret;
-	choose_coordinator_fd(r);
+	r->coordinator_fd = (int)free_descriptors(r, kept_fds(r, r->nbanks, r->files_shared));
 	count_reporters(r);
 	ret = words(r, err);
 	if (ret == 0)

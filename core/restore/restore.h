@@ -22,6 +22,7 @@
 #include "core/policy/command.h"
 #include "core/program/program.h"
 #include "core/restore/births.h"
+#include "core/task/machine.h"
 #include "core/task/namespaces.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
@@ -38,9 +39,6 @@ struct arena {
 	uint64_t park;        /* address where vvar and vdso wait for their place */
 };
 
-/* vvar and vdso as this process has them, and so the first task. */
-struct special { uint64_t start, end; bool vdso; };
-#define SPECIALS_MAX 4
 #define PARK_SIZE (64 * PAGE)
 
 /* What processes can share; the first that has it builds it, when all who share
@@ -117,8 +115,7 @@ struct restore {
 	unsigned nowners;
 	struct segment_fd *segments; /* by id */
 	struct pages *pages;
-	struct special specials[SPECIALS_MAX];
-	unsigned nspecials;
+	struct specials specials;    /* as this process has them, and so the first task */
 	struct own *own;             /* what stubs start with (own.c) */
 	struct arena arena;
 	struct bank banks[BANKS_MAX];
@@ -161,7 +158,6 @@ int machine_check(struct restore *, struct crcore_error *);
  * left out, instead of refused. */
 int nodes_fit(const struct core_records *, const uint8_t *allowed, bool any,
               struct crcore_error *);
-int specials_find(struct restore *, struct crcore_error *);
 
 /* pids.c */
 int pids_check(struct restore *, struct crcore_error *);
@@ -188,6 +184,12 @@ static inline int spare_fd(const struct restore *r)
 static inline int executable_fd(const struct restore *r, unsigned birth)
 {
 	return spare_fd(r) + (r->files_shared ? (int)(r->births.n + birth) : 0);
+}
+
+/* How many numbers from coordinator_fd on the tree's tables must not have. */
+static inline unsigned kept_fds(const struct restore *r, unsigned nbanks, bool files_shared)
+{
+	return 1 + nbanks + (files_shared ? 2 * r->births.n : 0) + 1;
 }
 
 /* What object_fd() gives, and fetch_fd() takes, is a number and in whose table it is:
@@ -246,6 +248,8 @@ int arena_place(struct arena *, prog *, uint64_t *ret_at, struct crcore_error *)
 /* programs.c: builds and places all; program_*.c: the parts of one process */
 int programs_build(struct restore *, struct crcore_error *);
 void programs_free(struct restore *);
+/* The lowest number that begins n which no descriptor of the tree has. */
+unsigned free_descriptors(const struct restore *, unsigned n);
 void share_ready(struct stub *, enum share); /* a sharer tells the owner ... */
 void share_wait(struct stub *, enum share);                        /* ... who waits for all */
 int process_build(struct stub *, struct crcore_error *);           /* program_task.c */
