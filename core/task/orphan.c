@@ -17,6 +17,7 @@
 #include "parasite/blob.h"
 
 #define PATIENCE 1000000000u /* ns */
+#define CODE_TOLD 256        /* bytes by which the interpreter is recognised */
 #define UNBLOCKABLE ((1ull << 8) | (1ull << 18)) /* SIGKILL, SIGSTOP */
 
 /* The mapping that holds the address, as a line of /proc/PID/maps. */
@@ -60,10 +61,12 @@ static bool on_its_way(const struct thread *t)
 		return false;
 	if (!strcmp(name, "[vdso]"))
 		return ip - start >= vdso_own_length();
-	if (perms[1] != 'w' || perms[2] != 'x')
+	if (perms[2] != 'x')
 		return false;
-	return perms[3] == 's' ? begins_with(t, start, &magic, sizeof(magic)) :
-	       begins_with(t, ip & ~(PAGE - 1), interpreter_return, interpreter_return_size);
+	if (perms[3] == 's') /* a region, or its code where that is apart from the rest (inject.c) */
+		return begins_with(t, start, &magic, sizeof(magic)) ||
+		       begins_with(t, start, interpreter_blob, CODE_TOLD);
+	return begins_with(t, ip & ~(PAGE - 1), interpreter_return, interpreter_return_size);
 }
 
 /* Its last system call is done: what is left of the way only loads registers. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of crcore (main, worker, or both) at random moments while a paused tree is saved: the
-tree is paused still, complete, has not executed a step, and goes on when it is thawed.
+tree is paused still, complete, has not executed a step, and goes on when it is thawed. And when
+crcore has just sent a thread into a program, one after the other: the next dump finds where the
+application was, also of a process that may have no writable code (the third of the target).
 CRCORE_TEST_KILLS is how often, for each version of control groups (16)."""
 import os
 import random
@@ -16,6 +18,7 @@ from crtest import Failure
 from groups import V1, Group
 
 KILLS = int(os.environ.get("CRCORE_TEST_KILLS", "8" if jobs.SHORT else "16"))
+SENT_OFF = 25  # threads, of which a tree of nine has some sent off in each of the first stages
 
 
 def status(pid, key):
@@ -24,7 +27,8 @@ def status(pid, key):
 
 
 class Kills:
-    def __init__(self, crcore, program, hierarchy):
+    def __init__(self, crcore, program, kill_at, hierarchy):
+        self.kill_at = os.path.abspath(kill_at)
         self.version = 1 if hierarchy == V1 else 2
         self.top = os.path.join(crtest.scratch(), hierarchy)
         os.mkdir(self.top)
@@ -79,10 +83,41 @@ class Kills:
         self.complete += os.path.exists(os.path.join(image, "manifest"))
         shutil.rmtree(image, ignore_errors=True)
 
+    def in_a_program(self):
+        """Threads that are in what crcore has mapped in them."""
+        for pid in self.pids:
+            with open(f"/proc/{pid}/maps") as f:
+                ours = [x.split()[0].split("-") for x in f if "/dev/zero (deleted)" in x]
+            for tid in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{tid}/syscall") as f:
+                    at = int(f.read().split()[-1], 16)
+                if any(int(a, 16) <= at < int(b, 16) for a, b in ours):
+                    yield tid
+
+    def sent_off(self, n):
+        image = os.path.join(self.top, f"sent-{n}")
+        before = self.counters()
+        env = {"LD_PRELOAD": self.kill_at, "CRCORE_KILL_CONT": str(n), **(crtest.NO_LEAK_SEARCH or {})}
+        self.crcore.finish(self.crcore.start("dump", "-t", self.target.pid, "-D", image, "-R", env=env))
+        self.check(f"after a kill at thread {n}")
+        self.stuck += any(True for _ in self.in_a_program())
+        shutil.rmtree(image, ignore_errors=True)
+        self.crcore.dump(self.target.pid, image, "-R")
+        if list(self.in_a_program()):
+            raise Failure(f"version {self.version}: kill at thread {n}: {list(self.in_a_program())} are "
+                          "not back in the application")
+        if self.counters() != before:
+            raise Failure(f"version {self.version}: counters moved at a kill at thread {n}")
+        shutil.rmtree(image)
+
     def run(self):
-        length = self.length()
+        length, self.stuck = self.length(), 0
         for i in range(KILLS):
             self.one(i, length)
+        for n in range(1, SENT_OFF):
+            self.sent_off(n)
+        if not self.stuck:
+            raise Failure(f"version {self.version}: no thread was in a program when crcore was killed")
         self.outer.thaw()
         self.group.thaw()
         before = self.counters()
@@ -97,8 +132,8 @@ class Kills:
               f"{self.complete} after the image was complete", flush=True)
 
 
-def main(crcore, program):
-    groups.each(lambda hierarchy: Kills(crcore, program, hierarchy).run())
+def main(crcore, program, kill_at):
+    groups.each(lambda hierarchy: Kills(crcore, program, kill_at, hierarchy).run())
 
 
 jobs.run(main)

@@ -9,6 +9,10 @@
 #include <sys/mman.h>
 #include "kind.h"
 
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
 #define PROCESSES 3
 #define THREADS 3
 
@@ -34,6 +38,8 @@ static int process(void *arg)
 	volatile uint64_t *first = arg;
 	pthread_t t[THREADS];
 
+	if (first == counters + THREADS) /* one of them may have no writable code, if the kernel can */
+		prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	for (int i = 1; i < THREADS; i++)
 		CHECK(!pthread_create(&t[i], NULL, count, (void *)(first + i)));
 	count((void *)first);

@@ -5,6 +5,7 @@
  * CRCORE_KILL_TAKEN-th time. So a test can stop crcore at every single
  * place in between, which no random moment would find. CRCORE_TERM_AT: instead the thread that is
  * to go on to its next system call (PTRACE_SYSCALL) gets a SIGTERM just before, the n-th time.
+ * CRCORE_KILL_CONT: it is killed when it has let a thread go on (PTRACE_CONT) for the n-th time.
  */
 #include <netinet/in.h>
 #include <signal.h>
@@ -58,15 +59,18 @@ ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 __attribute__((visibility("default")))
 long ptrace(enum __ptrace_request request, ...)
 {
-	static unsigned n;
-	const char *at = getenv("CRCORE_TERM_AT");
+	static unsigned calls, conts;
+	const char *at = getenv("CRCORE_TERM_AT"), *kill_at = getenv("CRCORE_KILL_CONT");
 	va_list args;
 
 	va_start(args, request);
 	pid_t pid = va_arg(args, pid_t);
 	void *addr = va_arg(args, void *), *data = va_arg(args, void *);
 	va_end(args);
-	if (request == PTRACE_SYSCALL && at && ++n == (unsigned)atoi(at))
+	if (request == PTRACE_SYSCALL && at && ++calls == (unsigned)atoi(at))
 		kill(pid, SIGTERM);
-	return syscall(SYS_ptrace, request, pid, addr, data);
+	long r = syscall(SYS_ptrace, request, pid, addr, data);
+	if (request == PTRACE_CONT && kill_at && works() && ++conts == (unsigned)atoi(kill_at))
+		kill(getpid(), SIGKILL);
+	return r;
 }
