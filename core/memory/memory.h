@@ -37,8 +37,6 @@ struct mapped_file {
 	const char *link;    /* text of the link, with " (deleted)" if so */
 	uint64_t dev, ino;
 	char map_file[64];   /* "map_files/START-END", relative to /proc/PID */
-	bool may_write;      /* shared, and mprotect may make it writable: opened O_RDWR */
-	bool device;         /* memory of a device or raw page frames, not file contents */
 };
 int vmas_read(struct mm *, const struct vmas_how *,
               const struct vma_list *fetched, /* NULL: not yet */

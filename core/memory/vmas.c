@@ -52,11 +52,7 @@ static const char *exact_path(struct reader *rd, const struct vma_text *v, const
 static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *rec,
                       struct crcore_error *err)
 {
-	struct mapped_file f = {
-		.vma = rec, .dev = v->dev, .ino = v->ino,
-		.may_write = v->shared && (v->flags & VMF_MAY_WRITE),
-		.device = v->flags & (VMF_IO | VMF_PFN | VMF_MIXED),
-	};
+	struct mapped_file f = { .vma = rec, .dev = v->dev, .ino = v->ino };
 	cleanup_free char *copy = NULL;
 
 	snprintf(f.map_file, sizeof(f.map_file), "map_files/%llx-%llx", (unsigned long long)v->start,
