@@ -336,12 +336,14 @@ static int stage_seal(struct dump *d, struct crcore_error *err)
  * and so do regions that we have mapped: one by one that takes four times as long. */
 static void dump_end(struct dump *d, bool success)
 {
-	if (success && d->leave == LEAVE_KILLED)
+	const bool ends = success && d->leave == LEAVE_KILLED;
+
+	if (ends)
 		tree_kill(&d->survey.tree); /* meanwhile goes what of us needs no tree */
 	else
 		let_go(d, success ? d->leave : LEAVE_RUNNING);
 	memory_free(d->memory);
-	if (success && d->leave == LEAVE_KILLED)
+	if (ends)
 		let_go(d, LEAVE_KILLED);
 	ahead_end(&d->ahead, !d->paused && (!success || d->leave == LEAVE_RUNNING));
 	tell_stops(d);

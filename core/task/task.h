@@ -117,7 +117,7 @@ int tree_freeze(pid_t root, uint64_t timeout_ns, const struct pauses *, struct t
  * thread. A task that was stopped stays stopped. Never fails. pauses: what is killed
  * has to be woken for that; what is let go rests already. */
 enum leave { LEAVE_RUNNING, LEAVE_STOPPED, LEAVE_KILLED };
-/* The beginning of the end, which takes a while: tree_thaw() waits for it. */
+/* The beginning of the end, which takes a while: tree_thaw(LEAVE_KILLED) waits for it. */
 void tree_kill(const struct tree *);
 void tree_thaw(struct tree *, enum leave, const struct pauses *);
 void tree_free(struct tree *);

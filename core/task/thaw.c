@@ -73,11 +73,11 @@ void tree_kill(const struct tree *tree)
 	syscall(SYS_process_mrelease, largest->pidfd, 0); /* or it does it all */
 }
 
-static void kill_tree(struct tree *tree, const struct pauses *pauses)
+/* It was killed. */
+static void await_end(struct tree *tree, const struct pauses *pauses)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
-	tree_kill(tree);
 	if (pauses)
 		pauses->wake(pauses->arg, CRCORE_WAKE_END, &ignored);
 	/* A tracer is told of each thread's end; leaders end last. Who was killed last is waited for
@@ -97,7 +97,7 @@ static void kill_tree(struct tree *tree, const struct pauses *pauses)
 void tree_thaw(struct tree *tree, enum leave leave, const struct pauses *pauses)
 {
 	if (leave == LEAVE_KILLED) {
-		kill_tree(tree, pauses);
+		await_end(tree, pauses);
 		return;
 	}
 	uint64_t deadline = now_ns() + PATIENCE;
