@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/stat.h>
 #include "core/util/util.h"
 #include "tests/lib/sample-image.h"
@@ -12,26 +13,43 @@
 
 char folder_top[] = "/tmp/unit-folder.XXXXXX", folder[64];
 
-int folder_begin(void **state)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
 {
-	if (!mkdtemp(folder_top))
-		return -1;
-	snprintf(folder, sizeof(folder), "%s/img", folder_top);
+	remove(path);
 	return 0;
 }
 
 void folder_remove(const char *path)
 {
-	DIR *d = opendir(path);
-	struct dirent *e;
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
 
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
-		    unlinkat(dirfd(d), e->d_name, 0))
-			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
-	if (d)
-		closedir(d);
-	rmdir(path);
+/* Also if the test is killed: a process of its own waits for its end. */
+static int remove_in_the_end(void)
+{
+	int ends[2];
+	char c;
+
+	if (pipe(ends))
+		return -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		close(ends[1]);
+		if (read(ends[0], &c, 1) == 0)
+			folder_remove(folder_top);
+		_exit(0);
+	}
+	close(ends[0]);
+	return pid < 0 ? -1 : 0;
+}
+
+int folder_begin(void **state)
+{
+	if (!mkdtemp(folder_top))
+		return -1;
+	snprintf(folder, sizeof(folder), "%s/img", folder_top);
+	return remove_in_the_end();
 }
 
 int folder_clear(void **state)
