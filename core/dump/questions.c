@@ -195,6 +195,7 @@ int questions_answers(struct questions *q, struct crcore_error *err)
 
 	for (unsigned i = 0; r == 0 && i < q->tree->ntasks; i++)
 		r = task_answers(q->tree->tasks[i], err);
+	witnesses_free(&q->witnesses);
 	return r;
 }
 
