@@ -253,25 +253,14 @@ int restore_load(struct restore *r, struct crcore_error *err)
 	return host_run(r->host, STAGE_CHECK, err);
 }
 
+/* The worker ends behind this: its memory goes with it, at once. */
 void restore_unload(struct restore *r)
 {
-	programs_free(r);
 	feeds_end(r);
 	feeds_free(r);
 	arena_close(&r->arena);
-	layouts_free(&r->layouts);
-	free(r->layout_task);
-	free(r->numbers);
-	births_free(&r->births);
 	objects_close(r);
-	free(r->objects);
-	free(r->owners);
-	free(r->segments);
 	host_free(r->host);
-	free(r->tasks);
-	free(r->tids);
-	own_free(r->own);
-	core_records_free(&r->rec);
 	pages_close(r->pages);
 	image_close(r->image);
 }

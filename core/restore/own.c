@@ -120,13 +120,6 @@ int own_read(struct own **ret, struct crcore_error *err)
 	return 0;
 }
 
-void own_free(struct own *o)
-{
-	if (o)
-		free(o->groups);
-	free(o);
-}
-
 bool creds_equal(const Crcore__Creds *a, const Crcore__Creds *b)
 {
 	return a->ruid == b->ruid && a->euid == b->euid && a->suid == b->suid && a->fsuid == b->fsuid &&

@@ -232,25 +232,3 @@ int programs_build(struct restore *r, struct crcore_error *err)
 		ret = owners_find(r, err);
 	return ret < 0 ? ret : build_all(r, err);
 }
-
-void programs_free(struct restore *r)
-{
-	for (unsigned i = 0; r->stubs && i < r->births.n; i++) {
-		struct stub *s = &r->stubs[i];
-		for (size_t k = 1; s->threads && s->rec && k < s->rec->n_threads; k++)
-			prog_free(s->threads[k - 1]);
-		for (unsigned k = 0; k < s->nloaders; k++)
-			prog_free(s->loaders[k]);
-		free(s->loaders);
-		free(s->threads);
-		free(s->threads_at);
-		free(s->resume_op);
-		free(s->held);
-		prog_free(s->p);
-	}
-	free(r->stubs);
-	free(r->round_ready);
-	free(r->round_done);
-	r->stubs = NULL;
-	r->round_ready = r->round_done = NULL;
-}

@@ -247,7 +247,6 @@ int arena_place(struct arena *, prog *, uint64_t *ret_at, struct crcore_error *)
 
 /* programs.c: builds and places all; program_*.c: the parts of one process */
 int programs_build(struct restore *, struct crcore_error *);
-void programs_free(struct restore *);
 /* The lowest number that begins n which no descriptor of the tree has. */
 unsigned free_descriptors(const struct restore *, unsigned n);
 void share_ready(struct stub *, enum share); /* a sharer tells the owner ... */
@@ -320,7 +319,6 @@ struct own {
 	bool anon_names;        /* PR_SET_VMA_ANON_NAME */
 };
 int own_read(struct own **ret, struct crcore_error *);
-void own_free(struct own *);
 bool creds_equal(const Crcore__Creds *, const Crcore__Creds *);
 
 /* root.c, in main */
