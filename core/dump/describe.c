@@ -55,9 +55,14 @@ static int read_fdinfo(struct descriptor *d, const struct reader *r, const char 
 	return d->fdinfo ? 0 : -ENOMEM;
 }
 
-/* Half of the time goes into fdinfo. For this sort it has nothing that the duplicate does not
- * tell, but for close-on-exec and locks, which hardly anybody takes on one: a dump refuses those
- * when the tree is frozen, `crcore check` beforehand. */
+/* Half of the time goes into fdinfo. Of these sorts it has nothing that the duplicate does not
+ * tell, but for close-on-exec, locks, which hardly anybody takes on one, and what plugins know it
+ * by that something is in flight: all that is for a look that is not quick. */
+static bool is_told(const struct descriptor *d)
+{
+	return S_ISFIFO(d->st.st_mode) || S_ISSOCK(d->st.st_mode);
+}
+
 static int tell_fdinfo(struct descriptor *d)
 {
 	struct statx stx;
@@ -132,7 +137,7 @@ int descriptor_read(struct descriptor *d, struct reader *reader)
 		return reader->error;
 	snprintf(name, sizeof(name), "%d", d->fd);
 	if ((r = fetch(d)) == 0 && (r = read_link(d, reader, name)) == 0)
-		r = reader->quick && S_ISFIFO(d->st.st_mode) ? tell_fdinfo(d) :
+		r = reader->quick && is_told(d) ? tell_fdinfo(d) :
 		    read_fdinfo(d, reader, name);
 	if (r < 0)
 		return r == -EBADF || r == -ENOENT ? 0 : r;

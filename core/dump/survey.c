@@ -4,7 +4,8 @@
  * and the first pass of a dump) or of a frozen one. Both take the same steps,
  * so what the first does not refuse the second will not either, unless the
  * tree changed in between; but where that would cost much and hardly ever tell
- * anything, the first pass of a dump leaves it to the second (describe.c).
+ * anything, the first pass of a dump leaves it to the second (describe.c), unless
+ * it would refuse the tree: then it takes another look, which leaves nothing out.
  */
 #include "core/dump/dump.h"
 #include "core/util/parallel.h"
@@ -151,11 +152,26 @@ static bool tasks_changed(const struct survey *s, pid_t root)
 	return !same;
 }
 
+static int look_thoroughly(struct survey *s, const struct command *cmd, struct host *host,
+                           struct blockers *blockers, struct crcore_error *err)
+{
+	const struct survey again = { .flags = s->flags };
+
+	blockers_free(blockers);
+	host_forget(host);
+	survey_free(s);
+	*s = again;
+	int r = tree_look(cmd->pid, &s->tree, err);
+	return r < 0 ? r : survey_look(s, cmd, host, blockers, err);
+}
+
 int survey_look_live(struct survey *s, const struct command *cmd, struct host *host,
                      struct blockers *blockers, struct crcore_error *err)
 {
 	int r = survey_look(s, cmd, host, blockers, err);
 
+	if (r == 0 && blockers->n && s->quick)
+		r = look_thoroughly(s, cmd, host, blockers, err);
 	if (r == 0 && blockers->n && tasks_changed(s, cmd->pid)) {
 		crcore_fail_at(err, cmd->pid, -1, "tree of %u tasks", s->tree.ntasks);
 		r = crcore_fail(err, -EAGAIN, "tasks come and go while it is looked at");
