@@ -12,6 +12,7 @@
 #define THREADS_MAX 16
 #define CHUNKS_PER_THREAD 3 /* at least: starting one takes that long */
 #define LONG 64             /* threads' worth: it takes longer than to get a processor */
+#define BRIEFLY 4           /* descriptors that a thread has beside those that stay */
 
 struct job {
 	size_t n, chunk;
@@ -33,7 +34,7 @@ static void *work(void *arg)
 void parallel_room(int fd, unsigned n)
 {
 	int first = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	int last = first < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, first + (int)n);
+	int last = first < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, first + (int)n + THREADS_MAX * BRIEFLY);
 
 	if (first >= 0)
 		close(first);
@@ -88,23 +89,50 @@ static bool processors_are_short(void)
 	return threads_of_machine(&running, &all) && running > processors();
 }
 
+/* The scheduler may leave a new thread on our processor, or bring it there, and both take turns
+ * for as long as a short job lasts, while another processor idles. */
+static void keep_off_ours(pthread_attr_t *attr)
+{
+	int ours = sched_getcpu();
+	cpu_set_t set;
+
+	if (ours < 0 || ours >= CPU_SETSIZE || sched_getaffinity(0, sizeof(set), &set) < 0)
+		return;
+	CPU_CLR(ours, &set);
+	if (CPU_COUNT(&set))
+		pthread_attr_setaffinity_np(attr, sizeof(set), &set);
+}
+
+static unsigned start_threads(struct job *j, unsigned n, bool is_short, pthread_t *ret)
+{
+	unsigned started = 0;
+	pthread_attr_t attr;
+	sigset_t all, old;
+
+	if (!n || pthread_attr_init(&attr))
+		return 0;
+	if (is_short)
+		keep_off_ours(&attr);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	while (started < n && !pthread_create(&ret[started], &attr, work, j))
+		started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return started;
+}
+
 /* worth: so many threads. */
 static void do_job(struct job *j, size_t worth)
 {
-	unsigned started = 0, want = parallel_threads(worth, THREADS_MAX);
+	unsigned started, want = parallel_threads(worth, THREADS_MAX);
+	const bool is_short = worth < LONG;
 	pthread_t threads[THREADS_MAX];
-	sigset_t all, old;
 
-	if (want > 1 && worth < LONG && processors_are_short())
+	if (want > 1 && is_short && processors_are_short())
 		want = 1;
 	atomic_init(&j->next, 0);
-	if (want > 1) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_BLOCK, &all, &old);
-		while (started + 1 < want && !pthread_create(&threads[started], NULL, work, j))
-			started++;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	started = start_threads(j, want - 1, is_short, threads);
 	work(j);
 	while (started)
 		pthread_join(threads[--started], NULL);

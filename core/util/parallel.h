@@ -29,8 +29,9 @@ void parallel_few(size_t n, void (*fn)(void *arg, size_t from, size_t to), void 
 /* The chunk with which n things that are worth so many threads together are done by them. */
 size_t parallel_chunk(size_t n, size_t worth);
 
-/* Beforehand, if the threads open descriptors that stay: makes room for n more than there are. A
- * table that grows while several threads have it costs milliseconds each time. fd: any. */
+/* Beforehand, if the threads open descriptors that stay: makes room for n more than there are, and
+ * for the few that each thread opens for a moment. A table that grows while several threads have it
+ * costs 10 ms and more each time. fd: any. */
 void parallel_room(int fd, unsigned n);
 
 /* How many threads are worth starting for something that is worth that many: one for each

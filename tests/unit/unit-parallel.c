@@ -7,7 +7,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "core/util/parallel.h"
 
@@ -76,6 +80,67 @@ static void test_room(void **state)
 	assert_int_equal(count_open(), before);
 }
 
+static long table_size(void)
+{
+	char text[4096], *line;
+	int fd = open("/proc/self/status", O_RDONLY);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	line = strstr(text, "FDSize:");
+	return line ? strtol(line + 7, NULL, 10) : -1;
+}
+
+/* The table grows neither for those that stay nor for those that are open for a moment. */
+static void test_room_for_more(void **state)
+{
+	const int first = dup(0), n = 500 - first, moment = 32;
+	int fds[512 + 32];
+	long size;
+
+	close(first);
+	parallel_room(0, (unsigned)n);
+	size = table_size();
+	for (int i = 0; i < n + moment; i++)
+		assert_true((fds[i] = dup(0)) >= 0);
+	assert_int_equal(table_size(), size);
+	for (int i = 0; i < n + moment; i++)
+		close(fds[i]);
+}
+
+struct crowd { pthread_t ours; int others, processors; };
+
+static void note_processors(void *arg, size_t from, size_t to)
+{
+	const struct timespec moment = { 0, 1000000 };
+	struct crowd *c = arg;
+	cpu_set_t set;
+
+	nanosleep(&moment, NULL);
+	if (pthread_equal(c->ours, pthread_self()))
+		return;
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	__atomic_store_n(&c->processors, CPU_COUNT(&set), __ATOMIC_RELAXED);
+	__atomic_add_fetch(&c->others, 1, __ATOMIC_RELAXED);
+}
+
+/* Of a short job the other threads are kept off the processor of the first. */
+static void test_side_by_side(void **state)
+{
+	struct crowd c = { .ours = pthread_self() };
+	cpu_set_t set, after;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	for (int i = 0; i < 100 && !c.others; i++) /* on a busy machine it is done by one */
+		parallel(12, 1, note_processors, &c);
+	if (!c.others)
+		skip();
+	assert_int_equal(c.processors, CPU_COUNT(&set) - 1);
+	assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+	assert_true(CPU_EQUAL(&set, &after));
+}
+
 static int fail_behind(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
 	const size_t *limit = arg;
@@ -110,6 +175,8 @@ int main(void)
 		cmocka_unit_test(test_each_once),
 		cmocka_unit_test(test_few),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_room_for_more),
+		cmocka_unit_test(test_side_by_side),
 		cmocka_unit_test(test_try),
 	};
 
