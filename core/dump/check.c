@@ -122,7 +122,7 @@ static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_
 {
 	struct survey *s = arg;
 
-	s->incomplete = true;
+	s->incomplete |= fd >= 0;
 	return 0;
 }
 
