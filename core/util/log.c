@@ -14,12 +14,12 @@ int log_level = 1;
 static FILE *log_stream;
 static uint64_t log_start;
 
-void log_open(const char *path, int level)
+void log_open(int fd, int level)
 {
 	log_level = level;
 	log_start = now_ns();
-	if (path)
-		log_stream = fopen(path, "we");
+	if (fd >= 0)
+		log_stream = fdopen(fd, "w");
 	if (log_stream)
 		setvbuf(log_stream, NULL, _IOLBF, 0);
 }

@@ -49,6 +49,6 @@ __attribute__((format(printf, 2, 3))) void log_line(int level, const char *fmt, 
 struct crcore_error;
 void log_error(int level, const struct crcore_error *); /* all that it says */
 extern int log_level;
-void log_open(const char *path, int level); /* path NULL: stderr */
+void log_open(int fd, int level); /* takes fd over; -1: stderr */
 int log_descriptor(void);
 #endif

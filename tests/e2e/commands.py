@@ -64,6 +64,14 @@ def main(crcore_path, program):
     t.killed()
     with open(crcore.log, errors="replace") as f:
         loaded = f.read()
+    log = os.path.join(crtest.scratch(), "log of before")
+    with open(log, "w") as f:
+        f.write("older\n" * 1000)
+    crcore.must("check", "-v4", "-o", log, log=False)
+    with open(log) as f:
+        text = f.read()
+    if "older" in text or "loaded from" not in text:
+        raise crtest.Failure(f"a log is written over the one before: {text[:200]}")
     expect("the log of dump", loaded, "files 1: loaded from")
     if "udp 1: loaded" in loaded:
         raise Failure("a plugin was loaded that nothing of the tree concerns")
