@@ -16,7 +16,10 @@ static int on_message(struct nl_msg *msg, void *arg)
 		return -NLE_NOMEM;
 	d = &p->diags[p->ndiags++];
 	*d = (struct diag){ .ino = ((struct packet_diag_msg *)nlmsg_data(h))->pdiag_ino };
-	d->ring = a[PACKET_DIAG_RX_RING] || a[PACKET_DIAG_TX_RING];
+	d->has_tx_ring = a[PACKET_DIAG_TX_RING];
+	d->has_ring = a[PACKET_DIAG_RX_RING];
+	if (d->has_ring)
+		nla_memcpy(&d->ring, a[PACKET_DIAG_RX_RING], sizeof(d->ring));
 	if (a[PACKET_DIAG_INFO] && nla_len(a[PACKET_DIAG_INFO]) >= (int)sizeof(struct packet_diag_info))
 		d->copy_threshold =
 			((struct packet_diag_info *)nla_data(a[PACKET_DIAG_INFO]))->pdi_copy_thresh;
@@ -57,4 +60,12 @@ const struct diag *diag_find(const struct packet *p, uint32_t ino)
 		if (p->diags[i].ino == ino)
 			return &p->diags[i];
 	return NULL;
+}
+
+const struct diag *diag_find_now(struct packet *p, uint32_t ino)
+{
+	const struct diag *d = diag_find(p, ino);
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+
+	return d || diag_take(p, &ignored) < 0 ? d : diag_find(p, ino);
 }

@@ -27,6 +27,7 @@ static void packet_close(void *state)
 	for (unsigned i = 0; i < p->nmade; i++)
 		made_free(p->made[i]);
 	free(p->made);
+	free(p->mapped);
 	diag_free(p);
 	net_usual_free(&p->usual);
 	free(p);
@@ -37,6 +38,11 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	struct packet *p = state;
 	int r;
 
+	if (obj->class_ == CRCORE_FILE) { /* the memory of a ring; what is mapped is the socket */
+		const struct diag *d = obj->use == CRCORE_USE_MAPPING && S_ISSOCK(obj->st.st_mode)
+		                       ? diag_find_now(p, (uint32_t)obj->st.st_ino) : NULL;
+		return d && d->has_ring ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_NONE;
+	}
 	if (net_kind(obj).family != AF_PACKET)
 		return CRCORE_CLAIM_NONE;
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
@@ -44,7 +50,7 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	if (!r)
 		r = net_filter_check(obj->local_fd, err);
 	if (!r)
-		r = packet_check_socket(p, obj->local_fd, err);
+		r = packet_check_socket(p, diag_find_now(p, (uint32_t)obj->st.st_ino), obj->local_fd, err);
 	return r < 0 ? r : CRCORE_CLAIM_EXACT;
 }
 
@@ -62,6 +68,7 @@ static const struct crcore_field fields[] = {
 };
 static const struct crcore_section sections[] = {
 	{ .name = "socket", .version = 1, .fields = fields },
+	{ .name = "mapping", .version = 1 },
 	{ .name = NULL },
 };
 
@@ -77,11 +84,11 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	CRCORE_PLUGIN_HEADER,
 	.name = "packet",
 	.version = "1",
-	.summary = "packet sockets without rings",
+	.summary = "packet sockets, and rings to receive frames with",
 	.options = options,
 	.sections = sections,
 	.needs = needs,
-	.claims = "packet sockets (exact)",
+	.claims = "packet sockets (exact), mappings of their rings (exact)",
 	.open = packet_open,
 	.close = packet_close,
 	.claim = packet_claim,
@@ -89,5 +96,6 @@ CRCORE_EXPORT const struct crcore_plugin crcore_plugin = {
 	.save_object = packet_save_object,
 	.load_record = packet_load_record,
 	.check = packet_check,
+	.plan = packet_plan,
 	.create = packet_create,
 };

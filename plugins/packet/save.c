@@ -3,6 +3,7 @@
 #include "packet.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 
 #define FANOUT_CBPF 6
 #define FANOUT_EBPF 7
@@ -18,7 +19,8 @@ static uint32_t value_of(int fd, int level, int option)
 
 /* -- refusals ---------------------------------------------------------------------------------- */
 
-int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err)
+int packet_check_socket(const struct packet *p, const struct diag *d, int fd,
+                        struct crcore_error *err)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 	uint32_t how = value_of(fd, SOL_PACKET, PACKET_FANOUT) >> 16 & 0xff;
@@ -33,7 +35,7 @@ int packet_check_socket(const struct packet *p, int fd, struct crcore_error *err
 		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be "
 		                   "saved");
 	}
-	if (p->drop || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
+	if (p->drop || (d && d->has_ring) || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
 		return 0;
 	crcore_advise(err, "dump when they have been read, or set packet.queued to drop");
 	return crcore_fail(err, -ENOTSUP, "frames wait in it, which cannot be put back");
@@ -52,6 +54,32 @@ static int check_members(const struct diag *d, struct crcore_error *err)
 	return crcore_fail(err, -ENOTSUP, "it has more than %d memberships", MEMBERS_MAX);
 }
 
+/* The socket that a ring is of; NULL: no task has it any more. */
+static const struct crcore_object *socket_of(const struct packet *p,
+                                             const struct crcore_object *obj)
+{
+	const struct crcore_object *o;
+
+	for (uint32_t i = 0; (o = p->host->object(p->ctx, i)); i++)
+		if (o->class_ == CRCORE_DESCRIPTION && o->st.st_ino == obj->st.st_ino)
+			return o;
+	return NULL;
+}
+
+/* The kernel maps a ring whole, or not at all. */
+static int check_mapping(const struct packet *p, const struct crcore_object *obj,
+                         const struct diag *d, struct crcore_error *err)
+{
+	const uint64_t len = (uint64_t)d->ring.pdr_block_size * d->ring.pdr_block_nr;
+
+	if (obj->end - obj->start == len && socket_of(p, obj))
+		return 0;
+	crcore_advise(err, "close it before the dump");
+	return crcore_fail(err, -ENOTSUP, obj->end - obj->start == len ?
+	                   "a ring is mapped of which the socket was closed" :
+	                   "only a part of its ring is mapped");
+}
+
 int packet_review(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct packet *p = state;
@@ -64,10 +92,12 @@ int packet_review(void *state, const struct crcore_object *obj, struct crcore_er
 	if (!d)
 		return crcore_fail(err, -EAGAIN, "the tree changes while it is looked at");
 	crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
-	if (!d->ring)
+	if (obj->class_ == CRCORE_FILE)
+		return check_mapping(p, obj, d, err);
+	if (!d->has_tx_ring)
 		return check_members(d, err);
-	crcore_advise(err, "have the program read frames without a ring (of libpcap: immediate mode)");
-	return crcore_fail(err, -ENOTSUP, "it has a ring (PACKET_RX_RING, PACKET_TX_RING), which "
+	crcore_advise(err, "have the program send without a ring");
+	return crcore_fail(err, -ENOTSUP, "it has a ring to send with (PACKET_TX_RING), which "
 	                   "cannot be saved");
 }
 
@@ -119,6 +149,40 @@ static int fill_plain(const struct crcore_object *obj, Packet__Socket *rec, char
 	return 0;
 }
 
+/* -- the ring --------------------------------------------------------------- */
+
+static int fill_ring(struct packet *p, int fd, const struct diag *d, Packet__Ring *rec,
+                     struct crcore_error *err)
+{
+	const struct packet_diag_ring *q = &d->ring;
+	cleanup_free char *bytes = NULL;
+	struct ring live;
+
+	rec->version = value_of(fd, SOL_PACKET, PACKET_VERSION);
+	rec->block_size = q->pdr_block_size;
+	rec->blocks = q->pdr_block_nr;
+	rec->frame_size = q->pdr_frame_size;
+	rec->frames = q->pdr_frame_nr;
+	rec->timeout = q->pdr_retire_tmo;
+	rec->private_size = q->pdr_sizeof_priv;
+	rec->features = q->pdr_features;
+	rec->data = p->blob_end;
+	if (!ring_is_sane(rec))
+		return crcore_fail(err, -ENOTSUP, "its ring is of a shape that is not known");
+	int r = ring_map(&live, rec, fd, PROT_READ, err);
+	if (r < 0)
+		return r;
+	r = ring_take(&live, p->drop, &bytes, err);
+	ring_unmap(&live);
+	int blob = r < 0 ? r : p->host->blob(p->ctx, "socket", err);
+	if (blob < 0)
+		return blob;
+	if ((r = write_all(blob, bytes, live.len)) < 0)
+		return crcore_fail(err, r, "its ring cannot be written: %s", strerror(-r));
+	p->blob_end += live.len;
+	return 0;
+}
+
 static int save(struct packet *p, const struct crcore_object *obj, const struct diag *d,
                 Packet__Socket *rec, struct crcore_error *err)
 {
@@ -127,6 +191,7 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 	cleanup_free struct net_value *values = NULL;
 	cleanup_free Net__Option **options = NULL;
 	cleanup_free uint64_t *filter = NULL;
+	Packet__Ring ring = PACKET__RING__INIT;
 	bool locked = false;
 	unsigned n = 0;
 	int r = names && members ? fill_plain(obj, rec, names[d->nmembers]) : -ENOMEM;
@@ -141,6 +206,10 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 		crcore_fail(err, r, "cannot read its interface, groups and options: %s", strerror(-r));
 	if (!r)
 		r = net_filter_read(obj->local_fd, &filter, &rec->n_filter, &locked, err);
+	if (!r && d->has_ring) {
+		r = fill_ring(p, obj->local_fd, d, &ring, err);
+		rec->ring = &ring;
+	}
 	rec->filter = filter;
 	rec->filter_locked = locked;
 	rec->options = options = r < 0 ? NULL : net_options_list(values, n);
@@ -153,14 +222,31 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 	return r;
 }
 
+static int save_mapping(struct packet *p, const struct crcore_object *obj, struct crcore_error *err)
+{
+	const struct crcore_object *owner = socket_of(p, obj);
+	Packet__Mapping rec = PACKET__MAPPING__INIT;
+
+	if (!owner)
+		return crcore_fail(err, -EINVAL, "the socket of this ring was not there before");
+	rec.id = obj->id;
+	rec.socket = owner->id;
+	return record_put(p->host, p->ctx, "mapping", &rec.base, err);
+}
+
 int packet_save_object(void *state, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct packet *p = state;
 	const struct diag *d = diag_find(p, (uint32_t)obj->st.st_ino);
 	Packet__Socket rec = PACKET__SOCKET__INIT;
-	int r = d ? save(p, obj, d, &rec, err)
-	          : crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
+	int r;
 
+	if (obj->class_ == CRCORE_FILE)
+		r = save_mapping(p, obj, err);
+	else if (d)
+		r = save(p, obj, d, &rec, err);
+	else
+		r = crcore_fail(err, -EINVAL, "this socket was not there when the tree was looked at");
 	if (r < 0)
 		crcore_fail_at(err, obj->pid, obj->fd, "%s", obj->link);
 	return r;

@@ -57,7 +57,7 @@ elif kind == "netlink":
     a.send(struct.pack("IHHIIBBHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0, 0))  # asks for all links
 elif kind == "packet":
     a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    a.setsockopt(263, 5, struct.pack("IIII", 4096, 4, 2048, 8))  # PACKET_RX_RING
+    a.setsockopt(263, 13, struct.pack("IIII", 4096, 4, 2048, 8))  # PACKET_TX_RING
 elif kind == "members":
     a = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     for _ in range(1025):

@@ -94,6 +94,7 @@ def mappings(pid):
     # Who made a named semaphore is shown the name that sem_open(3) had for it before it was one.
     ret = [re.sub(r"/dev/shm/sem\.[^ ;]+( \(deleted\))?", "/dev/shm/sem.*", x) for x in ret]
     ret = [ring_memory(x) for x in ret]
+    ret = [re.sub(r"\d+ +socket:\[\d+\]", "* socket:[*]", x) for x in ret]
     # Shared memory and deleted files are new files after a restore: inodes differ.
     return [re.sub(r"(\S+ \S+ \S+ \S+) \d+ +(/dev/zero|/memfd:|/SYSV|/dev/shm/|/.* \(deleted\))",
                    r"\1 * \2", x)
