@@ -94,18 +94,18 @@ static int set_mask(const struct thread *t, uint64_t mask)
 }
 
 /* It rests again, wherever it was stopped (0: it runs). A signal that a stopped process is given
- * is put back: it waits until the mask is open again, as it would have waited. */
+ * is put back: it waits until the mask is open again, as it would have waited. Only that one is
+ * blocked: should we be killed right then, nobody opens the mask. */
 static int halt(struct thread *t, int status)
 {
 	const uint64_t deadline = now_ns() + PATIENCE;
-	bool blocked = false;
+	uint64_t mask = t->sigmask;
 	int r = 0;
 
 	while (!status || !stop_is_event(status)) {
 		int signo = status ? stop_signal(status) : 0;
-		if (signo && t->group_stop && (r = set_mask(t, ALL_SIGNALS)) < 0)
+		if (signo && t->group_stop && (r = set_mask(t, mask |= 1ull << (signo - 1))) < 0)
 			return r;
-		blocked = blocked || (signo && t->group_stop);
 		if (stop_ask(t->tid) < 0 ||
 		    (status && ptrace(PTRACE_CONT, t->tid, NULL, (long)signo) < 0))
 			return -ESRCH;
@@ -114,7 +114,7 @@ static int halt(struct thread *t, int status)
 		if (r < 0 || !WIFSTOPPED(status))
 			return -ESRCH;
 	}
-	return blocked ? set_mask(t, t->sigmask) : 0;
+	return mask == t->sigmask ? 0 : set_mask(t, t->sigmask);
 }
 
 /* What it does then (it may have slept to the end, or a signal have come) its registers say. */

@@ -407,6 +407,20 @@ class Test:
             if t.wait() != -signal.SIGTERM:
                 raise Failure("the signal that came is lost")
 
+    def killed_then(self):
+        """The same if crcore is killed in that moment: nothing but that signal remains blocked."""
+        t = self.stopped_sleeper()
+        env = {"LD_PRELOAD": os.path.abspath(self.kill_at), "CRCORE_TERM_AT": "2", "CRCORE_KILL_CONT": "1",
+               **(crtest.NO_LEAK_SEARCH or {})}
+        self.crcore.run("dump", "-t", t.pid, "-D", self.image(), "-R", log=False, env=env)
+        self.await_call(t, "T", RESTART)
+        status = snapshot.status_fields(f"/proc/{t.pid}/status")
+        due = 1 << signal.SIGTERM - 1
+        if int(status["ShdPnd"], 16) | int(status["SigPnd"], 16) != due or int(status["SigBlk"], 16) & ~due:
+            raise Failure(f"pending {status['ShdPnd']} {status['SigPnd']}, blocked {status['SigBlk']}")
+        os.kill(t.pid, signal.SIGKILL)
+        t.killed()
+
     def due_signal(self):
         """A signal that waits until a stopped process goes on is not delivered before."""
         t = self.stopped_sleeper()
@@ -435,7 +449,8 @@ class Test:
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
                      self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors, self.mode,
-                     self.due_signal, self.signal_comes, self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
+                     self.due_signal, self.signal_comes, self.killed_then,
+                     self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
 
