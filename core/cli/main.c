@@ -9,6 +9,7 @@
 #include "core/util/trace.h"
 #include "core/util/util.h"
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -101,6 +102,18 @@ static bool wants_json(int argc, char **argv)
 	return false;
 }
 
+/* A shell's soft limit is for programs that use select(2). A dump has a few descriptors for each
+ * process of the tree, a restore all of a task's: up to the hard one. */
+static void allow_descriptors(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
@@ -109,6 +122,7 @@ int main(int argc, char **argv)
 	int failed = EXIT_USAGE;
 	int r = args_parse(&args, argc, argv, &err);
 
+	allow_descriptors();
 	if (r >= 0) {
 		failed = EXIT_FAILED;
 		r = args.help || args.version ? print_help(&args, &err) : run(&args, &err);

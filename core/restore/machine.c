@@ -140,8 +140,6 @@ static int check_descriptors(struct restore *r, struct crcore_error *err)
 	const unsigned kept = kept_fds(r, BANKS_MAX, r->rec.nfiles < r->rec.ntasks) + BANKS_MAX + 2;
 
 	getrlimit(RLIMIT_NOFILE, &l);
-	l.rlim_cur = l.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &l);
 	const uint64_t end = free_descriptors(r, kept) + kept;
 	most = end > most ? end : most;
 	for (unsigned i = 0; i < r->rec.nfiles; i++)

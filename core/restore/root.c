@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include "core/restore/restore.h"
@@ -52,12 +51,7 @@ static void default_actions(void)
 
 static _Noreturn void become_stub(const struct root_request *q, int memfd, const int *pidfds)
 {
-	struct rlimit l;
-
 	default_actions();
-	getrlimit(RLIMIT_NOFILE, &l);
-	l.rlim_cur = l.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &l);
 	number_pidfds(q, &memfd, pidfds);
 	void *p = mmap((void *)(uintptr_t)q->region, q->size, PROT_READ | PROT_WRITE | PROT_EXEC,
 	               MAP_SHARED | MAP_FIXED_NOREPLACE, memfd, 0);

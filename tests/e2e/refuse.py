@@ -354,9 +354,11 @@ class Test:
         """crcore itself has too few: what to do about it is said."""
         t = self.target()
         before = snapshot.settled(t.pid)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.error(["ulimit -n"], "dump", "-t", t.pid, "-D", self.image(), preexec_fn=lambda:
-                   resource.setrlimit(resource.RLIMIT_NOFILE, (9, limits[1])))
+                   resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
+        self.crcore.dump(t.pid, self.image(), "-R", preexec_fn=lambda: # the hard limit counts
+                         resource.setrlimit(resource.RLIMIT_NOFILE, (9, most)))
         self.unchanged(t, before)
         self.end(t)
 
