@@ -201,7 +201,7 @@ int queue_claim(struct ipc *, const struct crcore_object *, struct crcore_error 
 int queue_review(struct ipc *, const struct crcore_object *, struct crcore_error *);
 int queue_save_object(struct ipc *, const struct crcore_object *, struct crcore_error *);
 int queue_save(struct ipc *, struct crcore_error *);
-int queue_folder(void); /* a directory of all, or a negative errno */
+int queue_folder(struct crcore_error *); /* a directory of all, or a negative errno */
 pid_t queue_opened_by(const struct ipc *, const struct stat *);
 void queue_free(struct ipc *);
 

@@ -135,11 +135,11 @@ static int check_one(struct ipc *s, const struct queue *q, int folder, struct cr
 
 int queue_check(struct ipc *s, struct crcore_error *err)
 {
-	cleanup_close int folder = s->nqueue ? queue_folder() : -1;
+	cleanup_close int folder = s->nqueue ? queue_folder(err) : -1;
 	int r = 0;
 
 	if (s->nqueue && folder < 0)
-		return crcore_fail(err, folder, "message queues cannot be listed: %s", strerror(-folder));
+		return folder;
 	for (unsigned i = 0; r == 0 && i < s->nopen; i++)
 		if (!find(s, s->open[i].rec->queue))
 			r = damaged("open", err);

@@ -27,16 +27,23 @@
 
 /* ---- which queue ---- */
 
+static int cannot_list(int code, struct crcore_error *err)
+{
+	if (code == -EPERM)
+		crcore_advise(err, "run crcore as root, or give it CAP_SYS_ADMIN");
+	return crcore_fail(err, code, "message queues cannot be listed: %s", strerror(-code));
+}
+
 /* The queues of our namespace, as a directory that is mounted nowhere. */
-int queue_folder(void)
+int queue_folder(struct crcore_error *err)
 {
 	cleanup_close int fs = (int)syscall(SYS_fsopen, "mqueue", 1 /* FSOPEN_CLOEXEC */);
 
 	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
+		return cannot_list(-errno, err);
 	cleanup_close int mnt = (int)syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */, 0);
 	int fd = mnt < 0 ? -1 : openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return fd < 0 ? cannot_list(-errno, err) : fd;
 }
 
 bool queue_is(const struct crcore_object *obj)
@@ -50,11 +57,11 @@ bool queue_is(const struct crcore_object *obj)
 
 int queue_claim(struct ipc *s, const struct crcore_object *obj, struct crcore_error *err)
 {
-	cleanup_close int folder = queue_folder();
+	cleanup_close int folder = queue_folder(err);
 	struct stat st;
 
 	if (folder < 0 || fstat(folder, &st) < 0)
-		return crcore_fail(err, folder < 0 ? folder : -errno, "message queues cannot be listed");
+		return folder < 0 ? folder : cannot_list(-errno, err);
 	if (st.st_dev != obj->st.st_dev) {
 		crcore_advise(err, "run crcore in the IPC namespace of the queue, or close it");
 		return crcore_fail(err, -ENOTSUP, "it is a message queue of another IPC namespace");
@@ -362,13 +369,13 @@ int queue_save_object(struct ipc *s, const struct crcore_object *obj, struct crc
 /* Those that nobody has open, in a namespace of the tree's own. */
 int queue_save(struct ipc *s, struct crcore_error *err)
 {
-	int folder = scope_all(s) ? queue_folder() : -1, r = 0;
+	int folder = scope_all(s) ? queue_folder(err) : -1, r = 0;
 	DIR *d = folder < 0 ? NULL : fdopendir(folder);
 	struct dirent *e;
 	uint32_t id;
 
 	if (folder < 0)
-		return scope_all(s) ? crcore_fail(err, folder, "message queues cannot be listed") : 0;
+		return scope_all(s) ? folder : 0;
 	while (d && r == 0 && (e = readdir(d))) {
 		if (e->d_name[0] == '.' && (!e->d_name[1] || (e->d_name[1] == '.' && !e->d_name[2])))
 			continue;

@@ -362,6 +362,16 @@ class Test:
         self.unchanged(t, before)
         self.end(t)
 
+    def queues(self):
+        """Message queues of the tree's namespace cannot be listed by everybody."""
+        t = self.target()
+        before = snapshot.settled(t.pid)
+        self.crcore.through = ["setpriv", "--bounding-set=-sys_admin"]
+        self.error(["message queues", "CAP_SYS_ADMIN"], "dump", "-t", t.pid, "-D", self.image(), "-R")
+        self.crcore.through = ()
+        self.unchanged(t, before)
+        self.end(t)
+
     def mode(self):
         """What a thread or process has asked of the kernel and what no image can hold."""
         for mode, words in (("dispatch", "PR_SET_SYSCALL_USER_DISPATCH"), ("segments", "modify_ldt"),
@@ -450,8 +460,8 @@ class Test:
 
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
-                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors, self.mode,
-                     self.due_signal, self.signal_comes, self.killed_then,
+                     self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors,
+                     self.queues, self.mode, self.due_signal, self.signal_comes, self.killed_then,
                      self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)
