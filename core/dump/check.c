@@ -122,7 +122,7 @@ static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_
 {
 	struct survey *s = arg;
 
-	s->incomplete |= fd >= 0;
+	s->incomplete = true;
 	return 0;
 }
 
