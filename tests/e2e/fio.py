@@ -5,10 +5,11 @@ import json
 import os
 
 
-def command(engine, loops, second=""):
-    """second: more options of the second process."""
+def command(engine, loops, both="", second=""):
+    """More options of both processes, or of the second."""
     return ["sh", "-c", f"fio --ioengine={engine} --direct=1 --verify=crc32c --verify_state_save=0 "
-            f"--verify_fatal=1 --size=6m --loops={loops} --output=out --output-format=json "
+            f"--verify_fatal=1 --size=6m --loops={loops} {both} --output=out "
+            "--output-format=json "
             "--name=a --rw=randwrite --bs=4k --iodepth=32 "
             f"--name=b --rw=randrw --bs=8k --iodepth=16 {second}; echo $? > status"]
 
