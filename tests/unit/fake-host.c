@@ -24,16 +24,20 @@ static const struct crcore_value *service_option(struct crcore_ctx *ctx, const c
 	return NULL;
 }
 
-static int service_put_record(struct crcore_ctx *ctx, const char *section, const void *msg, size_t len,
-                              struct crcore_error *err)
+static void add_record(struct fake *f, const char *section, const void *msg, size_t len)
 {
-	struct fake *f = of(ctx);
 	struct fake_record *r = &f->records[f->nrecords++];
 
 	assert_in_range(f->nrecords, 1, FAKE_MAX);
 	snprintf(r->section, sizeof(r->section), "%s", section);
 	r->msg = memcpy(malloc(len + 1), msg, len);
 	r->len = len;
+}
+
+static int service_put_record(struct crcore_ctx *ctx, const char *section, const void *msg, size_t len,
+                              struct crcore_error *err)
+{
+	add_record(of(ctx), section, msg, len);
 	return 0;
 }
 
@@ -401,6 +405,26 @@ static uint8_t *put_number(uint8_t *at, uint64_t v)
 		*at++ = (uint8_t)(v | 0x80);
 	*at++ = (uint8_t)v;
 	return at;
+}
+
+void fake_put_number(struct fake_bytes *b, unsigned field, uint64_t v)
+{
+	assert_in_range(b->len, 0, sizeof(b->v) - 16);
+	b->len = (size_t)(put_number(put_number(b->v + b->len, (uint64_t)field << 3), v) - b->v);
+}
+
+void fake_put(struct fake_bytes *b, unsigned field, const void *p, size_t len)
+{
+	assert_in_range(b->len + len, 0, sizeof(b->v) - 16);
+	uint8_t *at = put_number(put_number(b->v + b->len, (uint64_t)field << 3 | 2), len);
+
+	memcpy(at, p, len);
+	b->len = (size_t)(at + len - b->v);
+}
+
+void fake_add(struct fake *f, const char *section, const struct fake_bytes *b)
+{
+	add_record(f, section, b->v, b->len);
 }
 
 /* One field more, as no dump would write it: of a field that is there already the last counts,

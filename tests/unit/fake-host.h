@@ -77,6 +77,12 @@ int fake_save(struct fake *);
 int fake_load(struct fake *);
 int fake_create(struct fake *, uint32_t id);
 void fake_undo(struct fake *, bool success);
+/* A record that a test writes by hand, field by field; at most 600 bytes. */
+struct fake_bytes { uint8_t v[600]; size_t len; };
+void fake_put_number(struct fake_bytes *, unsigned field, uint64_t v);
+void fake_put(struct fake_bytes *, unsigned field, const void *p, size_t len);
+void fake_add(struct fake *, const char *section, const struct fake_bytes *);
+
 /* Loads the records so many times, each time damaged in another way. What the plugin makes of
  * them is its business, but it must come back; returns how often it refused them. */
 unsigned fake_damage(struct fake *, unsigned times);

@@ -6,66 +6,37 @@
 
 static const char *so;
 
-struct bytes { unsigned char v[600]; size_t len; };
-
-static void put_number(struct bytes *b, unsigned field, unsigned v)
+static void put_text(struct fake_bytes *b, unsigned field, const char *text)
 {
-	b->v[b->len++] = (unsigned char)(field << 3);
-	for (; v > 127; v >>= 7)
-		b->v[b->len++] = (unsigned char)(v | 128);
-	b->v[b->len++] = (unsigned char)v;
-}
-
-static void put_bytes(struct bytes *b, unsigned field, const void *p, size_t len)
-{
-	assert_true(len < 128);
-	b->v[b->len++] = (unsigned char)(field << 3 | 2);
-	b->v[b->len++] = (unsigned char)len;
-	memcpy(b->v + b->len, p, len);
-	b->len += len;
-}
-
-static void put_text(struct bytes *b, unsigned field, const char *text)
-{
-	put_bytes(b, field, text, strlen(text));
-}
-
-static void add_record(struct fake *f, const char *section, const struct bytes *b)
-{
-	struct fake_record *r = &f->records[f->nrecords++];
-
-	snprintf(r->section, sizeof(r->section), "%s", section);
-	r->msg = malloc(b->len + 1);
-	memcpy(r->msg, b->v, b->len);
-	r->len = b->len;
+	fake_put(b, field, text, strlen(text));
 }
 
 static void add_group(struct fake *f, unsigned id, const char *hierarchy, const char *path,
                       const char *file, const char *value, size_t len)
 {
-	struct bytes b = { .len = 0 }, inner = { .len = 0 };
+	struct fake_bytes b = { .len = 0 }, inner = { .len = 0 };
 
-	put_number(&b, 1, id);
+	fake_put_number(&b, 1, id);
 	put_text(&b, 2, hierarchy);
 	put_text(&b, 3, path);
-	put_number(&b, 7, 0755);
+	fake_put_number(&b, 7, 0755);
 	if (file) {
 		put_text(&inner, 1, file);
-		put_number(&inner, 2, 0644);
-		put_bytes(&inner, 5, value, len);
-		put_bytes(&b, 10, inner.v, inner.len);
+		fake_put_number(&inner, 2, 0644);
+		fake_put(&inner, 5, value, len);
+		fake_put(&b, 10, inner.v, inner.len);
 	}
-	add_record(f, "group", &b);
+	fake_add(f, "group", &b);
 }
 
 static void add_member(struct fake *f, unsigned pid, unsigned group, unsigned other)
 {
-	struct bytes b = { .len = 0 };
+	struct fake_bytes b = { .len = 0 };
 	unsigned char ids[2] = { (unsigned char)group, (unsigned char)other };
 
-	put_number(&b, 1, pid);
-	put_bytes(&b, 3, ids, other ? 2 : 1);
-	add_record(f, "member", &b);
+	fake_put_number(&b, 1, pid);
+	fake_put(&b, 3, ids, other ? 2 : 1);
+	fake_add(f, "member", &b);
 }
 
 static struct fake *begin(bool ignore)
@@ -155,7 +126,7 @@ static void test_numbers(void **state)
 	add_member(f, 1, 1, 2); /* in two groups of one hierarchy */
 	ends_with(f, -EBADMSG);
 	f = begin(true);
-	add_record(f, "group", &(struct bytes){ { 0xff, 0xff, 0xff }, 3 });
+	fake_add(f, "group", &(struct fake_bytes){ { 0xff, 0xff, 0xff }, 3 });
 	ends_with(f, -EBADMSG);
 }
 

@@ -12,48 +12,19 @@ struct ring { uint64_t version, block_size, blocks, frame_size, frames, timeout,
 	features, position, data; };
 static const struct ring good = { 2, 4096, 4, 256, 64, 20, 0, 0, 3, 0 };
 
-static size_t put(unsigned char *at, uint64_t v)
-{
-	size_t n = 0;
-
-	for (; v >= 0x80; v >>= 7)
-		at[n++] = (unsigned char)(v | 0x80);
-	at[n++] = (unsigned char)v;
-	return n;
-}
-
-static size_t put_field(unsigned char *at, unsigned number, uint64_t v)
-{
-	size_t n = put(at, number << 3);
-
-	return n + put(at + n, v);
-}
-
-static void add_record(struct fake *f, const char *section, const unsigned char *bytes, size_t len)
-{
-	struct fake_record *r = &f->records[f->nrecords++];
-
-	strcpy(r->section, section);
-	r->msg = memcpy(malloc(len), bytes, len);
-	r->len = len;
-}
-
 static void add_socket(struct fake *f, const struct ring *ring, unsigned protocol)
 {
 	const uint64_t *v = (const uint64_t *)ring;
-	unsigned char of_ring[200], of_socket[300];
-	size_t inner = 0, n = 0;
+	struct fake_bytes of_ring = { .len = 0 }, of_socket = { .len = 0 };
 
 	for (unsigned i = 0; i < sizeof(*ring) / sizeof(*v); i++)
-		inner += put_field(of_ring + inner, i + 1, v[i]);
-	n += put_field(of_socket + n, 1, 1);
-	n += put_field(of_socket + n, 2, 3); /* SOCK_RAW */
-	n += put_field(of_socket + n, 3, protocol);
-	n += put_field(of_socket + n, 9, S_IFSOCK | 0777);
-	n += put(of_socket + n, 18 << 3 | 2);
-	n += put(of_socket + n, inner);
-	memcpy(of_socket + n, of_ring, inner);
-	add_record(f, "socket", of_socket, n + inner);
+		fake_put_number(&of_ring, i + 1, v[i]);
+	fake_put_number(&of_socket, 1, 1);
+	fake_put_number(&of_socket, 2, 3); /* SOCK_RAW */
+	fake_put_number(&of_socket, 3, protocol);
+	fake_put_number(&of_socket, 9, S_IFSOCK | 0777);
+	fake_put(&of_socket, 18, of_ring.v, of_ring.len);
+	fake_add(f, "socket", &of_socket);
 }
 
 /* data: how many bytes there are of rings. */
@@ -108,17 +79,19 @@ static void contents(void **state)
 
 static void mappings(void **state)
 {
-	const unsigned char of_nothing[] = { 0x08, 7 }, of_missing[] = { 0x08, 7, 0x10, 9 };
+	struct fake_bytes b = { .len = 0 };
 	struct fake *f = fake_new(so);
 
 	fake_open(f);
-	add_record(f, "mapping", of_nothing, sizeof(of_nothing));
+	fake_put_number(&b, 1, 7); /* of no socket */
+	fake_add(f, "mapping", &b);
 	assert_int_equal(fake_load(f), -EBADMSG);
 	fake_free(f);
 
 	f = fake_new(so);
 	fake_open(f);
-	add_record(f, "mapping", of_missing, sizeof(of_missing));
+	fake_put_number(&b, 2, 9); /* of one that there is none of */
+	fake_add(f, "mapping", &b);
 	assert_int_equal(fake_load(f), 0);
 	assert_true(fake_create(f, 7) < 0);
 	fake_free(f);

@@ -39,14 +39,14 @@ static int check(const struct member *m, unsigned n, unsigned claimed, struct cr
 {
 	struct fake *f = fake_new(so);
 	char end[1024] = "";
-	unsigned char record[] = { 0x08, (unsigned char)claimed };
+	struct fake_bytes record = { .len = 0 };
 
 	fake_open(f);
 	for (unsigned i = 0; i < n; i++)
 		add(f->blob, &m[i]);
 	assert_int_equal(write(f->blob, end, sizeof(end)), sizeof(end));
-	f->records[0] = (struct fake_record){ "archive", memcpy(malloc(2), record, 2), 2 };
-	f->nrecords = 1;
+	fake_put_number(&record, 1, claimed);
+	fake_add(f, "archive", &record);
 	int r = fake_load(f);
 	*ret = f->err;
 	fake_free(f);
