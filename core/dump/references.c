@@ -339,7 +339,8 @@ int survey_references(struct survey *s, struct blockers *blockers, struct crcore
 		else
 			vmas_drop(r.links[i].vmas);
 	}
-	lists_sort(&s->lists);
+	if (s->quick)
+		lists_sort(&s->lists);
 	free(r.links);
 	free(r.seen);
 	return e;

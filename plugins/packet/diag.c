@@ -62,10 +62,12 @@ const struct diag *diag_find(const struct packet *p, uint32_t ino)
 	return NULL;
 }
 
-const struct diag *diag_find_now(struct packet *p, uint32_t ino)
+bool diag_has_ring(struct packet *p, uint32_t ino)
 {
 	const struct diag *d = diag_find(p, ino);
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 
-	return d || diag_take(p, &ignored) < 0 ? d : diag_find(p, ino);
+	if (!d && diag_take(p, &ignored) == 0)
+		d = diag_find(p, ino);
+	return d && d->has_ring;
 }

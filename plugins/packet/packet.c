@@ -39,9 +39,9 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	int r;
 
 	if (obj->class_ == CRCORE_FILE) { /* the memory of a ring; what is mapped is the socket */
-		const struct diag *d = obj->use == CRCORE_USE_MAPPING && S_ISSOCK(obj->st.st_mode)
-		                       ? diag_find_now(p, (uint32_t)obj->st.st_ino) : NULL;
-		return d && d->has_ring ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_NONE;
+		bool ring = obj->use == CRCORE_USE_MAPPING && S_ISSOCK(obj->st.st_mode) &&
+		            diag_has_ring(p, (uint32_t)obj->st.st_ino);
+		return ring ? CRCORE_CLAIM_EXACT : CRCORE_CLAIM_NONE;
 	}
 	if (net_kind(obj).family != AF_PACKET)
 		return CRCORE_CLAIM_NONE;
@@ -50,7 +50,7 @@ static int packet_claim(void *state, const struct crcore_object *obj, struct crc
 	if (!r)
 		r = net_filter_check(obj->local_fd, err);
 	if (!r)
-		r = packet_check_socket(p, diag_find_now(p, (uint32_t)obj->st.st_ino), obj->local_fd, err);
+		r = packet_check_socket(p, obj, err);
 	return r < 0 ? r : CRCORE_CLAIM_EXACT;
 }
 

@@ -74,14 +74,13 @@ struct ring {
 int diag_take(struct packet *, struct crcore_error *);
 void diag_free(struct packet *);
 const struct diag *diag_find(const struct packet *, uint32_t ino);
-/* The same of a socket that may be younger than the last query. */
-const struct diag *diag_find_now(struct packet *, uint32_t ino);
+/* Of a socket that may be younger than the last query. */
+bool diag_has_ring(struct packet *, uint32_t ino);
 
 /* save.c */
 int packet_review(void *state, const struct crcore_object *, struct crcore_error *);
 int packet_save_object(void *state, const struct crcore_object *, struct crcore_error *);
-int packet_check_socket(const struct packet *, const struct diag *, int fd,
-                        struct crcore_error *);
+int packet_check_socket(struct packet *, const struct crcore_object *, struct crcore_error *);
 
 /* ring.c: rec, and whatever it points to, stays the caller's. */
 uint64_t ring_length(const Packet__Ring *);

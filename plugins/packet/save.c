@@ -19,9 +19,9 @@ static uint32_t value_of(int fd, int level, int option)
 
 /* -- refusals ---------------------------------------------------------------------------------- */
 
-int packet_check_socket(const struct packet *p, const struct diag *d, int fd,
-                        struct crcore_error *err)
+int packet_check_socket(struct packet *p, const struct crcore_object *obj, struct crcore_error *err)
 {
+	const int fd = obj->local_fd;
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 	uint32_t how = value_of(fd, SOL_PACKET, PACKET_FANOUT) >> 16 & 0xff;
 
@@ -35,7 +35,8 @@ int packet_check_socket(const struct packet *p, const struct diag *d, int fd,
 		return crcore_fail(err, -ENOTSUP, "it is of the obsolete type SOCK_PACKET, which cannot be "
 		                   "saved");
 	}
-	if (p->drop || (d && d->has_ring) || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
+	if (p->drop || poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN) ||
+	    diag_has_ring(p, (uint32_t)obj->st.st_ino)) /* those in a ring are kept */
 		return 0;
 	crcore_advise(err, "dump when they have been read, or set packet.queued to drop");
 	return crcore_fail(err, -ENOTSUP, "frames wait in it, which cannot be put back");
