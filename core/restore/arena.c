@@ -29,15 +29,39 @@ static uint64_t reads(const Crcore__Mm *mm)
 	return pages * PAGE / FILL_CALL;
 }
 
-/* Bytes per thing of the image that leads to operations; generous. */
-int arena_size(struct restore *r)
+/* What plugins have tasks do stands in their records: small ones, each an operation or two. */
+static uint64_t plugin_records(const Crcore__Manifest *m)
 {
-	uint64_t size = 1 << 20;
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < m->n_files; i++) {
+		const Crcore__File *f = m->files[i];
+		if (strncmp(f->name, "core.", 5) && !strcmp(f->name + strlen(f->name) - 4, ".img"))
+			bytes += f->length;
+	}
+	return bytes;
+}
+
+static uint64_t task_size(const Crcore__Task *t)
+{
+	uint64_t size = (t->n_timers + t->n_pending) * (1 << 10);
+
+	for (size_t i = 0; i < t->n_threads; i++) {
+		const Crcore__Thread *x = t->threads[i];
+		size += (32 << 10) + x->n_pending * (1 << 10);
+		size += x->creds ? x->creds->n_groups * sizeof(*x->creds->groups) : 0;
+	}
+	return size;
+}
+
+/* Bytes per thing of the image that leads to operations; generous. */
+void arena_size(struct restore *r)
+{
+	uint64_t size = (1 << 20) + 64 * plugin_records(r->manifest);
 
 	size += (uint64_t)r->births.n * (64 << 10) + (uint64_t)r->births.n * r->births.n * 8;
 	for (unsigned i = 0; i < r->rec.ntasks; i++)
-		size += r->rec.tasks[i]->n_threads * (32 << 10) +
-		        (r->rec.tasks[i]->n_timers + r->rec.tasks[i]->n_pending) * (1 << 10);
+		size += task_size(r->rec.tasks[i]);
 	for (unsigned i = 0; i < r->rec.nfiles; i++)
 		size += r->rec.files[i]->n_fds * (4 << 10);
 	for (unsigned i = 0; i < r->rec.nmms; i++)
@@ -46,7 +70,6 @@ int arena_size(struct restore *r)
 	size += held_size(r);
 	r->arena.limit = ALIGN_UP(size, 2 << 20);
 	r->arena.size = r->arena.limit + PARK_SIZE;
-	return 0;
 }
 
 int arena_open(struct restore *r, struct crcore_error *err)

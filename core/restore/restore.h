@@ -235,7 +235,7 @@ int lazy_keep(struct restore *, struct crcore_error *);    /* the tree is about 
 void lazy_end(struct restore *);
 
 /* arena.c */
-int arena_size(struct restore *);
+void arena_size(struct restore *); /* of all programs, by the records */
 int arena_open(struct restore *, struct crcore_error *);
 void arena_close(struct arena *);
 void arena_abandon(struct arena *);
