@@ -30,6 +30,18 @@ struct reading {
 	uint64_t total;
 };
 
+/* Where a file system or the huge pages have no more room, to use the memory is a signal, or EFAULT
+ * of whoever reads into it; to ask for it beforehand is not. */
+static int take_room(uint8_t *at, uint64_t len, struct crcore_error *err)
+{
+	if (madvise(at, len, MADV_POPULATE_WRITE) == 0 || errno == EINVAL) /* this: an older kernel */
+		return 0;
+	const int r = errno == EFAULT ? -ENOSPC : -errno;
+	crcore_advise(err, "make room: on its file system (mount -o remount,size=...), or for huge "
+	              "pages (sysctl vm.nr_hugepages)");
+	return crcore_fail(err, r, "there is no room for its pages: %s", strerror(-r));
+}
+
 static int read_parts(void *arg, size_t first, size_t end, struct crcore_error *err)
 {
 	const struct reading *rd = arg;
@@ -43,9 +55,12 @@ static int read_parts(void *arg, size_t first, size_t end, struct crcore_error *
 			continue;
 		uint64_t len = run->pages * PAGE;
 		uint64_t skip = from > at ? from - at : 0, stop = to - at < len ? to - at : len;
-		if (skip < stop)
-			r = pages_read(rd->r->pages, run->offset + skip, rd->to + run->addr + skip,
-			               stop - skip, err);
+		if (skip < stop) {
+			uint8_t *here = rd->to + run->addr + skip;
+			r = take_room(here, stop - skip, err);
+			if (r == 0)
+				r = pages_read(rd->r->pages, run->offset + skip, here, stop - skip, err);
+		}
 		at += len;
 	}
 	return r;
@@ -142,8 +157,10 @@ int segments_create(struct restore *r, struct crcore_error *err)
 		if (r->rec.segments[i]->plugin[0])
 			continue;
 		int fd = make(r, r->rec.segments[i], err);
-		if (fd < 0)
+		if (fd < 0) {
+			crcore_fail_at(err, -1, -1, "shared memory %u", r->rec.segments[i]->id);
 			return fd;
+		}
 		r->segments[i].fd = fd;
 	}
 	qsort(r->segments, r->rec.nsegments, sizeof(*r->segments), by_segment_id);

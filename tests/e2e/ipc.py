@@ -46,6 +46,8 @@ with open("result.new", "w") as f:
 os.rename("result.new", "result")
 os.unlink("/dev/shm/crcore-x")
 """
+LARGE = POSIX.replace("4096", "16 << 20").replace(
+    "\nopen(", "\nm[4096:] = b'x' * ((16 << 20) - 4096)\nopen(", 1)
 OUTSIDE = """
 import ctypes, sys, time
 libc = ctypes.CDLL(None)
@@ -170,6 +172,25 @@ def posix_memory(crcore_path):
     print("shared memory with a name: as at the dump; after a failure: as before", flush=True)
 
 
+def no_room(crcore_path):
+    """Shared memory for which its file system has no room: said so, nothing left."""
+    for how in [], ["--compress"]:
+        h = Holder(crcore_path, f"no-room-{len(how)}", LARGE)
+        h.crcore.dump(h.target.pid, h.image, *how)
+        h.target.killed()
+        os.unlink("/dev/shm/crcore-x")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", "/dev/shm"], check=True)
+        try:
+            err = h.refused("there is no room for its pages", "restore", "-d", "-D", h.image)
+            if "/dev/shm/crcore-x" not in err or "remount" not in err or os.listdir("/dev/shm"):
+                raise Failure(f"{err}left: {os.listdir('/dev/shm')}")
+        finally:
+            subprocess.run(["umount", "/dev/shm"], check=True)
+        h.crcore.restore_detached(h.image)
+        h.end("old")
+    print("shared memory without room: refused, nothing left", flush=True)
+
+
 def limits(crcore_path):
     h = Holder(crcore_path, "limits")
 
@@ -220,6 +241,7 @@ def test(crcore_path):
     failures(crcore_path)
     shared(crcore_path)
     posix_memory(crcore_path)
+    no_room(crcore_path)
     limits(crcore_path)
     large(crcore_path)
 
