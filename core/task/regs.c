@@ -172,12 +172,17 @@ static int save_xstate(pid_t tid, ProtobufCBinaryData *ret, struct crcore_error 
 
 /* ---- interrupted system calls with a timeout ------------------------------ */
 
+#define ENDLESS 9223372036 /* s: the kernel counts no further */
+
+/* In ns; UINT64_MAX: it does not end. */
 static uint64_t read_timespec_ns(pid_t tid, uint64_t addr)
 {
 	struct timespec ts;
 
 	if (!addr || read_target(tid, addr, &ts, sizeof(ts)) < 0 || ts.tv_sec < 0)
 		return 0;
+	if (ts.tv_sec >= ENDLESS)
+		return UINT64_MAX;
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
@@ -189,8 +194,8 @@ static uint64_t asked_timeout(pid_t tid, uint64_t nr, const uint64_t *args)
 		return read_timespec_ns(tid, args[0]);
 	case SYS_clock_nanosleep:
 		return read_timespec_ns(tid, args[2]);
-	case SYS_poll:
-		return (int)args[2] < 0 ? UINT64_MAX : args[2] * 1000000u;
+	case SYS_poll: /* an int: what else is in the register says nothing */
+		return (int)args[2] < 0 ? UINT64_MAX : (uint64_t)(int)args[2] * 1000000u;
 	case SYS_futex:
 		return args[3] ? read_timespec_ns(tid, args[3]) : UINT64_MAX;
 	default:

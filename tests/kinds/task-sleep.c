@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sleeps that a checkpoint interrupts end when they should and report success: relative,
- * of two clocks, and until a point in time. */
+ * of two clocks, and until a point in time. One of longer than the kernel counts goes on. */
 #include "kind.h"
 #include <pthread.h>
 
@@ -55,12 +55,29 @@ static int until_realtime(void)
 	return until(CLOCK_REALTIME);
 }
 
+/* The kernel takes the timeout as an int. */
+static int by_poll(void)
+{
+	return (int)syscall(SYS_poll, NULL, 0L, 5L << 32 | LENGTH_MS);
+}
+
+static void *sleep_on(void *arg)
+{
+	const struct timespec age = { 1L << 55, 0 };
+
+	*(volatile pid_t *)arg = gettid();
+	syscall(SYS_nanosleep, &age, NULL);
+	*(volatile pid_t *)arg = -1;
+	return NULL;
+}
+
 static struct sleeper sleepers[] = {
 	{ .name = "nanosleep", .fn = by_nanosleep },
 	{ .name = "clock_nanosleep", .fn = by_clock },
 	{ .name = "clock_nanosleep of CLOCK_BOOTTIME", .fn = by_boottime },
 	{ .name = "absolute clock_nanosleep", .fn = until_monotonic },
 	{ .name = "absolute clock_nanosleep of CLOCK_REALTIME", .fn = until_realtime },
+	{ .name = "poll", .fn = by_poll },
 };
 enum { N = sizeof(sleepers) / sizeof(*sleepers) };
 
@@ -78,7 +95,14 @@ static void *run(void *arg)
 
 int main(int argc, char **argv)
 {
+	volatile pid_t endless = 0;
+	pthread_t thread;
+
 	kind_init(argc, argv);
+	CHECK(!pthread_create(&thread, NULL, sleep_on, (void *)&endless));
+	while (!endless)
+		kind_sleep_ms(1);
+	kind_until_state(getpid(), endless, 'S');
 	for (int i = 0; i < N; i++)
 		CHECK(!pthread_create(&sleepers[i].thread, NULL, run, &sleepers[i]));
 	for (int i = 0; i < N; i++) {
@@ -97,5 +121,6 @@ int main(int argc, char **argv)
 		if (s->took < LENGTH_MS - EARLY_MS || s->took > LENGTH_MS + LATE_MS)
 			kind_fail("%s took %lld ms instead of %d", s->name, (long long)s->took, LENGTH_MS);
 	}
+	CHECK(endless > 0);
 	kind_pass();
 }
