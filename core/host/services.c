@@ -13,6 +13,7 @@
 #include "core/host/internal.h"
 #include "core/program/program.h"
 #include "core/util/parallel.h"
+#include "core/util/status.h"
 #include "core/util/util.h"
 
 __attribute__((format(printf, 3, 4)))
@@ -159,6 +160,8 @@ static _Noreturn void end_as(int status)
 
 static int service_ended(struct crcore_ctx *ctx, int status, struct crcore_error *err)
 {
+	if (!status_is_end((uint32_t)status))
+		return crcore_fail(err, -EINVAL, "no process ends with status %#x", (unsigned)status);
 	service_enter();
 	pid_t pid = fork();
 	if (pid == 0)

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/user.h>
 #include "core/image/records_priv.h"
+#include "core/util/status.h"
 
 #define PID_LIMIT (4u << 20)   /* PID_MAX_LIMIT of the kernel */
 #define SIGNALS 64u
@@ -106,6 +107,8 @@ static int check_timers(const Crcore__Task *t, struct crcore_error *err)
 
 static int check_zombie(const Crcore__Task *t, struct crcore_error *err)
 {
+	if (!status_is_end(t->exit_code))
+		return BAD(err, "no process ends with status %#x", t->exit_code);
 	if (t->mm || t->files || t->fs || t->sighand || t->n_timers || t->n_pending)
 		return BAD(err, "a zombie has what only a live task can have");
 	if (t->n_threads > 1 || (t->n_threads == 1 && t->threads[0]->tid != t->pid))
@@ -140,9 +143,8 @@ int check_task(const Crcore__Task *t, struct crcore_error *err)
 	if (!t->pid || t->pid > PID_LIMIT || t->ppid > PID_LIMIT || t->pgid > PID_LIMIT ||
 	    t->sid > PID_LIMIT)
 		return BAD(err, "a process number is out of range");
-	if (t->exit_signal > SIGNALS || t->stop_signal > SIGNALS || t->stop_untold > SIGNALS ||
-	    t->exit_code > 0xffff)
-		return BAD(err, "a signal or exit status is out of range");
+	if (t->exit_signal > SIGNALS || t->stop_signal > SIGNALS || t->stop_untold > SIGNALS)
+		return BAD(err, "a signal is out of range");
 	if (t->oom_score_adj < -1000 || t->oom_score_adj > 1000)
 		return BAD(err, "oom_score_adj is out of range");
 	switch (t->state) {

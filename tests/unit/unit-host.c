@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin host with plugins made up in memory: order, claims, stages, undo, services. */
 #include "made-up.h"
+#include <signal.h>
 
 static void expect_order(struct made_up *m, enum stage stage, const char *want)
 {
@@ -336,6 +337,24 @@ static void records_go_to_declared_sections(void **state)
 	contains(err.message, "\"t\" that it does not declare");
 }
 
+/* One that would only stop would be waited for without end. */
+static void processes_end(void **state)
+{
+	struct made_up *m = *state;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+
+	alarm(20);
+	for (int i = 0; i < 3; i++) {
+		int fd = host_table.ended(&m->ctx[0], (int[]){ 0, 7 << 8, SIGTERM | 0x80 }[i], &err);
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	assert_int_equal(host_table.ended(&m->ctx[0], SIGSTOP, &err), -EINVAL);
+	contains(err.message, "0x13");
+	assert_int_equal(host_table.ended(&m->ctx[0], 0x7f, NULL), -EINVAL);
+	alarm(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,7 +363,7 @@ int main(void)
 		T(claim_tie_and_nobody), T(claim_refusals), T(claim_needs_create),
 		T(own_lists_objects), T(stage_stops_at_failure), T(errors_are_made_proper),
 		T(undo_in_reverse), T(undo_of_the_dead_and_hanging), T(services_of_other_stages),
-		T(records_go_to_declared_sections),
+		T(records_go_to_declared_sections), T(processes_end),
 	};
 	log_level = 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every damage of an image is refused. Built a second time with sanitizers (tests/fuzz). */
+#include <signal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,6 +108,8 @@ WRONG(same_pid, c->tasks[2]->pid = 1002; c->tasks[2]->threads[0]->tid = 1002;)
 WRONG(same_tid, c->tasks[0]->threads[1]->tid = 1003;)
 WRONG(big_pid, c->tasks[2]->pid = c->tasks[2]->threads[0]->tid = 5000000;)
 WRONG(big_tid, c->tasks[0]->threads[1]->tid = 0xffffffff;)
+WRONG(stopped_zombie, c->tasks[3]->exit_code = SIGSTOP;)
+WRONG(zombie_signal, c->tasks[3]->exit_code = 65;)
 WRONG(no_state, c->tasks[2]->state = 0;)
 WRONG(leader, c->tasks[2]->threads[0]->tid = 1005;)
 WRONG(regs, c->tasks[2]->threads[0]->regs.len--;)
@@ -159,6 +162,7 @@ static const struct wrong wrongs[] = {
 	W(root_pid, "manifest"), W(no_parent, "parent 4000"), W(own_parent, "parent 1002"),
 	W(late_parent, "parent 1004"), W(zombie_parent, "zombie"), W(same_pid, "twice"),
 	W(same_tid, "used by two"), W(big_pid, "range"), W(big_tid, "thread number"),
+	W(stopped_zombie, "no process ends"), W(zombie_signal, "no process ends"),
 	W(no_state, "no state"), W(leader, "not the leader"), W(regs, "registers"),
 	W(no_regs, "registers"), W(xstate, "registers"), W(siginfo, "signal"), W(altstack, "signal"),
 	W(affinity, "scheduling"), W(sched, "scheduling"), W(resume, "six"), W(creds, "credentials"),
