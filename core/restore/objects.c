@@ -7,6 +7,7 @@
 
 enum { OBJECT_NEW, OBJECT_BUSY, OBJECT_MADE };
 #define NEEDS_MAX 64
+#define DEEP_MAX 256 /* an object that needs one that needs one ...: each takes of our stack */
 
 static int by_object_id(const void *a, const void *b)
 {
@@ -101,10 +102,16 @@ static int make(struct restore *r, struct object_fd *o, struct crcore_error *err
 		name_object(o, err);
 		return crcore_fail(err, -ELOOP, "needs itself, by way of what it needs");
 	}
+	if (r->making == DEEP_MAX) {
+		name_object(o, err);
+		return crcore_fail(err, -ELOOP, "is needed by %u others, one after the other", DEEP_MAX);
+	}
 	o->state = OBJECT_BUSY;
+	r->making++;
 	int ret = make_needs(r, o, err);
 	if (ret == 0)
 		ret = host_call(o->owner, STAGE_CREATE, call_create, &o->id, err);
+	r->making--;
 	if (ret < 0) {
 		name_object(o, err);
 		return ret;

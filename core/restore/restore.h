@@ -111,6 +111,7 @@ struct restore {
 	unsigned *layout_task;       /* birth of each task in the order given to layouts_plan() */
 	struct object_fd *objects;   /* by id */
 	unsigned nobjects;
+	unsigned making;             /* objects that are: each is needed by the one before */
 	struct owner *owners;
 	unsigned nowners;
 	struct segment_fd *segments; /* by id */
