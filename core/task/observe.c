@@ -30,6 +30,7 @@ struct observation {
 struct observations {
 	struct observation *v;
 	unsigned n;
+	unsigned sorted;    /* so many of the first, by tid; those behind were added since */
 };
 
 /* Where no timeout was given there is nothing to know. */
@@ -89,6 +90,20 @@ static void measure(struct observations *o, const struct observations *of, const
 	sched_clocks_free(clocks);
 }
 
+static int by_tid(const void *a, const void *b)
+{
+	const struct observation *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+static void sort(struct observations *o)
+{
+	if (o->n > o->sorted)
+		qsort(o->v, o->n, sizeof(*o->v), by_tid);
+	o->sorted = o->n;
+}
+
 struct observations *observe_waits(const struct tree *tree)
 {
 	struct observations *o = calloc(1, sizeof(*o));
@@ -98,17 +113,18 @@ struct observations *observe_waits(const struct tree *tree)
 		return o;
 	free(tasks_look(tree->tasks, tree->ntasks, observe_task, of));
 	measure(o, of, tree);
+	sort(o);
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		free(of[i].v);
 	return o;
 }
 
-static struct observation *find_observation(struct observations *o, pid_t tid)
+/* Not among those that were added since: each of these is of a thread that is met but once. */
+static struct observation *find_observation(const struct observations *o, pid_t tid)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		if (o->v[i].tid == tid)
-			return &o->v[i];
-	return NULL;
+	const struct observation key = { .tid = tid };
+
+	return o->sorted ? bsearch(&key, o->v, o->sorted, sizeof(*o->v), by_tid) : NULL;
 }
 
 static struct observation as_stopped(pid_t tid, const arch_regs *regs)
@@ -145,6 +161,8 @@ static void note_interrupted(struct observations *o, const struct thread *t)
 
 void observe_stopped(struct observations *o, const struct tree *tree)
 {
+	if (o)
+		sort(o);
 	for (unsigned i = 0; o && i < tree->ntasks; i++)
 		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++)
 			note_interrupted(o, &tree->tasks[i]->threads[k]);
@@ -167,25 +185,17 @@ struct observations *observe_again(const struct tree *tree, struct observations 
 	return now;
 }
 
-static int by_tid(const void *a, const void *b)
+void observations_apply(struct observations *o, struct tree *tree)
 {
-	const struct observation *x = a, *y = b;
-
-	return x->tid < y->tid ? -1 : x->tid > y->tid;
-}
-
-void observations_apply(const struct observations *o, struct tree *tree)
-{
-	if (o && o->n)
-		qsort(o->v, o->n, sizeof(*o->v), by_tid);
+	if (o)
+		sort(o);
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		for (unsigned k = 0; k < tree->tasks[i]->nthreads; k++) {
 			struct thread *t = &tree->tasks[i]->threads[k];
-			struct observation key = as_stopped(t->tid, &t->regs), *one = NULL;
+			const struct observation now = as_stopped(t->tid, &t->regs);
+			const struct observation *one = o ? find_observation(o, t->tid) : NULL;
 			t->restarted_nr = -1;
-			if (o && o->n)
-				one = bsearch(&key, o->v, o->n, sizeof(*o->v), by_tid);
-			if (!one || !is_same_wait(one, &key))
+			if (!one || !is_same_wait(one, &now))
 				continue;
 			t->slept_ns = one->slept_ns;
 			t->sleeps = one->sleeps;

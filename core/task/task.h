@@ -195,7 +195,7 @@ struct observations *observe_waits(const struct tree *);
 void observe_stopped(struct observations *, const struct tree *);
 /* The same once more, shortly after; frees what was known before, and keeps what is not seen. */
 struct observations *observe_again(const struct tree *, struct observations *before);
-void observations_apply(const struct observations *, struct tree *);
+void observations_apply(struct observations *, struct tree *);
 void observations_free(struct observations *);
 
 /* -- restart.c: what the kernel continues for threads ------------------------- */

@@ -216,17 +216,21 @@ static bool is_kernel_worker(const struct task *t, pid_t tid)
 	       (flags & PF_KERNEL_WORKER) == PF_KERNEL_WORKER;
 }
 
-static const struct thread *known_thread(const struct task *t, pid_t tid)
+/* From *at on, where it is left: they are asked for in the order in which they are known. */
+static const struct thread *known_thread(const struct task *t, pid_t tid, unsigned *at)
 {
-	for (unsigned i = 0; i < t->nthreads; i++)
-		if (t->threads[i].tid == tid)
-			return &t->threads[i];
+	for (unsigned n = t->nthreads; n; n--) {
+		*at = *at < t->nthreads ? *at : 0;
+		if (t->threads[*at].tid == tid)
+			return &t->threads[*at];
+		++*at;
+	}
 	return NULL;
 }
 
 int task_threads(struct task *t, struct crcore_error *err)
 {
-	unsigned kept = 0;
+	unsigned kept = 0, at = 0;
 	pid_t *tids;
 	unsigned n;
 	int r;
@@ -242,7 +246,7 @@ int task_threads(struct task *t, struct crcore_error *err)
 		return no_memory(err);
 	}
 	for (unsigned i = 0; i < n; i++) {
-		const struct thread *known = known_thread(t, tids[i]);
+		const struct thread *known = known_thread(t, tids[i], &at);
 		if (!known && tids[i] != t->abi.pid && is_kernel_worker(t, tids[i]))
 			continue;
 		if (known)
