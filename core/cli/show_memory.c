@@ -6,15 +6,6 @@
 #define CMDLINE_MAX (32u << 10)
 #define HOPS_MAX 64 /* runs that refer to a run that refers to a run ... */
 
-static unsigned mm_index(const struct show *s, const Crcore__Mm *m)
-{
-	unsigned i = 0;
-
-	while (s->records.mms[i] != m)
-		i++;
-	return i;
-}
-
 /* How many runs name which other memory; seen is zeroed, one byte an mm. */
 static void count_runs(const struct show *s, unsigned i, unsigned char *seen)
 {
@@ -30,9 +21,8 @@ static void count_runs(const struct show *s, unsigned i, unsigned char *seen)
 			c->zero += bytes;
 		else if (r->source == CRCORE__SOURCE__OTHER) {
 			c->shared += bytes;
-			const Crcore__Mm *other = core_mm(&s->records, r->mm);
-			unsigned o = other ? mm_index(s, other) : i;
-			if (o == i || seen[o])
+			unsigned o = core_mm_index(&s->records, r->mm);
+			if (o == s->records.nmms || o == i || seen[o])
 				continue;
 			seen[o] = 1;
 			s->memory[o].nto++;

@@ -115,18 +115,16 @@ static const Crcore__Task *first_with(const struct show *s, const Crcore__Task *
 static void print_memory(const struct task_out *o, const Crcore__Task *t)
 {
 	const struct show *s = o->s;
-	const Crcore__Mm *m = core_mm(&s->records, t->mm);
+	const unsigned i = core_mm_index(&s->records, t->mm);
+	const Crcore__Mm *m = s->records.mms[i];
 	const Crcore__Task *owner = first_with(s, t, false);
 	FILE *f = o->f;
-	unsigned i = 0;
 
 	line(o);
 	if (owner != t) {
 		fprintf(f, "memory: the same as %u\n", owner->pid);
 		return;
 	}
-	while (s->records.mms[i] != m)
-		i++;
 	const struct memory_count *c = &s->memory[i];
 	fputs("memory: ", f);
 	print_size(f, c->mapped, " mapped");

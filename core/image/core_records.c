@@ -142,6 +142,13 @@ unsigned core_task_index(const struct core_records *c, uint32_t pid)
 	return e ? e->pos : c->ntasks;
 }
 
+unsigned core_mm_index(const struct core_records *c, uint32_t id)
+{
+	const struct index_entry *e = core_index_find(c->index, SORT_MM, id);
+
+	return e ? e->pos : c->nmms;
+}
+
 Crcore__Mm *core_mm(const struct core_records *c, uint32_t id)
 {
 	return find(c, SORT_MM, id);

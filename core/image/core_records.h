@@ -43,8 +43,9 @@ int core_records_load(struct image *, struct core_records *ret, struct crcore_er
 void core_records_free(struct core_records *); /* an empty (zeroed) one is fine */
 
 /* Lookup, O(log n); NULL if there is none. */
-/* Its place in tasks; ntasks if there is none. */
+/* Its place in tasks, in mms; ntasks, nmms if there is none. */
 unsigned core_task_index(const struct core_records *, uint32_t pid);
+unsigned core_mm_index(const struct core_records *, uint32_t id);
 Crcore__Mm *core_mm(const struct core_records *, uint32_t id);
 Crcore__Files *core_files(const struct core_records *, uint32_t id);
 Crcore__Fs *core_fs(const struct core_records *, uint32_t id);

@@ -50,13 +50,12 @@ static int take_steps(struct stub *s, const struct layout *l, bool early, struct
 
 static int spawn_when(struct stub *s, bool early, struct crcore_error *err)
 {
-	const struct births *b = &s->r->births;
+	const struct restore *r = s->r;
 	const struct layout *l = layout_of(s);
 	int ret = l ? take_steps(s, l, early, err) : 0;
 
-	for (unsigned i = s->birth + 1; i < b->n && ret == 0; i++)
-		if (b->v[i].creator == (int)s->birth && b->v[i].early == early &&
-		    s->r->stubs[i].spawn_op == UINT32_MAX)
+	for (unsigned i = s->first_born; i && ret == 0; i = r->stubs[i].next_born)
+		if (r->births.v[i].early == early && r->stubs[i].spawn_op == UINT32_MAX)
 			spawn(s, i);
 	return ret;
 }

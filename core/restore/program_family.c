@@ -72,17 +72,13 @@ static void round_build(struct stub *s, unsigned k)
 {
 	struct restore *r = s->r;
 	const struct births *b = &r->births;
-	unsigned helpers = 0, mine = 0;
+	unsigned mine = 0;
 
-	for (unsigned i = 0; i < b->n; i++) {
-		if (b->v[i].task >= 0 || b->v[i].round != (int)k)
-			continue;
-		helpers++;
-		if (b->v[i].creator == (int)s->birth) {
+	for (unsigned i = s->first_born; i; i = r->stubs[i].next_born)
+		if (b->v[i].task < 0 && b->v[i].round == (int)k) {
 			reap(s, b->v[i].pid);
 			mine++;
 		}
-	}
 	if (mine)
 		OP(s->p, "report handover", OP_POST, EXPECT_ANY, 0, IMM(r->round_done[k]), IMM(mine));
 	if (b->rounds[k] != (int)s->birth)
@@ -90,7 +86,8 @@ static void round_build(struct stub *s, unsigned k)
 	OP(s->p, "wait for turn", OP_WAIT, EXPECT_ANY, 0, IMM(r->round_word), IMM(k));
 	CALL(s->p, "be subreaper", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_CHILD_SUBREAPER), IMM(1));
 	OP(s->p, "let helpers exit", OP_POST, EXPECT_ANY, 0, IMM(r->round_ready[k]), IMM(1));
-	OP(s->p, "wait for handover", OP_WAIT, EXPECT_ANY, 0, IMM(r->round_done[k]), IMM(helpers));
+	OP(s->p, "wait for handover", OP_WAIT, EXPECT_ANY, 0, IMM(r->round_done[k]),
+	   IMM(r->round_helpers[k]));
 	CALL(s->p, "be no subreaper", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_CHILD_SUBREAPER), IMM(0));
 	OP(s->p, "end turn", OP_POST, EXPECT_ANY, 0, IMM(r->round_word), IMM(1));
 }
@@ -99,12 +96,13 @@ static void round_build(struct stub *s, unsigned k)
 static void children_end(struct stub *s)
 {
 	const struct births *b = &s->r->births;
+	const struct stub *all = s->r->stubs;
 
-	for (unsigned i = 0; i < b->n; i++)
-		if (b->v[i].task < 0 && b->v[i].round < 0 && b->v[i].creator == (int)s->birth)
+	for (unsigned i = s->first_born; i; i = all[i].next_born)
+		if (b->v[i].task < 0 && b->v[i].round < 0)
 			reap(s, b->v[i].pid);
-	for (unsigned i = 0; s->rec && i < b->n; i++)
-		if (b->v[i].zombie && s->r->rec.tasks[b->v[i].task]->ppid == s->rec->pid)
+	for (unsigned i = s->first_child; i; i = all[i].next_child)
+		if (b->v[i].zombie)
 			CALL(s->p, "wait for zombie", SYS_waitid, EXPECT_EQUAL, 0, IMM(P_PID),
 			     IMM(b->v[i].pid), IMM(0), IMM(WEXITED | WNOWAIT | __WALL), IMM(0));
 }

@@ -25,10 +25,9 @@
 
 const struct layout *layout_of(const struct stub *s)
 {
-	for (unsigned i = 0; s->rec && s->rec->mm && i < s->r->layouts.n; i++)
-		if (s->r->layouts.v[i].mm == s->rec->mm)
-			return &s->r->layouts.v[i];
-	return NULL;
+	const struct restore *r = s->r;
+
+	return s->rec && s->rec->mm ? r->layout_at[core_mm_index(&r->rec, s->rec->mm)] : NULL;
 }
 
 /* ---- mappings ---------------------------------------------------------------------- */

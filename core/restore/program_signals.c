@@ -32,9 +32,9 @@ static void stop_children(struct stub *s, uint64_t *told)
 {
 	struct restore *r = s->r;
 
-	for (unsigned i = 0; i < r->births.n; i++) {
+	for (unsigned i = s->first_child; i; i = r->stubs[i].next_child) {
 		const Crcore__Task *c = r->stubs[i].rec;
-		if (!c || c->ppid != s->rec->pid || c->state != CRCORE__TASK_STATE__STOPPED)
+		if (c->state != CRCORE__TASK_STATE__STOPPED)
 			continue;
 		OP(s->p, "wait until child may stop", OP_WAIT, EXPECT_ANY, 0, IMM(r->stubs[i].stop_word),
 		   IMM(1));
@@ -45,18 +45,24 @@ static void stop_children(struct stub *s, uint64_t *told)
 	}
 }
 
+static void note_end(const struct birth *b, uint64_t *told)
+{
+	if (b->exit_signal > 0)
+		*told |= 1ULL << (b->exit_signal - 1);
+}
+
 /* Signals with which children that are gone, or will be reaped, told their end. */
 static void ended_children(const struct stub *s, uint64_t *told)
 {
 	const struct births *b = &s->r->births;
+	const struct stub *all = s->r->stubs;
 
-	for (unsigned i = 0; i < b->n; i++) {
-		bool mine = b->v[i].task < 0 ? b->v[i].creator == (int)s->birth
-		                             : b->v[i].zombie &&
-		                               s->r->rec.tasks[b->v[i].task]->ppid == s->rec->pid;
-		if (mine && b->v[i].exit_signal > 0)
-			*told |= 1ULL << (b->v[i].exit_signal - 1);
-	}
+	for (unsigned i = s->first_born; i; i = all[i].next_born)
+		if (b->v[i].task < 0)
+			note_end(&b->v[i], told);
+	for (unsigned i = s->first_child; i; i = all[i].next_child)
+		if (b->v[i].zombie)
+			note_end(&b->v[i], told);
 }
 
 static uint64_t forget(struct stub *s)

@@ -91,6 +91,35 @@ static int stub_init(struct restore *r, struct stub *s, unsigned birth, struct c
 	return 0;
 }
 
+/* Who clones whom, and who was whose child: programs are for one process each, and must not look
+ * through all for those that concern it. */
+static int relate(struct restore *r, struct crcore_error *err)
+{
+	r->round_helpers = calloc(r->births.nrounds + 1, sizeof(*r->round_helpers));
+	r->layout_at = calloc(r->rec.nmms + 1, sizeof(*r->layout_at));
+	if (!r->round_helpers || !r->layout_at)
+		return births_no_memory(err);
+	for (unsigned i = r->births.n; i-- > 0;) {
+		const struct birth *b = &r->births.v[i];
+		struct stub *s = &r->stubs[i];
+		if (b->creator >= 0) {
+			s->next_born = r->stubs[b->creator].first_born;
+			r->stubs[b->creator].first_born = i;
+		}
+		if (b->task < 0 && b->round >= 0)
+			r->round_helpers[b->round]++;
+		unsigned parent = s->rec ? core_task_index(&r->rec, s->rec->ppid) : r->rec.ntasks;
+		if (parent == r->rec.ntasks)
+			continue;
+		struct stub *p = &r->stubs[r->births.of_task[parent]];
+		s->next_child = p->first_child;
+		p->first_child = i;
+	}
+	for (unsigned i = 0; i < r->layouts.n; i++)
+		r->layout_at[core_mm_index(&r->rec, r->layouts.v[i].mm)] = &r->layouts.v[i];
+	return 0;
+}
+
 static void count_reporters(struct restore *r)
 {
 	for (unsigned i = 0; i < r->births.n; i++) {
@@ -223,7 +252,7 @@ int programs_build(struct restore *r, struct crcore_error *err)
 		return births_no_memory(err);
 	for (unsigned i = 0; i < r->births.n && ret == 0; i++)
 		ret = stub_init(r, &r->stubs[i], i, err);
-	if (ret < 0)
+	if (ret < 0 || (ret = relate(r, err)) < 0)
 		return ret;
 	r->coordinator_fd = (int)free_descriptors(r, kept_fds(r, r->nbanks, r->files_shared));
 	count_reporters(r);

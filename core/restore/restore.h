@@ -60,6 +60,8 @@ struct stub {
 	uint32_t spawn_op;        /* of its creator: clones it */
 	uint64_t arrivals;        /* address of the word that reporters add to */
 	unsigned reporters[3];    /* at BORN, GROUPED, later */
+	unsigned first_born, next_born;   /* whom it clones, in order, by birth; 0: none, no more */
+	unsigned first_child, next_child; /* tasks whose parent it is; the same */
 	uint64_t threads_word;    /* ... its other threads add to, when they are ready */
 	uint64_t actions_word;    /* ... tells that signal actions are set */
 	uint64_t stop_word;       /* ... tells that it may be stopped */
@@ -126,6 +128,8 @@ struct restore {
 	struct stub *stubs;          /* parallel to births.v */
 	uint64_t go[NBARRIERS];      /* addresses of words */
 	uint64_t round_word, *round_ready, *round_done;
+	unsigned *round_helpers;     /* so many exit in each round */
+	const struct layout **layout_at; /* of each address space, parallel to rec.mms */
 	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
 	struct feeds *feeds;         /* NULL: no pages are packed (feed.c) */
 	uint64_t held_word;          /* threads that are held add to it at their end ... */
