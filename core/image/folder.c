@@ -61,6 +61,24 @@ int image_section_name(const char *prefix, const char *section, char ret[IMAGE_N
 	return 0;
 }
 
+/* The folder cannot be used, and what to do; a limit of our own has nothing to do with it. */
+__attribute__((format(printf, 5, 6)))
+static int unusable(const char *path, int code, const char *what, struct crcore_error *err,
+                    const char *fmt, ...)
+{
+	char advice[sizeof(err->advice)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(advice, sizeof(advice), fmt, ap);
+	va_end(ap);
+	crcore_fail(err, code, "cannot %s: %s", what, strerror(-code));
+	crcore_fail_at(err, -1, -1, "image %s", path);
+	if (code != -EMFILE && code != -ENFILE)
+		crcore_advise(err, "%s", advice);
+	return code;
+}
+
 /* Splits "a/b/c/" into an open "a/b" and "c". */
 static int open_parent(const char *dir, int *ret_parent, char **ret_base, struct crcore_error *err)
 {
@@ -79,13 +97,9 @@ static int open_parent(const char *dir, int *ret_parent, char **ret_base, struct
 	if (slash)
 		slash[slash == copy] = 0;
 	int fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		int r = -errno;
-		crcore_fail(err, r, "cannot open the folder that it would be in: %s", strerror(-r));
-		crcore_fail_at(err, -1, -1, "image %s", dir);
-		crcore_advise(err, "create %s first, or use another -D", slash ? copy : ".");
-		return r;
-	}
+	if (fd < 0)
+		return unusable(dir, -errno, "open the folder that it would be in", err,
+		                "create %s first, or use another -D", slash ? copy : ".");
 	*ret_parent = fd;
 	*ret_base = STEAL(name);
 	return 0;
@@ -202,14 +216,10 @@ static int mark(struct image *img, struct crcore_error *err)
 {
 	int fd = openat(img->dir, MANIFEST_TMP,
 	                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int r = -errno;
 
-	if (fd < 0) {
-		crcore_fail(err, r, "cannot create files: %s", strerror(-r));
-		crcore_fail_at(err, -1, -1, "image %s", img->path);
-		crcore_advise(err, "use another -D, where files can be made");
-		return r;
-	}
+	if (fd < 0)
+		return unusable(img->path, -errno, "create files", err,
+		                "use another -D, where files can be made");
 	img->marker = fd;
 	return 0;
 }
@@ -236,11 +246,8 @@ int folder_make(struct image *img, const char *dir, struct crcore_error *err)
 		r = tighten(img, err);
 	return r < 0 ? r : mark(img, err);
 fail:
-	r = -errno;
-	crcore_fail(err, r, "cannot make or open the folder: %s", strerror(-r));
-	crcore_fail_at(err, -1, -1, "image %s", img->path);
-	crcore_advise(err, "use another -D, where a folder is or can be made");
-	return r;
+	return unusable(img->path, -errno, "make or open the folder", err,
+	                "use another -D, where a folder is or can be made");
 }
 
 /* Takes back what folder_make() and the writer did. */
@@ -260,13 +267,9 @@ void folder_unmake(struct image *img)
 int folder_open(struct image *img, const char *dir, struct crcore_error *err)
 {
 	img->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (img->dir < 0) {
-		int r = -errno;
-		crcore_fail(err, r, "cannot open the folder: %s", strerror(-r));
-		crcore_fail_at(err, -1, -1, "image %s", img->path);
-		crcore_advise(err, "name the folder of an image with -D");
-		return r;
-	}
+	if (img->dir < 0)
+		return unusable(img->path, -errno, "open the folder", err,
+		                "name the folder of an image with -D");
 	int locked = take_lock(img, LOCK_SH, err);
 	return locked < 0 ? locked : 0;
 }

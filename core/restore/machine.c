@@ -80,19 +80,47 @@ static int check_creds(const struct own *own, const Crcore__Creds *c, struct crc
 	return r;
 }
 
+static const char *limit_text(uint64_t v, char ret[24])
+{
+	if (v == RLIM64_INFINITY)
+		return "unlimited";
+	snprintf(ret, 24, "%llu", (unsigned long long)v);
+	return ret;
+}
+
+/* "Max open files": as /proc says, a line for each, by number, below a heading. */
+static void limit_name(size_t which, char ret[26])
+{
+	cleanup_file FILE *f = fopen("/proc/self/limits", "re");
+	char line[128] = "";
+
+	for (size_t i = 0; f && i < which + 2 && fgets(line, sizeof(line), f); i++)
+		;
+	snprintf(ret, 26, "%.25s", line);
+	for (size_t n = strlen(ret); n && ret[n - 1] == ' '; n--)
+		ret[n - 1] = '\0';
+}
+
+static int refuse_limit(const Crcore__Task *t, size_t which, uint64_t own, struct crcore_error *err)
+{
+	char name[26], theirs[24], ours[24];
+
+	limit_name(which, name);
+	crcore_fail_at(err, (pid_t)t->pid, -1, "resource limit %zu, %s (%s)", which, name,
+	               limit_text(t->rlimits[which]->hard, theirs));
+	crcore_advise(err, "start crcore with a hard limit that is as high (ulimit -H, prlimit(1), "
+	              "systemd.exec(5))");
+	return crcore_fail(err, -EPERM, "is above crcore's own (%s), and without CAP_SYS_RESOURCE it "
+	                   "cannot be raised", limit_text(own, ours));
+}
+
 static int check_limits(const Crcore__Task *t, struct crcore_error *err)
 {
 	for (size_t i = 0; i < t->n_rlimits; i++) {
 		struct rlimit64 own;
-		if (prlimit64(0, (enum __rlimit_resource)i, NULL, &own) < 0 ||
-		    t->rlimits[i]->hard <= own.rlim_max || has_capability(CAP_SYS_RESOURCE))
-			continue;
-		crcore_fail_at(err, (pid_t)t->pid, -1, "resource limit %zu (%llu)", i,
-		               (unsigned long long)t->rlimits[i]->hard);
-		crcore_advise(err, "start crcore with a hard limit that is as high");
-		return crcore_fail(err, -EPERM, "is above crcore's own (%llu), and without "
-		                   "CAP_SYS_RESOURCE it cannot be raised",
-		                   (unsigned long long)own.rlim_max);
+		if (prlimit64(0, (enum __rlimit_resource)i, NULL, &own) == 0 &&
+		    t->rlimits[i]->hard > own.rlim_max && !has_capability(CAP_SYS_RESOURCE))
+			return refuse_limit(t, i, own.rlim_max, err);
 	}
 	return 0;
 }

@@ -18,7 +18,10 @@ static const char *name_of(const char *path)
 static int fail(const char *path, int code, struct crcore_error *err)
 {
 	crcore_fail_at(err, -1, -1, "%s", path);
-	crcore_advise(err, "name a file in a folder that is there (--pidfile)");
+	if (code == -ENOENT || code == -ENOTDIR || code == -EISDIR)
+		crcore_advise(err, "name a file in a folder that is there (--pidfile)");
+	else if (code != -EMFILE && code != -ENFILE)
+		crcore_advise(err, "name another file, where one can be written (--pidfile)");
 	return crcore_fail(err, code, "cannot write the pid file: %s", strerror(-code));
 }
 

@@ -139,6 +139,8 @@ void trace_write(void)
 			put_name(&j, "process_name", events[i].name, &events[i], self);
 	json_end(&j);
 	json_end(&j);
+	if ((fflush(file) | ferror(file)) != 0)
+		log_line(1, "the timeline is not whole: %s", strerror(errno));
 	fclose(STEAL(file));
 	free(STEAL(events));
 	nevents = 0;

@@ -355,12 +355,25 @@ class Test:
         t = self.target()
         before = snapshot.settled(t.pid)
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        self.error(["ulimit -n"], "dump", "-t", t.pid, "-D", self.image(), preexec_fn=lambda:
-                   resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
+        for few in range(6, 13):
+            self.error(["ulimit -n"], "dump", "-t", t.pid, "-D", self.image(), preexec_fn=lambda:
+                       resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)))
         self.crcore.dump(t.pid, self.image(), "-R", preexec_fn=lambda: # the hard limit counts
                          resource.setrlimit(resource.RLIMIT_NOFILE, (9, most)))
         self.unchanged(t, before)
         self.end(t)
+
+    def lower_limit(self):
+        """A limit that crcore could not give the task: which one, and what to do, is said."""
+        t = self.target()
+        image = self.image()
+        self.crcore.dump(t.pid, image)
+        t.killed()
+        self.crcore.through = ["setpriv", "--bounding-set=-sys_resource"]
+        self.error([t.pid, "Max open files (", "crcore's own (1000)", "ulimit -H"], "restore", "-d",
+                   "-D", image, preexec_fn=lambda:
+                   resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
+        self.crcore.through = ()
 
     def queues(self):
         """Message queues of the tree's namespace cannot be listed by everybody."""
@@ -461,7 +474,7 @@ class Test:
     def run(self):
         for step in (self.usage, self.unclaimed, self.locked_pipe, self.console, self.session_terminal,
                      self.taken_folder, self.traced, self.tracer_in_tree, self.direct, self.no_room, self.few_descriptors,
-                     self.queues, self.mode, self.due_signal, self.signal_comes, self.killed_then,
+                     self.lower_limit, self.queues, self.mode, self.due_signal, self.signal_comes, self.killed_then,
                      self.held_pid, self.zombie_pid, self.zombie_group, self.changed_file):
             step()
             print(f"{step.__name__}: passed", flush=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--trace: the timelines of a dump and of a restore are JSON of complete events, which
 nest, and name stages, plugins and tasks; a failed dump has one too; a file that cannot be
-written is refused at once."""
+written is refused at once, and one that is not whole is told."""
 import json
 import os
 import jobs
@@ -46,6 +46,10 @@ def main(crcore_path, program):
     crtest.wait_for("the target", crtest.LIMIT, lambda: t.read("ready"))
     image, trace = os.path.join(top, "image"), os.path.join(top, "trace.json")
     have = []
+    crcore.dump(t.pid, image + "-full", "-R", "--trace", "/dev/full")
+    with open(crcore.log) as f:
+        if "the timeline is not whole: No space left" not in f.read():
+            raise Failure("nothing is said of a timeline on a full disk")
     for args in (["-R"], []):
         crcore.dump(t.pid, image + "-".join(args), "--trace", trace, *args)
         have.append(load(trace, t.pid, ["load", "observe", "freeze", "collect", "ask", "save", "seal"]))
