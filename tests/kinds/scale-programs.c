@@ -20,8 +20,9 @@ static void queue_signals(void)
 	sigfillset(&all);
 	CHECK(!sigprocmask(SIG_BLOCK, &all, NULL));
 	for (int i = 0; i < SIGNALS; i++) {
-		siginfo_t info = { .si_signo = SIGRTMIN + 2, .si_code = SI_QUEUE, .si_pid = getpid(),
-			           .si_value.sival_int = i };
+		siginfo_t info = { .si_signo = SIGRTMIN + 2, .si_code = SI_QUEUE };
+		info.si_pid = getpid();
+		info.si_value.sival_int = i;
 		CHECK(!syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGRTMIN + 2, &info));
 	}
 }
