@@ -5,7 +5,6 @@
  * waited for, for a while. One that something alive holds is refused.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include "core/restore/restore.h"
 #include "core/task/task.h"
 
@@ -41,10 +40,19 @@ static int collect(struct restore *r, struct numbers *s, struct crcore_error *er
 	return ret;
 }
 
-/* As a pid, a tid or a process group. Somebody else's counts too (EPERM). */
-static bool is_taken(pid_t n)
+/* Any file: something whose owner can be set. */
+static int open_probe(struct crcore_error *err)
 {
-	return kill(n, 0) == 0 || errno != ESRCH || (n > 1 && (kill(-n, 0) == 0 || errno != ESRCH));
+	int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 ? fd : crcore_fail(err, -errno, "cannot open /: %s", strerror(errno));
+}
+
+/* As a pid, a tid, a process group or a session. An owner is looked for by number alone: kill(2)
+ * would not find a task that was just reaped, whose number the kernel gives free a while later. */
+static bool is_taken(int probe, pid_t n)
+{
+	return fcntl(probe, F_SETOWN, n) == 0 || errno != ESRCH;
 }
 
 /* ---- who has it? --------------------------------------------------------------------------- */
@@ -105,12 +113,12 @@ void pids_explain(struct restore *r, pid_t pid, struct crcore_error *err)
 
 /* ---- the check ------------------------------------------------------------------------------- */
 
-static int wait_free(pid_t n, uint64_t deadline, struct crcore_error *err)
+static int wait_free(int probe, pid_t n, uint64_t deadline, struct crcore_error *err)
 {
 	struct timespec pause = { 0, 500000 };
 	struct holder h = { 0 };
 
-	while (is_taken(n)) {
+	while (is_taken(probe, n)) {
 		int ret = worker_check(err);
 		if (ret < 0)
 			return ret;
@@ -163,15 +171,16 @@ int pids_check(struct restore *r, struct crcore_error *err)
 	const struct crcore_value *wait = policy_core(r->cmd->policy, "restore.pid-wait");
 	uint64_t deadline = now_ns() + (uint64_t)(wait ? wait->i : 0);
 	const int max = pid_max();
-	int ret = collect(r, &s, err);
+	cleanup_close int probe = open_probe(err);
+	int ret = probe < 0 ? probe : collect(r, &s, err);
 
 	for (unsigned i = 0; i < s.n && ret == 0; i++) {
 		if (s.v[i] >= max) {
 			crcore_fail_at(err, s.v[i], -1, "pid %d", s.v[i]);
 			crcore_advise(err, "raise /proc/sys/kernel/pid_max");
 			ret = crcore_fail(err, -ERANGE, "is above the largest pid here (%d)", max - 1);
-		} else if (is_taken(s.v[i])) {
-			ret = wait_free(s.v[i], deadline, err);
+		} else if (is_taken(probe, s.v[i])) {
+			ret = wait_free(probe, s.v[i], deadline, err);
 		}
 	}
 	if (ret == 0)
@@ -185,9 +194,11 @@ int pids_check(struct restore *r, struct crcore_error *err)
 pid_t pids_free(struct restore *r)
 {
 	pid_t at = r->free_below - 1;
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	cleanup_close int probe = r->only_plan ? -1 : open_probe(&ignored);
 
 	while (at > 1 && (bsearch(&at, r->numbers, r->nnumbers, sizeof(at), by_number) ||
-	                  (!r->only_plan && is_taken(at))))
+	                  (probe >= 0 && is_taken(probe, at))))
 		at--;
 	return r->free_below = at;
 }
