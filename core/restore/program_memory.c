@@ -21,6 +21,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 #define ADVICE(n) (1ULL << (n))
+#define LARGE (64ULL << 20) /* no machine has less */
 #define HUGE (ADVICE(MADV_HUGEPAGE) | ADVICE(MADV_NOHUGEPAGE))
 
 const struct layout *layout_of(const struct stub *s)
@@ -93,6 +94,17 @@ static void advise_huge(struct stub *s, const struct layout_map *m)
 			     IMM(m->end - m->start), IMM(bit));
 }
 
+/* More than the machine has is not granted in one call (vm.overcommit_memory 0), but a mapping may
+ * have grown beyond that. So it grows once more: what lies side by side the kernel joins. */
+static uint64_t mapped_at_once(const Crcore__Vma *v, uint64_t prot, uint64_t len)
+{
+	if (len < LARGE || v->shared || v->noreserve || !(prot & PROT_WRITE) ||
+	    v->backing == CRCORE__BACKING__HUGETLB)
+		return len;
+	const uint64_t half = (uint64_t)sysconf(_SC_PHYS_PAGES) / 2 * PAGE;
+	return len < half ? len : half;
+}
+
 /* What is staged is for mappings of several protections: each gets its own in the end. */
 static int map(struct stub *s, struct backing *b, const struct layout_map *m, bool writable,
                bool staged, struct crcore_error *err)
@@ -102,15 +114,21 @@ static int map(struct stub *s, struct backing *b, const struct layout_map *m, bo
 	uint64_t prot = staged ? PROT_READ | PROT_WRITE :
 	                v->prot | (writable || is_charged(v) ? PROT_WRITE : 0);
 
-	if (v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__SEGMENT) {
+	const bool file = v->backing == CRCORE__BACKING__FILE || v->backing == CRCORE__BACKING__SEGMENT;
+
+	if (file) {
 		int r = backing_open(s, b, v, err);
 		if (r < 0)
 			return r;
 		fd = RESULT(b->op);
 		offset = IMM(m->offset);
 	}
-	CALL(s->p, "map", SYS_mmap, EXPECT_EQUAL, (int64_t)m->start, IMM(m->start),
-	     IMM(m->end - m->start), IMM(prot), IMM(map_flags(v)), fd, offset);
+	for (uint64_t at = m->start, len; at < m->end; at += len) {
+		len = mapped_at_once(v, prot, m->end - at);
+		CALL(s->p, "map", SYS_mmap, EXPECT_EQUAL, (int64_t)at, IMM(at), IMM(len), IMM(prot),
+		     IMM(map_flags(v)), fd, offset);
+		offset.value += file ? len : 0;
+	}
 	advise_huge(s, m);
 	return 0;
 }
