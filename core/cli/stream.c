@@ -61,10 +61,26 @@ static int receive(struct worker *w, void *arg, struct crcore_error *err)
 	return r < 0 ? r : made;
 }
 
+/* Of what a killed worker has put there. Whoever makes an image clears the folder of an unfinished
+ * one, and of its own if that is not finished either. */
+static void remove_unfinished(const char *dir, bool was_there)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	struct image *image;
+
+	if (image_create(dir, false, &image, &ignored) == 0)
+		image_close(image);
+	if (!was_there)
+		rmdir(dir);
+}
+
 int stream_receive(struct command *c, struct crcore_error *err)
 {
+	const bool was_there = access(c->images_dir, F_OK) == 0;
 	int r = worker_run(receive, NULL, c, "what came in is no image", err);
 
+	if (r == -EOWNERDEAD)
+		remove_unfinished(c->images_dir, was_there);
 	return r < 0 || c->keep_images ? r : image_place_open(c->images_dir, r, &c->received, err);
 }
 

@@ -171,6 +171,38 @@ def damaged(crcore, program):
     j.pass_on()
 
 
+def killed(crcore, program):
+    """Of those who receive an image one is killed: the other removes what came in so far."""
+    j = Job(crcore, "killed", program)
+    stream = j.dump()
+    j.t.killed()
+    for made in True, False:
+        for who in "main", "worker":
+            if not made:
+                os.mkdir(j.image)
+            p = j.crcore.start("restore", "--stream", "-d", "-D", j.image, stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL)
+            p.stdin.buffer.write(stream[:len(stream) // 2])
+            p.stdin.flush()
+            crtest.wait_for("a file", crtest.LIMIT, lambda: any(
+                x.endswith(".bin") for x in os.path.isdir(j.image) and os.listdir(j.image) or []))
+            worker = crtest.children(p.pid)[0]
+            os.kill(worker if who == "worker" else p.pid, signal.SIGKILL)
+            p.wait()
+            crtest.wait_gone(worker)
+            p.stdin.close()
+            if made:
+                j.clean(f"{who} killed")
+            elif os.listdir(j.image):
+                raise Failure(f"{who} killed: left in the folder: {os.listdir(j.image)}")
+            else:
+                os.rmdir(j.image)
+    rc, err = j.restore(stream)
+    if rc:
+        raise Failure(f"the whole one: status {rc}: {err}")
+    j.pass_on()
+
+
 def reader_gone(crcore, program):
     j = Job(crcore, "gone", program, "64")
     for reads in 0, 100000:
@@ -286,6 +318,7 @@ def main(crcore, small, large):
     through_tar(crcore, small)
     whole(crcore, small)
     damaged(crcore, small)
+    killed(crcore, small)
     terminals(crcore, small)
     made_on(crcore, large)
     reader_gone(crcore, large)
