@@ -2,6 +2,7 @@
 """A pid that was just reaped: no task has it any more, but the kernel gives its number free only when
 it has forgotten the names below its /proc/PID. A restore waits for that, as it does for a zombie."""
 import ctypes
+import fcntl
 import mmap
 import os
 import signal
@@ -20,8 +21,19 @@ while not os.path.exists("go"):
 MAPPINGS = 60000
 
 
+def free(pid):
+    """As the kernel sees it: an owner that is to be set is looked for by number alone."""
+    with open("/dev/null", "rb") as f:
+        try:
+            fcntl.fcntl(f, fcntl.F_SETOWN, pid)
+        except ProcessLookupError:
+            return True
+    return False
+
+
 def hold(pid):
     """A child with this pid and many mappings of a file, each a name in its map_files."""
+    crtest.wait_for(f"number {pid}", crtest.LIMIT, lambda: free(pid))
     with open("/proc/sys/kernel/ns_last_pid", "w") as f:
         f.write(str(pid - 1))
     reader, writer = os.pipe()
