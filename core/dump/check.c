@@ -76,12 +76,12 @@ static void print_json(pid_t pid, const struct blockers *b, unsigned ntasks)
 	json_array(&j, "blockers");
 	for (unsigned i = 0; i < b->n; i++) {
 		json_object(&j, NULL);
-		json_string(&j, "plugin", b->v[i].plugin);
-		json_int(&j, "pid", b->v[i].pid);
-		json_int(&j, "fd", b->v[i].fd);
-		json_string(&j, "object", b->v[i].object);
-		json_string(&j, "message", b->v[i].message);
-		json_string(&j, "advice", b->v[i].advice);
+		json_string(&j, "plugin", b->v[i].err.plugin);
+		json_int(&j, "pid", b->v[i].err.pid);
+		json_int(&j, "fd", b->v[i].err.fd);
+		json_string(&j, "object", b->v[i].err.object);
+		json_string(&j, "message", b->v[i].err.message);
+		json_string(&j, "advice", b->v[i].err.advice);
 		json_end(&j);
 	}
 	json_end(&j);
@@ -122,8 +122,16 @@ static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_
 {
 	struct survey *s = arg;
 
-	s->incomplete = true;
+	s->incomplete |= fd >= 0;
 	return 0;
+}
+
+static bool all_last(const struct blockers *b)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		if (!b->v[i].lasts)
+			return false;
+	return true;
 }
 
 static int check_tree(struct command *cmd, struct host *host, struct crcore_error *err)
@@ -144,7 +152,10 @@ static int check_tree(struct command *cmd, struct host *host, struct crcore_erro
 			print_json(cmd->pid, &b, s.tree.ntasks);
 		else
 			for (unsigned i = 0; i < b.n; i++)
-				print_blocker(&b.v[i]);
+				print_blocker(&b.v[i].err);
+		if (!all_last(&b) && !cmd->json)
+			printf("note: the tree runs all the time; what is of a moment only, a dump finds "
+			       "out when it is frozen\n");
 		if (s.incomplete && !cmd->json)
 			printf("note: descriptors are in flight; a dump looks at them, and anew at all "
 			       "else, when the tree is frozen\n");

@@ -71,7 +71,7 @@ static int serve_found(void *arg, struct crcore_ctx *ctx, int fd, struct crcore_
 	struct dump *d = arg;
 
 	if (d->live) {
-		d->live->incomplete = true;
+		d->live->incomplete |= fd >= 0;
 		return 0;
 	}
 	return fd < 0 ? INT_MAX : survey_found(&d->survey, fd, err);

@@ -17,11 +17,19 @@
 
 /* All that would keep a tree from being saved, not only the first. */
 struct blockers {
-	struct crcore_error *v;
+	struct blocker {
+		struct crcore_error err;
+		uint64_t looks;        /* a hash of what the object looked like; 0: it is a task */
+		bool lasts;            /* not only of a moment of a tree that runs (live.c) */
+	} *v;
 	unsigned n;
+	unsigned nalone;               /* so many concern a task or object by itself, those behind them
+	                                * what others of the tree are */
 };
-void blockers_take(struct blockers *, struct crcore_error *); /* moves err there, clears it */
-/* One error line for all of them: the first, and how many more there are. 0: there are none. */
+struct object;
+/* Moves err there, clears it. o: NULL: of a task. */
+void blockers_take(struct blockers *, const struct object *o, struct crcore_error *);
+/* One error line for all that last: the first, and how many more there are. 0: there are none. */
 int blockers_refuse(const struct blockers *, pid_t root, struct crcore_error *);
 void blockers_free(struct blockers *);
 
@@ -115,8 +123,9 @@ void survey_prepare(struct flags *, struct alike_how *, struct tree *);
  * command allows its session (--shell-job). */
 int survey_look(struct survey *, const struct command *, struct host *, struct blockers *,
                 struct crcore_error *);
-/* The same of a tree that runs. -EAGAIN if it changed under the look (survey_changed), so
- * that what seems to be outside the tree may be a task that was just born. */
+/* live.c: the same of a tree that runs, more than once if there are blockers. -EAGAIN if it changed
+ * under the look (survey_changed), so that what seems to be outside the tree may be a task that was
+ * just born. */
 int survey_look_live(struct survey *, const struct command *, struct host *, struct blockers *,
                      struct crcore_error *);
 void survey_free(struct survey *);

@@ -176,7 +176,7 @@ static int each_object(struct survey *s, struct host *host, struct blockers *blo
 	for (unsigned i = 0; r == 0 && i < s->objects.n; i++) {
 		r = step(s, s->objects.v[i], host, err);
 		if (r < 0 && !survey_changed(r) && r != -ENOMEM && r != -ETIMEDOUT && blockers) {
-			blockers_take(blockers, err);
+			blockers_take(blockers, s->objects.v[i], err);
 			r = 0;
 		}
 	}
@@ -193,6 +193,8 @@ int survey_objects(struct survey *s, struct host *host, struct blockers *blocker
 		r = survey_references(s, blockers, err);
 	if (r == 0)
 		r = each_object(s, host, blockers, claim, err);
+	if (blockers)
+		blockers->nalone = blockers->n;
 	return r == 0 ? each_object(s, host, blockers, review, err) : r;
 }
 

@@ -261,7 +261,7 @@ static int keep_on(struct references *r, struct task *t, int e, struct crcore_er
 	crcore_fail_at(err, t->abi.pid, -1, "task %s", t->comm);
 	if (!r->blockers || survey_changed(e) || e == -ENOMEM)
 		return e;
-	blockers_take(r->blockers, err);
+	blockers_take(r->blockers, NULL, err);
 	return 0;
 }
 

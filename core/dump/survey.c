@@ -5,33 +5,51 @@
  * so what the first does not refuse the second will not either, unless the
  * tree changed in between; but where that would cost much and hardly ever tell
  * anything, the first pass of a dump leaves it to the second (describe.c), unless
- * it would refuse the tree: then it takes another look, which leaves nothing out.
+ * it would refuse the tree: then it takes other looks, which leave nothing out (live.c).
  */
+#include <xxhash.h>
 #include "core/dump/dump.h"
 #include "core/util/parallel.h"
 #include "core/util/util.h"
 #include "core/util/worker.h"
 
-void blockers_take(struct blockers *b, struct crcore_error *err)
+static uint64_t looks_of(const struct object *o)
+{
+	const struct stat *st = &o->abi.st;
+	const uint64_t v[] = { st->st_dev, st->st_ino, st->st_mode, (uint64_t)st->st_size,
+		               (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec,
+		               (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec };
+	uint64_t h = XXH3_64bits(v, sizeof(v));
+
+	h = XXH3_64bits_withSeed(o->link, strlen(o->link), h);
+	return XXH3_64bits_withSeed(o->fdinfo, strlen(o->fdinfo), h);
+}
+
+void blockers_take(struct blockers *b, const struct object *o, struct crcore_error *err)
 {
 	if (GROW(b->v, b->n))
-		b->v[b->n++] = *err;
+		b->v[b->n++] = (struct blocker){ *err, o ? looks_of(o) : 0, true };
 	*err = (struct crcore_error)CRCORE_ERROR_INIT;
 }
 
 int blockers_refuse(const struct blockers *b, pid_t pid, struct crcore_error *err)
 {
-	if (!b->n)
-		return 0;
-	*err = b->v[0];
-	for (unsigned i = 1; i < b->n; i++)
-		log_error(1, &b->v[i]);
-	if (b->n > 1) {
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		if (!b->v[i].lasts)
+			continue;
+		if (n++)
+			log_error(1, &b->v[i].err);
+		else
+			*err = b->v[i].err;
+	}
+	if (n > 1) {
 		size_t len = strlen(err->message);
 		snprintf(err->message + len, sizeof(err->message) - len,
-		         " (and %u more: crcore check -t %d lists all)", b->n - 1, pid);
+		         " (and %u more: crcore check -t %d lists all)", n - 1, pid);
 	}
-	return err->code;
+	return n ? err->code : 0;
 }
 
 void blockers_free(struct blockers *b)
@@ -102,7 +120,7 @@ static int check_places(struct survey *s, struct host *host, struct blockers *bl
 			return v[i].r;
 		}
 		if (v[i].r < 0)
-			blockers_take(blockers, &v[i].err);
+			blockers_take(blockers, NULL, &v[i].err);
 	}
 	return 0;
 }
@@ -135,48 +153,8 @@ int survey_look(struct survey *s, const struct command *cmd, struct host *host,
 	int r = tree_check_session(&s->tree, policy_core(cmd->policy, "dump.shell-job")->b, err);
 
 	if (r < 0)
-		blockers_take(blockers, err);
+		blockers_take(blockers, NULL, err);
 	return survey_take(s, host, blockers, err);
-}
-
-/* Did tasks come or go since the survey's look at a tree that runs? */
-static bool tasks_changed(const struct survey *s, pid_t root)
-{
-	struct crcore_error ignored = CRCORE_ERROR_INIT;
-	struct tree now = { 0 };
-	bool same = tree_look(root, &now, &ignored) == 0 && now.ntasks == s->tree.ntasks;
-
-	for (unsigned i = 0; same && i < now.ntasks; i++)
-		same = tree_find(&s->tree, now.tasks[i]->abi.pid) != NULL;
-	tree_free(&now);
-	return !same;
-}
-
-static int look_thoroughly(struct survey *s, const struct command *cmd, struct host *host,
-                           struct blockers *blockers, struct crcore_error *err)
-{
-	const struct survey again = { .flags = s->flags };
-
-	blockers_free(blockers);
-	host_forget(host);
-	survey_free(s);
-	*s = again;
-	int r = tree_look(cmd->pid, &s->tree, err);
-	return r < 0 ? r : survey_look(s, cmd, host, blockers, err);
-}
-
-int survey_look_live(struct survey *s, const struct command *cmd, struct host *host,
-                     struct blockers *blockers, struct crcore_error *err)
-{
-	int r = survey_look(s, cmd, host, blockers, err);
-
-	if (r == 0 && blockers->n && s->quick)
-		r = look_thoroughly(s, cmd, host, blockers, err);
-	if (r == 0 && blockers->n && tasks_changed(s, cmd->pid)) {
-		crcore_fail_at(err, cmd->pid, -1, "tree of %u tasks", s->tree.ntasks);
-		r = crcore_fail(err, -EAGAIN, "tasks come and go while it is looked at");
-	}
-	return r;
 }
 
 void survey_free(struct survey *s)

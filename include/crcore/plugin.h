@@ -315,9 +315,9 @@ struct crcore_host {
 	 * fd is a descriptor of it, and stays the caller's. Returns the id of the object
 	 * that it is; if the tree has none yet, it becomes one, which is offered, saved
 	 * and made like all others, its pid and fd being crcore's own. Returns 0 while the
-	 * tree runs: then nothing need be looked for, and since there is more to the tree
-	 * than meets the eye, what plugins refuse is taken up again when it is frozen.
-	 * fd -1 only asks which it is: > 0 if the tree is frozen. */
+	 * tree runs: then any descriptor (>= 0) tells that there is more to the tree than
+	 * meets the eye, nothing need be looked for, and what plugins refuse is taken up again
+	 * when it is frozen. fd -1 only asks which it is: > 0 if the tree is frozen. */
 	int (*found)(struct crcore_ctx *, int fd, struct crcore_error *);
 
 	/* The same as will(), for what is more than a text: fn is called with a copy of the
@@ -473,7 +473,9 @@ struct crcore_plugin {
 	 * tree, a descriptor that stays there up to save; where a look through the
 	 * description is needed and there is none, pidfd_getfd() it by the pidfd
 	 * of the task obj->pid. Before and after the freeze, also by `check`: must
-	 * not change anything. */
+	 * not change anything. A refusal before the freeze counts only if it is the
+	 * same, by its message, several times, and the tree has slept all the while;
+	 * one by claim, if the object has looked the same. */
 	int (*review)(void *state, const struct crcore_object *obj, struct crcore_error *);
 
 	/* Restore, optional: once, when nothing was refused, before any object is

@@ -99,8 +99,8 @@ int flight_note(struct sockets *s, const struct crcore_object *obj, struct crcor
 
 	if (CRCORE_HAS(s->host, found))
 		frozen = s->host->found(s->ctx, -1, err);
-	if (frozen == 0)
-		return 0;
+	if (frozen == 0) /* nothing is looked for, but what else is refused is decided later */
+		return s->host->found(s->ctx, obj->local_fd, err);
 	getsockopt(obj->local_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
 	if (frozen < 0 || listens) {
 		crcore_advise(err, "let the receiver take them before the dump");
