@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small things that every plugin of this folder wants: variables that clean up after
- * themselves, lists that grow, files that are read and written whole, a clock. A plugin elsewhere
- * writes its own or copies them.
+ * themselves, lists that grow, files that are read and written whole, a clock, a page. A plugin
+ * elsewhere writes its own or copies them.
  */
 #ifndef PLUGINS_UTIL_H
 #define PLUGINS_UTIL_H
@@ -22,6 +22,8 @@ static inline void cleanup_dir_(DIR **d) { if (*d) closedir(*d); }
 #define cleanup_free __attribute__((cleanup(cleanup_free_)))
 #define cleanup_close __attribute__((cleanup(cleanup_close_)))
 #define cleanup_dir __attribute__((cleanup(cleanup_dir_)))
+
+#define PAGE 4096ULL
 
 /* Room for one more element: capacities are powers of two, at least 16. */
 #define GROW(v, n) ({ \

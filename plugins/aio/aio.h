@@ -24,7 +24,6 @@
 #include "plugins/bpf/peek.h"
 #include "plugins/record.h"
 
-#define PAGE 4096ULL
 #define RING_NAME "/[aio] (deleted)"
 #define RING_MAGIC 0xa10a10a1u
 #define EVENT_SIZE sizeof(struct io_event)

@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define PAGE 4096ul
-
 /* ---- dump: whose it is ------------------------------------------------------------------ */
 
 bool is_ring(const struct crcore_object *obj)

@@ -47,7 +47,6 @@
 #define SHM_LOCKED 02000
 #endif
 #define MEMORY_FOLDER "/dev/shm"
-#define PAGE 4096ULL
 #define LARGEFILE 0100000 /* O_LARGEFILE, 0 for programs: set by open(2), not by mq_open(3) */
 
 union semun { int val; struct semid_ds *buf; unsigned short *array; struct seminfo *info; };

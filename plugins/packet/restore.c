@@ -149,7 +149,7 @@ static int give_ring(const struct packet *p, int fd, const Packet__Socket *rec,
 
 	if (!ring || blob < 0)
 		return blob;
-	size_t len = ring_length(ring), skip = ring->data % 4096;
+	size_t len = ring_length(ring), skip = ring->data % PAGE;
 	char *bytes = mmap(NULL, len + skip, PROT_READ, MAP_PRIVATE, blob, (off_t)(ring->data - skip));
 	if (bytes == MAP_FAILED)
 		return crcore_fail(err, -errno, "the contents of its ring cannot be read: %s",
