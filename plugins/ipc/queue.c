@@ -374,6 +374,10 @@ int queue_save(struct ipc *s, struct crcore_error *err)
 	struct dirent *e;
 	uint32_t id;
 
+	if (folder == -ENODEV) { /* a kernel without, so without any */
+		*err = (struct crcore_error)CRCORE_ERROR_INIT;
+		return 0;
+	}
 	if (folder < 0)
 		return scope_all(s) ? folder : 0;
 	while (d && r == 0 && (e = readdir(d))) {
