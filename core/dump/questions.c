@@ -20,6 +20,7 @@ int questions_write(struct questions *q, struct crcore_error *err)
 			r = host_ask(q->host, &t->abi, t->threads[0].ask, err);
 	}
 	host_series_stop(q->host);
+	witnesses_tell(&q->witnesses);
 	return r;
 }
 

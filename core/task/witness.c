@@ -80,13 +80,22 @@ pid_t witness_for(struct witnesses *w, const Crcore__Creds *c)
 		if (w->v[i].uid == c->ruid && w->v[i].gid == c->rgid)
 			return w->v[i].pid;
 	pid_t pid = make_witness(c->ruid, c->rgid);
-	if (!pid)
-		log_line(1, "no process with user %u can be made to find out about Landlock", c->ruid);
+	if (!pid && !w->nunknown++)
+		w->unknown = c->ruid;
 	if (GROW(w->v, w->n))
 		w->v[w->n++] = (struct witness){ c->ruid, c->rgid, pid };
 	else if (pid)
 		waitpid(pid, NULL, 0);
 	return w->n && w->v[w->n - 1].pid == pid ? pid : 0;
+}
+
+void witnesses_tell(const struct witnesses *w)
+{
+	if (w->nunknown > 1)
+		log_line(1, "no process with user %u can be made to find out about Landlock, nor with %u "
+		         "others", w->unknown, w->nunknown - 1);
+	else if (w->nunknown)
+		log_line(1, "no process with user %u can be made to find out about Landlock", w->unknown);
 }
 
 void witnesses_free(struct witnesses *w)

@@ -12,6 +12,8 @@
 struct witnesses {
 	struct witness { uint32_t uid, gid; pid_t pid; } *v;
 	unsigned n;
+	unsigned nunknown;    /* of so many users and groups none can be made: the first is ... */
+	uint32_t unknown;
 };
 /* The process to be asked about: crcore itself, where that may be looked at, else one with the
  * thread's user and group, without capabilities. It has ended: there is nothing in it to be had.
@@ -19,5 +21,7 @@ struct witnesses {
 pid_t witness_for(struct witnesses *, const Crcore__Creds *);
 /* The answer was that it may not: 0 if that is because of a module that says so itself. */
 int witness_refuse(const struct thread *, struct crcore_error *);
+/* Warns of those that cannot be made, once for all. */
+void witnesses_tell(const struct witnesses *);
 void witnesses_free(struct witnesses *);
 #endif
