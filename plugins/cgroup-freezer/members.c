@@ -71,7 +71,8 @@ static int add_member(struct cg *cg, pid_t pid, pid_t tid, struct set *s)
 	return 0;
 }
 
-/* groups: as crcore calls them, 0: it does not. */
+/* groups: as crcore calls them, 0: it does not. They are those of others, too: what is seen of a
+ * thread that ends does not go for them. */
 static int read_thread(struct cg *cg, pid_t pid, pid_t tid, uint64_t groups)
 {
 	cleanup_free char *long_text = NULL;
@@ -84,11 +85,12 @@ static int read_thread(struct cg *cg, pid_t pid, pid_t tid, uint64_t groups)
 	if (r < 0)
 		return r;
 	struct set *s = known(cg, text);
-	if (!s && has_ended(pid, tid))
+	bool ended = (!s || groups) && has_ended(pid, tid);
+	if (!s && ended)
 		return 0;
 	if (!s)
 		s = add_set(cg, text);
-	if (s && groups)
+	if (s && groups && !ended)
 		s->groups = groups;
 	return add_member(cg, pid, tid, s);
 }
