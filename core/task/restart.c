@@ -88,14 +88,18 @@ static int go_on(struct thread *t, uint64_t deadline, bool inside, int *ret_stat
 	return r < 0 || (r > 0 && !WIFSTOPPED(*ret_status)) ? -ESRCH : 0;
 }
 
-static int set_mask(const struct thread *t, uint64_t mask)
+static int set_mask(struct thread *t, uint64_t mask)
 {
-	return ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0 ? -ESRCH : 0;
+	if (ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0)
+		return -ESRCH;
+	t->masked = mask != t->sigmask;
+	return 0;
 }
 
 /* It rests again, wherever it was stopped (0: it runs). A signal that a stopped process is given
  * is put back: it waits until the mask is open again, as it would have waited. Only that one is
- * blocked: should we be killed right then, nobody opens the mask. */
+ * blocked: should we be killed right then, nobody opens the mask. Of one that does not come to rest
+ * in time that is done when it is let go. */
 static int halt(struct thread *t, int status)
 {
 	const uint64_t deadline = now_ns() + PATIENCE;
@@ -114,7 +118,7 @@ static int halt(struct thread *t, int status)
 		if (r < 0 || !WIFSTOPPED(status))
 			return -ESRCH;
 	}
-	return mask == t->sigmask ? 0 : set_mask(t, t->sigmask);
+	return t->masked ? set_mask(t, t->sigmask) : 0;
 }
 
 /* What it does then (it may have slept to the end, or a signal have come) its registers say. */

@@ -21,6 +21,7 @@ struct thread {
 	int stop_signal;
 	struct user_regs_struct regs;  /* at the stop, untouched: what release puts back */
 	uint64_t sigmask;              /* at the stop */
+	bool masked;                   /* more is blocked for now than in that */
 	uint64_t slept_ns;             /* observe: how long it had slept in its system call */
 	uint64_t sleeps;               /* observe: how often it had gone to sleep by then */
 	int64_t restarted_nr;          /* what a restart_syscall continues, -1: unknown */

@@ -27,6 +27,8 @@ static void let_go(struct thread *t, uint64_t deadline)
 		return;
 	if (!t->stopped) /* it was asked to stop: only a stopped thread can be let go */
 		stop_rest(t->tid, deadline, &ignored);
+	if (t->masked)
+		ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(t->sigmask), &t->sigmask);
 	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0)
 		waitpid(t->tid, &status, __WALL | WNOHANG); /* it was killed: its parent may know */
 	t->seized = t->stopped = false;
