@@ -73,7 +73,7 @@ static int check_creds(const struct own *own, const Crcore__Creds *c, struct crc
 	r = check_caps(own, c, err);
 	if (r == 0 && (c->ruid != o->ruid || c->euid != o->euid || c->suid != o->suid))
 		r = need(CAP_SETUID, "to restore the task's user", err);
-	if (r == 0)
+	if (r == 0 && !groups_equal(o, c))
 		r = need(CAP_SETGID, "to restore the task's groups", err);
 	if (r == 0)
 		r = need(CAP_SETPCAP, "to restore the task's capabilities", err);

@@ -120,13 +120,17 @@ int own_read(struct own **ret, struct crcore_error *err)
 	return 0;
 }
 
+bool groups_equal(const Crcore__Creds *a, const Crcore__Creds *b)
+{
+	return a->rgid == b->rgid && a->egid == b->egid && a->sgid == b->sgid && a->fsgid == b->fsgid &&
+	       a->n_groups == b->n_groups &&
+	       !(a->n_groups && memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)));
+}
+
 bool creds_equal(const Crcore__Creds *a, const Crcore__Creds *b)
 {
 	return a->ruid == b->ruid && a->euid == b->euid && a->suid == b->suid && a->fsuid == b->fsuid &&
-	       a->rgid == b->rgid && a->egid == b->egid && a->sgid == b->sgid && a->fsgid == b->fsgid &&
 	       a->inheritable == b->inheritable && a->permitted == b->permitted &&
 	       a->effective == b->effective && a->bounding == b->bounding &&
-	       a->ambient == b->ambient && a->securebits == b->securebits &&
-	       a->n_groups == b->n_groups &&
-	       !(a->n_groups && memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)));
+	       a->ambient == b->ambient && a->securebits == b->securebits && groups_equal(a, b);
 }

@@ -15,7 +15,7 @@
 
 #define ALL_CAPS 64
 
-static void set_ids(prog *p, const Crcore__Creds *c)
+static void set_groups(prog *p, const Crcore__Creds *c)
 {
 	uint32_t groups = prog_data(p, c->groups, c->n_groups * sizeof(*c->groups));
 
@@ -23,6 +23,10 @@ static void set_ids(prog *p, const Crcore__Creds *c)
 	CALL(p, "set group ids", SYS_setresgid, EXPECT_EQUAL, 0, IMM(c->rgid), IMM(c->egid),
 	     IMM(c->sgid));
 	CALL(p, "set file system group", SYS_setfsgid, EXPECT_ANY, 0, IMM(c->fsgid));
+}
+
+static void set_users(prog *p, const Crcore__Creds *c)
+{
 	CALL(p, "set user ids", SYS_setresuid, EXPECT_EQUAL, 0, IMM(c->ruid), IMM(c->euid),
 	     IMM(c->suid));
 	CALL(p, "set file system user", SYS_setfsuid, EXPECT_ANY, 0, IMM(c->fsuid));
@@ -61,7 +65,9 @@ void creds_build(prog *p, const struct own *own, const Crcore__Creds *c)
 	if (!creds_equal(o, c)) {
 		CALL(p, "keep capabilities", SYS_prctl, EXPECT_EQUAL, 0, IMM(PR_SET_SECUREBITS),
 		     IMM(o->securebits | SECBIT_NO_SETUID_FIXUP));
-		set_ids(p, c);
+		if (!groups_equal(o, c)) /* that takes a capability, even if it changes nothing */
+			set_groups(p, c);
+		set_users(p, c);
 		set_caps(p, "set inheritable capabilities", o->permitted, o->permitted, c->inheritable);
 		set_ambient(p, own, c);
 		for (unsigned cap = 0; cap < ALL_CAPS; cap++)

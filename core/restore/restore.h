@@ -325,6 +325,7 @@ struct own {
 };
 int own_read(struct own **ret, struct crcore_error *);
 bool creds_equal(const Crcore__Creds *, const Crcore__Creds *);
+bool groups_equal(const Crcore__Creds *, const Crcore__Creds *); /* in their groups, that is */
 
 /* root.c, in main */
 struct root_request { /* worker to main; with it come memfd and pidfds */
