@@ -185,9 +185,10 @@ int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layou
                  struct layouts *ret, struct crcore_error *);
 void layouts_free(struct layouts *);
 /* Checks an Mm record read from an image: order, overlap, alignment, runs inside
- * mappings, references to other mms, offsets within pages_len. */
+ * mappings, references to other mms, offsets within pages_len. *room: so many more ranges may all
+ * that is referred to come to; at first ranges_most(). */
 int mm_validate(const Crcore__Mm *, Crcore__Mm *const *mms, unsigned nmms, uint64_t pages_len,
-                struct crcore_error *);
+                uint64_t *room, struct crcore_error *);
 /* The same for all that an image has, once pages_open() has opened its ancestors; what an mm has
  * of those (kept) becomes runs that say where the bytes are. Behind this nobody sees the former. */
 struct core_records;

@@ -170,10 +170,11 @@ static int add_mm(void *arg, ProtobufCMessage *m, struct crcore_error *err)
 
 static int check(const struct older *o, uint64_t pages_len, struct crcore_error *err)
 {
+	uint64_t room = ranges_most();
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < o->n; i++)
-		r = mm_validate(o->mms[i], o->mms, i, pages_len, err);
+		r = mm_validate(o->mms[i], o->mms, i, pages_len, &room, err);
 	return r;
 }
 

@@ -17,13 +17,14 @@ static pid_t first_task(const struct core_records *rec, uint32_t mm)
 
 static int take_records(struct since *s, const struct core_records *rec, struct crcore_error *err)
 {
+	uint64_t room = ranges_most();
 	int r = (s->v = calloc(rec->nmms + 1, sizeof(*s->v))) ? 0 : memory_enomem(err);
 
 	for (unsigned i = 0; r == 0 && i < rec->nmms; i++) {
 		struct since_mm *m = &s->v[s->n++];
 		const uint32_t id = rec->mms[i]->id;
 		*m = (struct since_mm){ .id = id, .pid = first_task(rec, id), .uffd = -1 };
-		r = mm_validate(rec->mms[i], rec->mms, i, s->pages, err);
+		r = mm_validate(rec->mms[i], rec->mms, i, s->pages, &room, err);
 		if (r == 0)
 			r = older_covered(rec->mms[i], &m->saved, err);
 	}

@@ -101,15 +101,16 @@ static uint64_t end_of(const Crcore__Run *r)
 	return r->addr + r->pages * PAGE;
 }
 
-/* Every page that a run refers to must be stored by the mm it refers to, or kept. */
-static bool is_stored(const Crcore__Mm *m, uint64_t addr, uint64_t end)
+/* Every page that a run refers to must be stored by the mm it refers to, or kept. Each step is one
+ * of the ranges of which there is room for so many. */
+static bool is_stored(const Crcore__Mm *m, uint64_t addr, uint64_t end, uint64_t *room)
 {
-	size_t i = runs_behind(m->runs, m->n_runs, addr), k = runs_behind(m->kept, m->n_kept, addr);
+	size_t i = runs_behind(m->runs, m->n_runs, addr);
 
-	while (addr < end) {
+	while (addr < end && *room) {
 		const Crcore__Run *r = i < m->n_runs ? m->runs[i] : NULL;
-		for (; k < m->n_kept && end_of(m->kept[k]) <= addr; k++)
-			;
+		size_t k = m->n_kept ? runs_behind(m->kept, m->n_kept, addr) : 0;
+		--*room;
 		if (r && r->addr <= addr) {
 			if (r->source != CRCORE__SOURCE__PAGES)
 				return false;
@@ -122,12 +123,12 @@ static bool is_stored(const Crcore__Mm *m, uint64_t addr, uint64_t end)
 			return false;
 		}
 	}
-	return true;
+	return addr >= end;
 }
 
 /* *hint: where in mms the last one was. */
 static const char *bad_other(const Crcore__Mm *m, const Crcore__Run *r, Crcore__Mm *const *mms,
-                             unsigned nmms, unsigned *hint)
+                             unsigned nmms, unsigned *hint, uint64_t *room)
 {
 	if (r->mm == m->id)
 		return "refers to its own address space";
@@ -136,7 +137,7 @@ static const char *bad_other(const Crcore__Mm *m, const Crcore__Run *r, Crcore__
 	if (!nmms || mms[*hint]->id != r->mm)
 		return "refers to an address space that is not there";
 	if (r->offset % PAGE || r->offset >= USER_END ||
-	    !is_stored(mms[*hint], r->offset, r->offset + r->pages * PAGE))
+	    !is_stored(mms[*hint], r->offset, r->offset + r->pages * PAGE, room))
 		return "refers to pages that are not stored";
 	return NULL;
 }
@@ -215,7 +216,7 @@ static int bad_list(const Crcore__Mm *m, Crcore__Run *const *v, size_t n, bool k
 }
 
 int mm_validate(const Crcore__Mm *m, Crcore__Mm *const *mms, unsigned nmms, uint64_t pages_len,
-                struct crcore_error *err)
+                uint64_t *room, struct crcore_error *err)
 {
 	uint64_t at = 0;
 	unsigned hint = 0;
@@ -235,8 +236,10 @@ int mm_validate(const Crcore__Mm *m, Crcore__Mm *const *mms, unsigned nmms, uint
 		r = bad_list(m, m->runs, m->n_runs, false, pages_len, err);
 	for (size_t i = 0; r == 0 && i < m->n_runs; i++) {
 		const char *bad = m->runs[i]->source == CRCORE__SOURCE__OTHER ?
-		                  bad_other(m, m->runs[i], mms, nmms, &hint) : NULL;
-		if (bad)
+		                  bad_other(m, m->runs[i], mms, nmms, &hint, room) : NULL;
+		if (!*room)
+			r = ranges_too_many(m, err);
+		else if (bad)
 			r = damaged(m, "pages", m->runs[i]->addr, bad, err);
 	}
 	return r;

@@ -14,10 +14,11 @@ static struct outcome run(struct sim *s)
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	struct layouts l = { 0 };
 	struct outcome o = { 0 };
+	uint64_t room = 1 << 30;
 
 	sim_records(s);
 	for (unsigned i = 0; i < s->nmms; i++)
-		if (mm_validate(s->mms[i], s->mms, s->nmms, s->pages_len, &err) < 0)
+		if (mm_validate(s->mms[i], s->mms, s->nmms, s->pages_len, &room, &err) < 0)
 			fail_msg("a record is refused: %s: %s", err.object, err.message);
 	if (layouts_plan(s->tasks, s->ntasks, NULL, s->mms, s->nmms, 1 << 20, &l, &err) < 0)
 		fail_msg("no plan: %s", err.message);

@@ -215,7 +215,8 @@ static void good(struct fixture *f)
 static int check(struct fixture *f, unsigned mm)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
-	int r = mm_validate(&f->mm[mm], f->mms, 2, 0xc000, &err);
+	uint64_t room = 100;
+	int r = mm_validate(&f->mm[mm], f->mms, 2, 0xc000, &room, &err);
 
 	assert_true(r == 0 || (r == -EBADMSG && err.object[0] && err.message[0] && err.advice[0]));
 	return r;
@@ -229,6 +230,48 @@ static int check(struct fixture *f, unsigned mm)
 		if (check(&f, mm) == 0) \
 			fail_msg("accepted: %s", #what); \
 	} while (0)
+
+/* Many runs, each of which refers to many: it does not take as long as all of them together. */
+static void bounded_time(void **state)
+{
+	enum { SMALL = 50000, LARGE = 200000 };
+	const uint64_t base = 0x10000000, to = base + SMALL * PAGE;
+	struct crcore_error err = CRCORE_ERROR_INIT;
+	Crcore__Run *run = calloc(SMALL + LARGE, sizeof(*run)), **runs = calloc(SMALL + LARGE, sizeof(*runs));
+	Crcore__Vma vma = CRCORE__VMA__INIT, *vmas[] = { &vma };
+	Crcore__Mm mm[2] = { CRCORE__MM__INIT, CRCORE__MM__INIT }, *mms[] = { &mm[0], &mm[1] };
+	uint64_t room = 1 << 20, start = now_ns();
+
+	assert_true(run && runs);
+	vma.start = base;
+	vma.end = to + LARGE * (uint64_t)SMALL * PAGE;
+	vma.prot = PROT_READ;
+	vma.backing = CRCORE__BACKING__ANON;
+	for (unsigned i = 0; i < SMALL + LARGE; i++) {
+		runs[i] = &run[i];
+		crcore__run__init(&run[i]);
+		run[i].source = i < SMALL ? CRCORE__SOURCE__PAGES : CRCORE__SOURCE__OTHER;
+		run[i].addr = i < SMALL ? base + i * PAGE : to + (i - SMALL) * (uint64_t)SMALL * PAGE;
+		run[i].pages = i < SMALL ? 1 : SMALL;
+		run[i].offset = i < SMALL ? (SMALL - 1 - i) * PAGE : base;
+		run[i].mm = i < SMALL ? 0 : 1;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		mm[i].id = i + 1;
+		mm[i].vmas = vmas;
+		mm[i].n_vmas = 1;
+	}
+	mm[0].runs = runs;
+	mm[0].n_runs = SMALL;
+	mm[1].runs = runs + SMALL;
+	mm[1].n_runs = LARGE;
+	assert_int_equal(mm_validate(&mm[0], mms, 0, SMALL * PAGE, &room, &err), 0);
+	assert_int_equal(mm_validate(&mm[1], mms, 1, SMALL * PAGE, &room, &err), -EBADMSG);
+	assert_non_null(strstr(err.message, "so often"));
+	assert_true(now_ns() - start < 2000000000u);
+	free(run);
+	free(runs);
+}
 
 static void bad_mappings(void **state)
 {
@@ -288,7 +331,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backings), cmocka_unit_test(names_and_huge_pages),
 		cmocka_unit_test(flags), cmocka_unit_test(refusals), cmocka_unit_test(damaged_text),
-		cmocka_unit_test(many), cmocka_unit_test(bad_mappings), cmocka_unit_test(bad_runs),
+		cmocka_unit_test(many), cmocka_unit_test(bad_mappings), cmocka_unit_test(bounded_time), cmocka_unit_test(bad_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
