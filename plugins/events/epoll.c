@@ -49,27 +49,27 @@ static int by_number(const void *a, const void *b)
 	return (x->turn > y->turn) - (x->turn < y->turn);
 }
 
-static int read_entries(const char *fdinfo, struct entries *ret)
+static int add_entry(const char *line, void *arg, struct crcore_error *err)
 {
-	size_t room = 0;
+	struct entries *list = arg;
+	struct entry e = { .turn = list->n, .line = list->n };
+	unsigned long long data, ino;
 
-	for (const char *p = fdinfo; p; p = strchr(p, '\n')) {
-		struct entry e = { .turn = ret->n, .line = ret->n };
-		unsigned long long data, ino;
-		p += *p == '\n';
-		if (sscanf(p, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number,
-		           &e.events, &data, &ino, &e.sdev) != 5)
-			continue;
-		e.data = data;
-		e.ino = ino;
-		if (ret->n == room) {
-			void *more = realloc(ret->v, (room = 2 * room + 16) * sizeof(e));
-			if (!more)
-				return -ENOMEM;
-			ret->v = more;
-		}
-		ret->v[ret->n++] = e;
-	}
+	if (sscanf(line, "tfd: %u events: %x data: %llx pos:%*d ino:%llx sdev:%x", &e.number, &e.events,
+	           &data, &ino, &e.sdev) != 5)
+		return 0;
+	e.data = data;
+	e.ino = ino;
+	if (!GROW(list->v, list->n))
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	list->v[list->n++] = e;
+	return 0;
+}
+
+static int read_entries(const char *fdinfo, struct entries *ret, struct crcore_error *err)
+{
+	int r = fdinfo_each(fdinfo, add_entry, ret, err);
+
 	if (ret->n)
 		qsort(ret->v, ret->n, sizeof(*ret->v), by_number);
 	for (unsigned i = 0, first = 0; i < ret->n; i++) {
@@ -77,7 +77,7 @@ static int read_entries(const char *fdinfo, struct entries *ret)
 			first = i;
 		ret->v[i].turn = i - first;
 	}
-	return 0;
+	return r;
 }
 
 static void forget_fds(struct entries *list)
@@ -236,11 +236,9 @@ static int locate(struct events *e, const struct crcore_object *obj, struct entr
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
 	struct entries list = { 0 };
-	int fd, r = read_entries(obj->fdinfo, &list);
+	int fd, r = read_entries(obj->fdinfo, &list, err);
 	pid_t pid;
 
-	if (r < 0)
-		crcore_fail(err, r, "out of memory");
 	for (unsigned i = 0; !r && i < list.n; i++)
 		r = locate(e, obj, &list, &list.v[i], &pid, &fd, err);
 	entries_free(&list);
@@ -323,7 +321,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	const struct crcore_task *task = task_find(e->host, e->ctx, obj->pid);
 	struct entries list = { 0 };
 	struct epoll_params params = { 0 };
-	int r = read_entries(obj->fdinfo, &list);
+	int r = read_entries(obj->fdinfo, &list, err);
 
 	rec->epoll = malloc(sizeof(*rec->epoll));
 	if (r < 0 || !rec->epoll || !task) {

@@ -34,6 +34,7 @@ static void events_close(void *state)
 		events__event__free_unpacked(e->made[i].rec, NULL);
 	free(e->made);
 	free(e->tables);
+	mounts_forget(e);
 	peek_close(e->peek);
 	free(e);
 }
@@ -74,6 +75,7 @@ static int events_review(void *state, const struct crcore_object *obj, struct cr
 		free(e->tables);
 		e->tables = NULL;
 		e->ntables = 0;
+		mounts_forget(e);
 	}
 	if (kind && kind->review)
 		r = kind->review(e, obj, err);

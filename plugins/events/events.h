@@ -11,6 +11,7 @@
  *   registered.c  dump: the same of an epoll with thousands of registrations
  *   register.c  restore: the registrations, made by the tasks
  *   inotify.c   dump: what is watched;  find.c: by which path
+ *   mounts.c    dump: where file systems are mounted
  *   fanotify.c  marks of groups, dump and restore
  *   queue.c     what was not read when the tree stood still
  *   watch.c     restore: the watches, under their old numbers
@@ -80,6 +81,10 @@ struct events {
 	unsigned nmade;
 	pid_t *tables;       /* by index of the task: who stands for its descriptor table, 0: unknown */
 	unsigned ntables;
+	struct mounts { /* mounts_read() */
+		struct mount { int id; unsigned sdev; char *path; } *v; /* sdev: as fdinfo has it */
+		unsigned n;
+	} mounts;
 	struct peek *peek;   /* NULL: not wanted yet, or ... */
 	bool no_peek;        /* ... not to be had */
 };
@@ -100,7 +105,8 @@ const char *fdinfo_find(const char *fdinfo, const char *key);
 uint64_t fdinfo_number(const char *fdinfo, const char *key, int base);
 /* /proc/PID/fdinfo/FD, or that of crcore's own descriptor if pid is 0; free it. NULL: none. */
 char *fdinfo_read(pid_t pid, int fd);
-/* Calls fn for every line, until one returns nonzero, which is returned. */
+/* Calls fn for every line, until one returns nonzero, which is returned. The line is a copy without
+ * its end: sscanf(3) looks for the end of what it is given, and fdinfo may have 100,000 lines. */
 int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struct crcore_error *),
                 void *arg, struct crcore_error *);
 /* The first task that has the same descriptor table as t. */
@@ -150,6 +156,7 @@ int epoll_emit(struct events *, const Events__Event *, const struct crcore_task 
 /* Puts an event into the queue that says that others were lost. */
 int inotify_overflow(int fd, struct crcore_error *);
 /* find.c */
+struct looking { struct events *events; Events__Event *rec; }; /* rec NULL: only looks */
 struct watched { /* an inode, as fdinfo has it */
 	unsigned sdev;
 	unsigned long long ino;
@@ -163,9 +170,11 @@ struct watched { /* an inode, as fdinfo has it */
 /* The handle that a line of fdinfo has, if it has one. */
 void watched_handle(const char *line, struct watched *);
 /* Finds a path that leads to it. what: who watches it, for the error. */
-int watched_find(struct watched *, const char *what, struct crcore_error *);
-/* Paths in mountinfo have spaces and the like as \040. */
-void mount_unescape(char *);
+int watched_find(struct events *, struct watched *, const char *what, struct crcore_error *);
+/* mounts.c */
+/* All that there are, since the tree was looked at last; none: they cannot be read. */
+const struct mounts *mounts_read(struct events *);
+void mounts_forget(struct events *);
 /* watch.c */
 /* Is what was watched by that path still there? */
 int watch_check_path(struct events *, const char *path, uint64_t ino, uint32_t mode,

@@ -61,8 +61,8 @@ static int check_line(const char *text, void *arg, struct crcore_error *err)
 		return 0;
 	if (!read_line(text, &l)) {
 		crcore_advise(err, "let the program remove it");
-		return crcore_fail(err, -ENOTSUP, "it has a mark of a sort that crcore does not know: %.*s",
-		                   (int)strcspn(text, "\n"), text);
+		return crcore_fail(err, -ENOTSUP, "it has a mark of a sort that crcore does not know: %s",
+		                   text);
 	}
 	if (!(l.mask & ASKS))
 		return 0;
@@ -82,38 +82,29 @@ static int claim(struct events *e, const struct crcore_object *obj, struct crcor
 /* ---- mounts ------------------------------------------------------------------------------ */
 
 /* The path of a mount, by its id or the device of its file system; not one that is covered. */
-static bool find_mount(const struct line *l, char path[PATH_MAX])
+static const char *find_mount(struct events *e, const struct line *l)
 {
-	FILE *in = fopen("/proc/self/mountinfo", "re");
-	char *text = NULL;
-	bool found = false;
-	size_t size = 0;
+	const struct mounts *m = mounts_read(e);
+	struct statx st;
 
-	while (in && !found && getline(&text, &size, in) > 0) {
-		unsigned ma, mi;
-		int id;
-		struct statx st;
-		if (sscanf(text, "%d %*d %u:%u %*s %4095s", &id, &ma, &mi, path) != 4)
-			continue;
-		if (l->type == MOUNT ? id != l->mnt_id :
-		                       ma != l->at.sdev >> 20 || mi != (l->at.sdev & 0xfffff))
-			continue;
-		mount_unescape(path);
-		found = statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
-		        st.stx_mnt_id == (uint64_t)id;
-	}
-	free(text);
-	if (in)
-		fclose(in);
-	return found;
+	for (unsigned i = 0; i < m->n; i++)
+		if ((l->type == MOUNT ? m->v[i].id == l->mnt_id : m->v[i].sdev == l->at.sdev) &&
+		    statx(AT_FDCWD, m->v[i].path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
+		    st.stx_mnt_id == (uint64_t)m->v[i].id)
+			return m->v[i].path;
+	return NULL;
 }
 
-static int locate(struct line *l, struct crcore_error *err)
+static int locate(struct events *e, struct line *l, struct crcore_error *err)
 {
+	const char *path = l->type == INODE ? NULL : find_mount(e, l);
+
 	if (l->type == INODE)
-		return watched_find(&l->at, "a mark", err);
-	if (find_mount(l, l->at.path))
+		return watched_find(e, &l->at, "a mark", err);
+	if (path) {
+		snprintf(l->at.path, sizeof(l->at.path), "%s", path);
 		return 0;
+	}
 	crcore_advise(err, "let the program remove it");
 	return crcore_fail(err, -ENOTSUP, "no path leads to a %s that it marks",
 	                   l->type == MOUNT ? "mount" : "file system");
@@ -143,18 +134,20 @@ static int add_mark(Events__Event *rec, const struct line *l)
 
 static int each_mark(const char *text, void *arg, struct crcore_error *err)
 {
-	Events__Event *rec = arg;
+	const struct looking *k = arg;
 	struct line l;
 
 	if (!read_line(text, &l))
 		return 0;
-	int r = locate(&l, err);
-	return r == 0 && rec && add_mark(rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : r;
+	int r = locate(k->events, &l, err);
+	if (r < 0 || !k->rec)
+		return r;
+	return add_mark(k->rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return fdinfo_each(obj->fdinfo, each_mark, NULL, err);
+	return fdinfo_each(obj->fdinfo, each_mark, &(struct looking){ e, NULL }, err);
 }
 
 static int save(struct events *e, const struct crcore_object *obj, Events__Event *rec,
@@ -170,7 +163,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	                 &rec->fanotify->event_flags) != 2)
 		return crcore_fail(err, -EPROTO, "this kernel does not tell its flags");
 	queue_lost(e, obj);
-	return fdinfo_each(obj->fdinfo, each_mark, rec, err);
+	return fdinfo_each(obj->fdinfo, each_mark, &(struct looking){ e, rec }, err);
 }
 
 /* ---- restore ------------------------------------------------------------------------------- */

@@ -27,14 +27,13 @@ static bool read_handle(const char *hex, struct watched *l)
 
 void watched_handle(const char *line, struct watched *l)
 {
-	const char *p = strstr(line, "fhandle-bytes:"), *end = strchrnul(line, '\n');
+	const char *p = strstr(line, "fhandle-bytes:");
 	unsigned bytes = 0, type = 0;
 	int at = 0;
 
 	l->handle.handle_bytes = 0;
-	if (p && p < end &&
-	    sscanf(p, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &bytes, &type, &at) == 2 && at &&
-	    bytes <= MAX_HANDLE_SZ) {
+	if (p && sscanf(p, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &bytes, &type, &at) == 2 &&
+	    at && bytes <= MAX_HANDLE_SZ) {
 		l->handle.handle_bytes = bytes;
 		l->handle.handle_type = (int)type;
 		if (!read_handle(p + at, l))
@@ -97,50 +96,24 @@ static int path_by_search(const char *mount, struct watched *l)
 	return found;
 }
 
-void mount_unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		unsigned c;
-		if (s[0] == '\\' && sscanf(s + 1, "%3o", &c) == 1) {
-			*to++ = (char)c;
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	}
-	*to = '\0';
-}
-
 /* Tries every mount of the file system. */
-static int each_mount(struct watched *l, bool search)
+static int each_mount(struct events *e, struct watched *l, bool search)
 {
-	FILE *in = fopen("/proc/self/mountinfo", "re");
-	char *text = NULL, mount[PATH_MAX];
-	unsigned ma, mi;
-	size_t size = 0;
+	const struct mounts *m = mounts_read(e);
 	int r = 0;
 
-	while (in && !r && getline(&text, &size, in) > 0) {
-		if (sscanf(text, "%*d %*d %u:%u %*s %4095s", &ma, &mi, mount) != 3 || ma != l->sdev >> 20 ||
-		    mi != (l->sdev & 0xfffff))
-			continue;
-		mount_unescape(mount);
-		r = search ? path_by_search(mount, l) : path_by_handle(mount, l);
-	}
-	free(text);
-	if (in)
-		fclose(in);
+	for (unsigned i = 0; r == 0 && i < m->n; i++)
+		if (m->v[i].sdev == l->sdev)
+			r = search ? path_by_search(m->v[i].path, l) : path_by_handle(m->v[i].path, l);
 	return r;
 }
 
-int watched_find(struct watched *l, const char *what, struct crcore_error *err)
+int watched_find(struct events *e, struct watched *l, const char *what, struct crcore_error *err)
 {
-	int r = each_mount(l, false);
+	int r = each_mount(e, l, false);
 
 	if (!r)
-		r = each_mount(l, true);
+		r = each_mount(e, l, true);
 	if (r > 0)
 		return 0;
 	crcore_advise(err, "let the program remove it");

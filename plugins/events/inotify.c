@@ -50,20 +50,22 @@ static int add_watch(Events__Event *rec, const struct line *l)
 
 static int each_watch(const char *text, void *arg, struct crcore_error *err)
 {
-	Events__Event *rec = arg;
+	const struct looking *k = arg;
 	struct line l;
 	char what[24];
 
 	if (!read_line(text, &l))
 		return 0;
 	snprintf(what, sizeof(what), "watch %u", l.wd);
-	int r = watched_find(&l.at, what, err);
-	return r == 0 && rec && add_watch(rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : r;
+	int r = watched_find(k->events, &l.at, what, err);
+	if (r < 0 || !k->rec)
+		return r;
+	return add_watch(k->rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
 {
-	return fdinfo_each(obj->fdinfo, each_watch, NULL, err);
+	return fdinfo_each(obj->fdinfo, each_watch, &(struct looking){ e, NULL }, err);
 }
 
 static int by_wd(const void *a, const void *b)
@@ -80,7 +82,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	if (!rec->inotify)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	events__inotify__init(rec->inotify);
-	int r = fdinfo_each(obj->fdinfo, each_watch, rec, err);
+	int r = fdinfo_each(obj->fdinfo, each_watch, &(struct looking){ e, rec }, err);
 	if (rec->n_watches)
 		qsort(rec->watches, rec->n_watches, sizeof(*rec->watches), by_wd);
 	rec->inotify->overflow = queue_lost(e, obj) && e->queued == QUEUED_OVERFLOW;

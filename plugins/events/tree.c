@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 
+#define LINE_ROOM 1024 /* more than any line that is looked into */
+
 const char *fdinfo_find(const char *fdinfo, const char *key)
 {
 	size_t len = strlen(key);
@@ -24,10 +26,14 @@ const char *fdinfo_find(const char *fdinfo, const char *key)
 int fdinfo_each(const char *fdinfo, int (*fn)(const char *line, void *arg, struct crcore_error *),
                 void *arg, struct crcore_error *err)
 {
+	char line[LINE_ROOM];
 	int r = 0;
 
-	for (const char *p = fdinfo; r == 0 && p && *p; p = strchrnul(p, '\n'), p += *p == '\n')
-		r = fn(p, arg, err);
+	for (const char *p = fdinfo, *end; r == 0 && p && *p; p = end + (*end == '\n')) {
+		end = strchrnul(p, '\n');
+		snprintf(line, sizeof(line), "%.*s", (int)(end - p), p);
+		r = fn(line, arg, err);
+	}
 	return r;
 }
 
