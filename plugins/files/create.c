@@ -120,6 +120,7 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 		g = ghost_find(f, rec->ghost);
 		if (!g || g->rec->embedded)
 			return crcore_fail(err, -EBADMSG, "the record refers to contents that are not there");
+		g->users++;
 		if (rec->flags & TMPFILE_BIT) {
 			g->tmpfile = true;
 			g->tmpfile_flags = rec->flags;
@@ -130,20 +131,28 @@ static int check_file(struct files *f, const Files__File *rec, struct crcore_err
 	}
 }
 
+/* Every task asks, and most files are the business of none. */
+static int list_acting(struct files *f, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < f->nrecs; i++) {
+		if (f->recs[i]->kind != FILES__KIND__OWN && !f->recs[i]->n_locks)
+			continue;
+		if (!GROW(f->acting, f->nacting))
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		f->acting[f->nacting++] = f->recs[i];
+	}
+	return 0;
+}
+
 int files_check(void *state, struct crcore_error *err)
 {
 	struct files *f = state;
 	int r = files_check_inherited(f, err);
 
-	if (r < 0)
+	if (r < 0 || (r = ghosts_check(f, err)) < 0 || (r = list_acting(f, err)) < 0)
 		return r;
 	if (f->nrecs)
 		qsort(f->recs, f->nrecs, sizeof(*f->recs), by_id);
-	for (unsigned i = 0; i < f->nghosts; i++) {
-		int one = ghost_check(f, f->ghosts[i], err);
-		if (one < 0)
-			return one;
-	}
 	for (unsigned i = 0; i < f->nrecs; i++) {
 		struct crcore_error mine = CRCORE_ERROR_INIT;
 		int one;
@@ -245,13 +254,11 @@ int files_emit(void *state, const struct crcore_task *task, uint32_t phase,
 {
 	struct files *f = state;
 
-	for (unsigned i = 0; i < f->nrecs; i++) {
-		const Files__File *rec = f->recs[i];
+	for (unsigned i = 0; i < f->nacting; i++) {
+		const Files__File *rec = f->acting[i];
 		if (rec->kind == FILES__KIND__OWN)
 			own_emit(f, rec, task->pid, phase, p);
-		if (rec->pid != (uint32_t)task->pid)
-			continue;
-		if (rec->kind != FILES__KIND__OWN && phase == CRCORE_PHASE_FILES)
+		else if (rec->pid == (uint32_t)task->pid && phase == CRCORE_PHASE_FILES)
 			files_emit_locks(f, rec, p);
 	}
 	if (phase == CRCORE_PHASE_LATE) /* tables that are shared are complete now */

@@ -15,8 +15,10 @@ static void take_back(void *arg)
 		unlink(g->rec->path);
 	else if (g->named)
 		unlink(g->name);
-	if (g->aside[0] && rename(g->aside, g->rec->path) == 0)
-		g->aside[0] = '\0';
+	if (g->aside && rename(g->aside, g->rec->path) == 0) {
+		free(g->aside);
+		g->aside = NULL;
+	}
 	g->placed = g->named = false;
 }
 
@@ -25,7 +27,7 @@ static void forget_old(void *arg)
 {
 	struct ghost *g = arg;
 
-	if (g->placed && g->aside[0])
+	if (g->placed && g->aside)
 		unlink(g->aside);
 }
 
@@ -42,7 +44,8 @@ static int write_new(struct files *f, struct ghost *g, struct crcore_error *err)
 
 int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 {
-	char dir[PATH_MAX], aside[PATH_MAX];
+	cleanup_free char *aside = NULL;
+	char dir[PATH_MAX];
 	int r, pid = (int)getpid();
 	struct stat st;
 
@@ -51,10 +54,14 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 	strcpy(dir, g->rec->path);
 	files_parent(dir);
 	const char *sep = strcmp(dir, "/") ? "/" : "";
-	if (snprintf(g->name, PATH_MAX, "%s%s.crcore-new-%u-%d", dir, sep, g->rec->id, pid)
-	    >= PATH_MAX ||
-	    snprintf(aside, PATH_MAX, "%s%s.crcore-old-%u-%d", dir, sep, g->rec->id, pid) >= PATH_MAX)
-		return crcore_fail(err, -ENAMETOOLONG, "there is no room for another name in %s", dir);
+	if (asprintf(&g->name, "%s%s.crcore-new-%u-%d", dir, sep, g->rec->id, pid) < 0) {
+		g->name = NULL;
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
+	if (asprintf(&aside, "%s%s.crcore-old-%u-%d", dir, sep, g->rec->id, pid) < 0) {
+		aside = NULL;
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
 	/* After a failure the second comes first, and leaves nothing to the other. */
 	if ((r = f->host->undo(f->ctx, forget_old, g, true, err)) < 0 ||
 	    (r = f->host->undo(f->ctx, take_back, g, false, err)) < 0 ||
@@ -65,10 +72,12 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 		return crcore_fail(err, -errno, "cannot look at %s: %s", g->name, strerror(errno));
 	if ((r = will_remove_inode(f->host, f->ctx, g->rec->path, st.st_dev, st.st_ino, err)) < 0)
 		return r;
-	if (rename(g->rec->path, aside) == 0)
-		strcpy(g->aside, aside);
-	else if (errno != ENOENT)
+	if (rename(g->rec->path, aside) == 0) {
+		g->aside = aside;
+		aside = NULL;
+	} else if (errno != ENOENT) {
 		return crcore_fail(err, -errno, "cannot be moved aside: %s", strerror(errno));
+	}
 	if (rename(g->name, g->rec->path) < 0)
 		return crcore_fail(err, -errno, "cannot be put in its place: %s", strerror(errno));
 	g->placed = true;

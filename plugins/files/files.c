@@ -33,6 +33,7 @@ static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	f->host = host;
 	f->ctx = ctx;
+	f->mountinfo = -1;
 	f->ghost_limit = (uint64_t)host->option(ctx, "ghost-limit")->i;
 	f->link_remap = host->option(ctx, "link-remap")->b;
 	f->keep_locks = host->option(ctx, "file-locks")->b;
@@ -57,6 +58,7 @@ static void files_close(void *state)
 	for (unsigned i = 0; i < f->nrecs; i++)
 		files__file__free_unpacked(f->recs[i], NULL);
 	free(f->recs);
+	free(f->acting);
 	for (unsigned i = 0; i < f->nghosts; i++)
 		ghost_free(f->ghosts[i]);
 	free(f->ghosts);
@@ -110,7 +112,7 @@ static int files_claim(void *state, const struct crcore_object *obj, struct crco
 	struct location where;
 	int r;
 
-	if ((obj->size > offsetof(struct crcore_object, locked) && obj->locked) ||
+	if ((CRCORE_HAS(obj, locked) && obj->locked) ||
 	    strstr(obj->fdinfo, "lock:\t"))
 		f->locked = true; /* of whatever sort it is */
 	if (files_external(f, obj))

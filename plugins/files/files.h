@@ -54,12 +54,13 @@ struct ghost { /* restore: a record and, once it is made, the file */
 	Files__Ghost *rec;
 	bool tmpfile;        /* one of its objects was opened with O_TMPFILE: */
 	uint32_t tmpfile_flags; /* ... with these flags */
-	int fd;              /* O_PATH, -1: not made yet */
+	unsigned users;      /* objects that are still to be made of it */
+	int fd;              /* O_PATH, -1: not made yet, or not needed any more */
 	int tmpfile_fd;      /* for the object that O_TMPFILE opened, -1: none */
-	char name[PATH_MAX]; /* while it has a name */
+	char *name;          /* if named */
 	bool named;
 	bool wanted, placed;  /* embedded: it takes the place of a file that changed; it has */
-	char aside[PATH_MAX]; /* ... where that one is */
+	char *aside;         /* ... where that one is; NULL: nowhere */
 };
 
 struct files {
@@ -74,11 +75,12 @@ struct files {
 	const char *const *external;
 
 	/* dump */
+	int mountinfo;       /* -1: not open yet */
 	unsigned *mounts;    /* sorted ids of the mounts that crcore sees */
 	unsigned nmounts;
 	struct { dev_t dev; uint64_t magic; } fs[16]; /* what statfs said, by device */
 	unsigned nfs;
-	struct ghost_saved *saved;
+	void *saved;         /* tsearch() tree of struct ghost_saved */
 	unsigned nsaved;
 	struct remap **remaps;
 	unsigned nremaps;
@@ -91,7 +93,9 @@ struct files {
 	/* restore */
 	Files__File **recs;  /* by id, once check() has sorted them */
 	unsigned nrecs;
-	struct ghost **ghosts;
+	Files__File **acting; /* those for which tasks have something to do */
+	unsigned nacting;
+	struct ghost **ghosts; /* by id as well */
 	unsigned nghosts;
 	Files__TaskLock **posix;
 	unsigned nposix;
@@ -198,7 +202,7 @@ int files_done(void *state, struct crcore_error *);
 /* ghost.c */
 int ghost_fill(struct files *, int out, const Files__Ghost *, struct crcore_error *);
 int ghost_dress(int fd, const Files__Ghost *, struct crcore_error *);
-int ghost_check(struct files *, struct ghost *, struct crcore_error *);
+int ghosts_check(struct files *, struct crcore_error *);
 /* A descriptor of the ghost, opened with these flags; the first call makes the file. */
 int ghost_open(struct files *, struct ghost *, uint32_t flags, struct crcore_error *);
 int files_settle(void *state, struct crcore_error *);

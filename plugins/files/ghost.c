@@ -15,12 +15,20 @@
 #define MFD_EXEC 0x10U
 #endif
 
+static int by_id(const void *a, const void *b)
+{
+	const Files__Ghost *x = (*(struct ghost *const *)a)->rec, *y = (*(struct ghost *const *)b)->rec;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
 struct ghost *ghost_find(const struct files *f, uint32_t id)
 {
-	for (unsigned i = 0; i < f->nghosts; i++)
-		if (f->ghosts[i]->rec && f->ghosts[i]->rec->id == id)
-			return f->ghosts[i];
-	return NULL;
+	Files__Ghost rec = { .id = id };
+	struct ghost key = { .rec = &rec }, *k = &key, **hit;
+
+	hit = f->nghosts ? bsearch(&k, f->ghosts, f->nghosts, sizeof(*f->ghosts), by_id) : NULL;
+	return hit ? *hit : NULL;
 }
 
 void ghost_free(struct ghost *g)
@@ -33,6 +41,8 @@ void ghost_free(struct ghost *g)
 		close(g->fd);
 	if (g->tmpfile_fd >= 0)
 		close(g->tmpfile_fd);
+	free(g->name);
+	free(g->aside);
 	free(g);
 }
 
@@ -78,13 +88,13 @@ static bool is_valid(const Files__Ghost *rec)
 	return true;
 }
 
-int ghost_check(struct files *f, struct ghost *g, struct crcore_error *err)
+static int check(struct files *f, const struct ghost *g, struct crcore_error *err)
 {
 	const Files__Ghost *rec = g->rec;
 	char dir[PATH_MAX];
 	struct stat st = { 0 };
 
-	if (!is_valid(rec) || ghost_find(f, rec->id) != g)
+	if (!is_valid(rec))
 		return crcore_fail(err, -EBADMSG, "a record of section ghost makes no sense");
 	if (rec->n_extents) {
 		const Files__Extent *last = rec->extents[rec->n_extents - 1];
@@ -100,6 +110,20 @@ int ghost_check(struct files *f, struct ghost *g, struct crcore_error *err)
 	crcore_advise(err, "create the directory %s", rec->dir);
 	return crcore_fail(err, -ENOENT, "the file had no name any more, and the directory that it was "
 	                   "in is gone");
+}
+
+int ghosts_check(struct files *f, struct crcore_error *err)
+{
+	int r = 0;
+
+	if (f->nghosts)
+		qsort(f->ghosts, f->nghosts, sizeof(*f->ghosts), by_id);
+	for (unsigned i = 0; r == 0 && i < f->nghosts; i++) {
+		if (i && by_id(&f->ghosts[i - 1], &f->ghosts[i]) == 0)
+			return crcore_fail(err, -EBADMSG, "two records of section ghost are of one file");
+		r = check(f, f->ghosts[i], err);
+	}
+	return r;
 }
 
 /* -- contents -------------------------------------------------------------------- */
@@ -237,13 +261,19 @@ static int make_named(struct ghost *g)
 static int give_name(struct files *f, struct ghost *g, int fd, const char *name,
                      struct crcore_error *err)
 {
+	cleanup_free char *copy = strdup(name), *before = NULL;
 	struct stat st;
 
+	if (!copy)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	if (fstat(fd, &st) < 0)
 		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
 	int r = will_remove_inode(f->host, f->ctx, name, st.st_dev, st.st_ino, err);
-	if (r == 0 && renameat2(AT_FDCWD, g->name, AT_FDCWD, name, RENAME_NOREPLACE) == 0)
-		strcpy(g->name, name);
+	if (r == 0 && renameat2(AT_FDCWD, g->name, AT_FDCWD, name, RENAME_NOREPLACE) == 0) {
+		before = g->name;
+		g->name = copy;
+		copy = NULL;
+	}
 	return r;
 }
 
@@ -264,9 +294,10 @@ static int make_in_dir(struct files *f, struct ghost *g, struct crcore_error *er
 			return files_reopen(fd, O_RDWR);
 		}
 	}
-	if (snprintf(g->name, sizeof(g->name), "%s%s.crcore-ghost-%u-%d", dir, sep, g->rec->id,
-	             (int)getpid()) >= (int)sizeof(g->name))
-		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a name in %s", dir);
+	if (asprintf(&g->name, "%s%s.crcore-ghost-%u-%d", dir, sep, g->rec->id, (int)getpid()) < 0) {
+		g->name = NULL;
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
 	if ((r = f->host->undo(f->ctx, unname, g, false, err)) < 0 ||
 	    (r = will_remove(f->host, f->ctx, g->name, err)) < 0)
 		return r;
@@ -307,12 +338,10 @@ static int make(struct files *f, struct ghost *g, struct crcore_error *err)
 	return g->fd < 0 ? crcore_fail(err, g->fd, "cannot open it again: %s", strerror(-g->fd)) : 0;
 }
 
-int ghost_open(struct files *f, struct ghost *g, uint32_t flags, struct crcore_error *err)
+static int open_again(struct ghost *g, uint32_t flags, struct crcore_error *err)
 {
-	int fd, r = g->fd < 0 ? make(f, g, err) : 0;
+	int fd, r;
 
-	if (r < 0)
-		return r;
 	if (flags & TMPFILE_BIT && g->tmpfile_fd >= 0) {
 		fd = g->tmpfile_fd;
 		g->tmpfile_fd = -1;
@@ -326,4 +355,18 @@ int ghost_open(struct files *f, struct ghost *g, uint32_t flags, struct crcore_e
 		flags &= ~(uint32_t)O_TMPFILE;
 	fd = files_reopen(g->fd, (int)flags & ~O_NOFOLLOW);
 	return fd < 0 ? crcore_fail(err, fd, "cannot open it again: %s", strerror(-fd)) : fd;
+}
+
+/* A tree may have more of them than crcore may have descriptors. */
+int ghost_open(struct files *f, struct ghost *g, uint32_t flags, struct crcore_error *err)
+{
+	int r = g->fd < 0 ? make(f, g, err) : 0;
+
+	if (r == 0)
+		r = open_again(g, flags, err);
+	if (r >= 0 && g->users && --g->users == 0 && !(g->rec->memfd && is_sealed_late(g->rec))) {
+		close(g->fd);
+		g->fd = -1;
+	}
+	return r;
 }

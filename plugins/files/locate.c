@@ -12,6 +12,8 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
+#include <poll.h>
+#include <search.h>
 #include <sys/sysmacros.h>
 #include "plugins/tasks.h"
 
@@ -28,32 +30,34 @@ static int compare_unsigned(const void *a, const void *b)
 
 static int read_mounts(struct files *f, struct crcore_error *err)
 {
-	unsigned n = 0, room = 0, id;
-	unsigned *ids = NULL;
-	char *line = NULL;
-	size_t len = 0;
-	FILE *in = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *text = NULL;
+	unsigned reads;
+	int r = 0;
 
-	if (!in)
-		return crcore_fail(err, -errno, "cannot read /proc/self/mountinfo: %s", strerror(errno));
-	while (getline(&line, &len, in) > 0) {
-		if (n == room) {
-			void *more = realloc(ids, (room = room ? 2 * room : 64) * sizeof(*ids));
-			if (!more)
-				break;
-			ids = more;
-		}
-		if (sscanf(line, "%u ", &id) == 1)
-			ids[n++] = id;
+	if (f->mountinfo < 0)
+		f->mountinfo = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (f->mountinfo < 0 || lseek(f->mountinfo, 0, SEEK_SET) < 0 ||
+	    (r = read_opened(f->mountinfo, &text, &reads)) < 0) {
+		r = r ? r : -errno;
+		return crcore_fail(err, r, "cannot read /proc/self/mountinfo: %s", strerror(-r));
 	}
-	free(line);
-	fclose(in);
-	if (ids)
-		qsort(ids, n, sizeof(*ids), compare_unsigned);
-	free(f->mounts);
-	f->mounts = ids;
-	f->nmounts = n;
+	f->nmounts = 0;
+	for (const char *p = text; *p; p = strchrnul(p, '\n'), p += *p == '\n') {
+		if (!GROW(f->mounts, f->nmounts))
+			return crcore_fail(err, -ENOMEM, "out of memory");
+		f->mounts[f->nmounts++] = (unsigned)strtoul(p, NULL, 10);
+	}
+	if (f->nmounts)
+		qsort(f->mounts, f->nmounts, sizeof(*f->mounts), compare_unsigned);
 	return 0;
+}
+
+/* Has anything been mounted since the list was read, or this was asked? */
+static bool mounts_changed(const struct files *f)
+{
+	struct pollfd p = { .fd = f->mountinfo, .events = POLLPRI };
+
+	return poll(&p, 1, 0) != 0;
 }
 
 /* 1: crcore sees the mount, 0: it does not, negative errno. */
@@ -63,7 +67,10 @@ static int sees_mount(struct files *f, unsigned id, struct crcore_error *err)
 
 	if (f->mounts && bsearch(&id, f->mounts, f->nmounts, sizeof(id), compare_unsigned))
 		return 1;
-	r = read_mounts(f, err); /* it may be new */
+	/* It may be new, or one of the kernel's own, as that of a memfd, which no list has. */
+	if (f->mounts && !mounts_changed(f))
+		return 0;
+	r = read_mounts(f, err);
 	if (r < 0)
 		return r;
 	return f->mounts && bsearch(&id, f->mounts, f->nmounts, sizeof(id), compare_unsigned);
@@ -372,8 +379,10 @@ int files_locate(struct files *f, const struct crcore_object *obj, struct locati
 
 void files_forget(struct files *f)
 {
+	if (f->mountinfo >= 0)
+		close(f->mountinfo);
 	free(f->mounts);
-	free(f->saved);
+	tdestroy(f->saved, free);
 	for (unsigned i = 0; i < f->nremaps; i++)
 		free(f->remaps[i]);
 	free(f->remaps);

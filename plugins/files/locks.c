@@ -14,10 +14,12 @@
 
 bool files_parse_lock(const char *text, struct lock_line *ret)
 {
-	char how[12], type[12], end[24];
+	char line[256], how[12], type[12], end[24];
 	unsigned major, minor;
 
-	if (sscanf(text, "%*u: %7s %11s %11s %d %x:%x:%" SCNu64 " %" SCNu64 " %23s", ret->sort, how,
+	/* sscanf(3) looks for the end of what it is given, and there may be 100,000 lines. */
+	snprintf(line, sizeof(line), "%.*s", (int)strcspn(text, "\n"), text);
+	if (sscanf(line, "%*u: %7s %11s %11s %d %x:%x:%" SCNu64 " %" SCNu64 " %23s", ret->sort, how,
 	           type, &ret->pid, &major, &minor, &ret->ino, &ret->start, end) != 9)
 		return false;
 	ret->dev = makedev(major, minor);
@@ -118,26 +120,25 @@ bool files_is_on(const char *path, uint64_t dev)
 
 static int check_line(const struct files *f, const struct lock_line *line, struct crcore_error *err)
 {
-	for (unsigned i = 0; i < f->nrecs; i++)
-		for (size_t k = 0; k < f->recs[i]->n_locks; k++)
-			if (f->recs[i]->kind != FILES__KIND__GHOST &&
-			    conflicts(line, f->recs[i], f->recs[i]->locks[k]) &&
-			    files_is_on(f->recs[i]->path, line->dev))
-				return files_lock_taken(line, f->recs[i]->path, err);
+	for (unsigned i = 0; i < f->nacting; i++) {
+		const Files__File *rec = f->acting[i];
+		for (size_t k = 0; k < rec->n_locks; k++)
+			if (rec->kind != FILES__KIND__GHOST && conflicts(line, rec, rec->locks[k]) &&
+			    files_is_on(rec->path, line->dev))
+				return files_lock_taken(line, rec->path, err);
+	}
 	return posix_check(f, line, err);
 }
 
 int files_check_locks(const struct files *f, struct crcore_error *err)
 {
-	bool any = f->nposix > 0;
+	bool any = f->nposix > 0 || f->nacting > 0;
 	struct lock_line line;
 	char *text = NULL;
 	size_t len = 0;
 	int r = 0;
 	FILE *in;
 
-	for (unsigned i = 0; i < f->nrecs; i++)
-		any |= f->recs[i]->n_locks > 0;
 	in = any ? fopen("/proc/locks", "re") : NULL;
 	while (!r && in && getline(&text, &len, in) > 0)
 		if (files_parse_lock(text, &line))

@@ -15,23 +15,29 @@
 
 /* -- dump --------------------------------------------------------------------------- */
 
-static bool same_lock(const struct lock_line *a, const struct lock_line *b)
-{
-	return a->ino == b->ino && a->dev == b->dev && a->start == b->start &&
-	       a->length == b->length && a->write == b->write && !strcmp(a->sort, b->sort);
-}
-
-/* What the fdinfo of all descriptors of a task show. */
-struct shown { struct lock_line line; int fd; };
-struct holder { pid_t pid; struct shown *v; unsigned n; };
-struct holders { struct holder *v; unsigned n; };
-
 static int by_line(const struct lock_line *a, const struct lock_line *b)
 {
 	if (a->ino != b->ino)
 		return a->ino < b->ino ? -1 : 1;
 	return (a->start > b->start) - (a->start < b->start);
 }
+
+/* All that tells one lock from another, whoever holds it. */
+static int by_lock(const struct lock_line *a, const struct lock_line *b)
+{
+	int r = by_line(a, b);
+
+	if (r || a->dev != b->dev)
+		return r ? r : a->dev < b->dev ? -1 : 1;
+	if (a->length != b->length)
+		return a->length < b->length ? -1 : 1;
+	return a->write != b->write ? a->write - b->write : strcmp(a->sort, b->sort);
+}
+
+/* What the fdinfo of all descriptors of a task show. */
+struct shown { struct lock_line line; int fd; };
+struct holder { pid_t pid; struct shown *v; unsigned n; };
+struct holders { struct holder *v; unsigned n; };
 
 static int by_line_and_fd(const void *x, const void *y)
 {
@@ -132,7 +138,7 @@ static int find_fd(struct holders *hs, const struct lock_line *lock, unsigned tu
 	if (!h)
 		return crcore_fail(err, -ENOMEM, "out of memory");
 	for (unsigned i = find_shown(h, lock); i < h->n && !by_line(&h->v[i].line, lock); i++)
-		if (n <= turn && same_lock(&h->v[i].line, lock) &&
+		if (n <= turn && by_lock(&h->v[i].line, lock) == 0 &&
 		    !is_known(lock->pid, h->v[i].fd, known, n))
 			known[n++] = h->v[i].fd;
 	return n > turn ? known[turn] : -1;
@@ -179,28 +185,49 @@ static int put_lock(struct files *f, const struct lock_line *line, int fd, struc
 
 struct lines { struct lock_line *v; unsigned n; };
 
-static unsigned count_alike(const struct lines *l, const struct lock_line *line)
+static int by_holder(const void *x, const void *y)
 {
-	unsigned n = 0;
+	const struct lock_line *a = x, *b = y;
 
-	for (unsigned i = 0; i < l->n; i++)
-		n += l->v[i].pid == line->pid && same_lock(&l->v[i], line);
-	return n;
+	return a->pid != b->pid ? (a->pid > b->pid) - (a->pid < b->pid) : by_lock(a, b);
 }
 
-/* seen: what this reading of /proc/locks has shown, saved: what is in the image. */
-static int save_lock(struct files *f, const struct lock_line *line, struct lines *seen,
-                     struct lines *saved, struct holders *hs, struct crcore_error *err)
+static void sort(struct lines *l)
 {
-	unsigned turn = count_alike(seen, line);
-	int fd;
+	if (l->n)
+		qsort(l->v, l->n, sizeof(*l->v), by_holder);
+}
 
-	if (!GROW(seen->v, seen->n) || !GROW(saved->v, saved->n))
+static int add_line(struct lines *l, const struct lock_line *line, struct crcore_error *err)
+{
+	if (!GROW(l->v, l->n))
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	seen->v[seen->n++] = *line;
-	if (turn < count_alike(saved, line))
-		return 0;
-	fd = find_fd(hs, line, turn, err);
+	l->v[l->n++] = *line;
+	return 0;
+}
+
+/* The locks of tasks of the tree that a text of /proc/locks shows, sorted. */
+static int read_lines(const struct files *f, const char *text, struct lines *ret,
+                      struct crcore_error *err)
+{
+	struct lock_line line;
+	int r = 0;
+
+	for (const char *p = text; r == 0 && *p; p = strchrnul(p, '\n'), p += *p == '\n')
+		if (files_parse_lock(p, &line) &&
+		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
+		    files_in_tree(f, line.pid))
+			r = add_line(ret, &line, err);
+	sort(ret);
+	return r;
+}
+
+/* turn: how many that look like it came before. Returns 1 if it is in the image now. */
+static int save_lock(struct files *f, const struct lock_line *line, unsigned turn,
+                     struct holders *hs, struct crcore_error *err)
+{
+	int fd = find_fd(hs, line, turn, err), r;
+
 	if (fd == -ENOMEM)
 		return fd;
 	if (fd < 0 && turn)
@@ -211,23 +238,32 @@ static int save_lock(struct files *f, const struct lock_line *line, struct lines
 		return crcore_fail(err, -ENOTSUP, "it holds a POSIX record lock, or a lease, by a "
 		                   "descriptor that is closed");
 	}
-	saved->v[saved->n++] = *line;
-	return put_lock(f, line, fd, err);
+	r = put_lock(f, line, fd, err);
+	return r < 0 ? r : 1;
 }
 
-static int read_locks(struct files *f, const char *text, struct lines *saved, struct holders *hs,
-                      struct crcore_error *err)
+/* What one reading of /proc/locks has shown, and those before it had not. Both are sorted. */
+static int save_new(struct files *f, const struct lines *seen, struct lines *saved,
+                    struct holders *hs, struct crcore_error *err)
 {
-	struct lines seen = { 0 };
-	struct lock_line line;
+	const unsigned before = saved->n;
+	unsigned turn = 0;
 	int r = 0;
 
-	for (const char *p = text; r == 0 && *p; p = strchrnul(p, '\n'), p += *p == '\n')
-		if (files_parse_lock(p, &line) &&
-		    (!strcmp(line.sort, "POSIX") || !strcmp(line.sort, "LEASE")) &&
-		    files_in_tree(f, line.pid))
-			r = save_lock(f, &line, &seen, saved, hs, err);
-	free(seen.v);
+	for (unsigned i = 0, have = 0; r >= 0 && i < seen->n; i++) {
+		const struct lock_line *line = &seen->v[i];
+		turn = i && by_holder(line - 1, line) == 0 ? turn + 1 : 0;
+		while (have < before && by_holder(&saved->v[have], line) < 0)
+			have++;
+		if (have < before && by_holder(&saved->v[have], line) == 0) {
+			have++;
+			continue;
+		}
+		r = save_lock(f, line, turn, hs, err);
+		if (r > 0)
+			r = add_line(saved, line, err);
+	}
+	sort(saved);
 	return r;
 }
 
@@ -246,9 +282,13 @@ int files_save(void *state, struct crcore_error *err)
 	for (int i = 0; r == 0 && f->locked && i < PASSES; i++) {
 		unsigned before = saved.n, reads;
 		cleanup_free char *text = NULL;
+		struct lines seen = { 0 };
 		r = read_counted(AT_FDCWD, "/proc/locks", &text, &reads);
 		r = r < 0 ? crcore_fail(err, r, "cannot read /proc/locks: %s", strerror(-r)) :
-		    read_locks(f, text, &saved, &holders, err);
+		    read_lines(f, text, &seen, err);
+		if (r == 0)
+			r = save_new(f, &seen, &saved, &holders, err);
+		free(seen.v);
 		if (reads <= 1 || (i && saved.n == before))
 			break;
 	}

@@ -9,6 +9,7 @@
 #include "plugins/wills.h"
 
 #include <linux/fs.h>
+#include <search.h>
 #include <sys/mman.h>
 
 #define CHUNK (256 * 1024)
@@ -151,28 +152,34 @@ static int write_ghost(struct files *f, const struct crcore_object *obj, struct 
 	return r;
 }
 
+static int by_inode(const void *a, const void *b)
+{
+	const struct ghost_saved *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
 /* The id of the ghost of an object; written on the first call for its inode. */
 static int save_ghost(struct files *f, const struct crcore_object *obj, struct location *where,
                       uint32_t *ret_id, struct crcore_error *err)
 {
-	struct ghost_saved *more;
-	int r;
+	struct ghost_saved *new = malloc(sizeof(*new)), **node = NULL;
 
-	for (unsigned i = 0; i < f->nsaved; i++)
-		if (f->saved[i].dev == where->st.st_dev && f->saved[i].ino == where->st.st_ino) {
-			*ret_id = f->saved[i].id;
-			return 0;
-		}
-	more = realloc(f->saved, (f->nsaved + 1) * sizeof(*more));
-	if (!more)
+	if (new) {
+		*new = (struct ghost_saved){ where->st.st_dev, where->st.st_ino, f->nsaved + 1 };
+		node = tsearch(new, &f->saved, by_inode);
+	}
+	if (!node || *node != new)
+		free(new);
+	if (!node)
 		return crcore_fail(err, -ENOMEM, "out of memory");
-	f->saved = more;
-	*ret_id = f->nsaved + 1;
-	r = write_ghost(f, obj, where, *ret_id, err);
-	if (r < 0)
-		return r;
-	f->saved[f->nsaved++] = (struct ghost_saved){ where->st.st_dev, where->st.st_ino, *ret_id };
-	return 0;
+	*ret_id = (*node)->id;
+	if (*node != new)
+		return 0;
+	f->nsaved++;
+	return write_ghost(f, obj, where, *ret_id, err);
 }
 
 /* -- hidden names --------------------------------------------------------------- */
