@@ -85,13 +85,19 @@ static void unname(void *arg)
 /* The name that it had, if that is free. */
 static int give_name(struct pipes *p, struct made *m, struct crcore_error *err)
 {
+	cleanup_free char *copy = strdup(m->rec->path), *before = NULL;
 	struct stat st;
 
+	if (!copy)
+		return crcore_fail(err, -ENOMEM, "out of memory");
 	if (lstat(m->name, &st) < 0)
 		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
 	int r = will_remove_inode(p->host, p->ctx, m->rec->path, st.st_dev, st.st_ino, err);
-	if (r == 0 && renameat2(AT_FDCWD, m->name, AT_FDCWD, m->rec->path, RENAME_NOREPLACE) == 0)
-		strcpy(m->name, m->rec->path);
+	if (r == 0 && renameat2(AT_FDCWD, m->name, AT_FDCWD, m->rec->path, RENAME_NOREPLACE) == 0) {
+		before = m->name;
+		m->name = copy;
+		copy = NULL;
+	}
 	return r;
 }
 
@@ -101,9 +107,11 @@ static int make_unlinked(struct pipes *p, struct made *m, struct crcore_error *e
 	int r;
 
 	parent(m->rec->path, dir);
-	if (snprintf(m->name, sizeof(m->name), "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ? dir : "",
-	             m->rec->number, (int)getpid()) >= (int)sizeof(m->name))
-		return crcore_fail(err, -ENAMETOOLONG, "there is no room for a name in %s", dir);
+	if (asprintf(&m->name, "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ? dir : "", m->rec->number,
+	             (int)getpid()) < 0) {
+		m->name = NULL;
+		return crcore_fail(err, -ENOMEM, "out of memory");
+	}
 	if ((r = p->host->undo(p->ctx, unname, m, false, err)) < 0 ||
 	    (r = will_remove(p->host, p->ctx, m->name, err)) < 0)
 		return r;

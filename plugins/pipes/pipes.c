@@ -19,15 +19,12 @@ static int pipes_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	return 0;
 }
 
-static void close_made(struct made *m)
+static void free_made(struct made *m)
 {
 	if (m->rec)
 		pipes__pipe__free_unpacked(m->rec, NULL);
-	for (int i = 0; i < 2; i++)
-		if (m->fd[i] >= 0)
-			close(m->fd[i]);
-	if (m->hold >= 0)
-		close(m->hold);
+	made_let_go(m);
+	free(m->name);
 	free(m);
 }
 
@@ -39,7 +36,7 @@ static void pipes_close(void *state)
 		if (p->own[i] >= 0)
 			close(p->own[i]);
 	for (unsigned i = 0; i < p->nmade; i++)
-		close_made(p->made[i]);
+		free_made(p->made[i]);
 	for (unsigned i = 0; i < p->nends; i++)
 		pipes__end__free_unpacked(p->ends[i], NULL);
 	free(p->made);

@@ -43,10 +43,11 @@ struct made {
 	Pipes__Pipe *rec;
 	unsigned readers, writers; /* descriptions among the records */
 	bool exists;
+	unsigned left;             /* objects of it that are still to be made */
 	int fd[2];                 /* ends that no object took yet, -1: none */
-	int hold;                  /* FIFO: open for both until settle, -1: none */
+	int hold;                  /* FIFO: open for both until all objects are made, -1: none */
 	uint32_t any;              /* an object of it that is made, 0: none */
-	char name[PATH_MAX];       /* unlinked FIFO: while it has a name */
+	char *name;                /* unlinked FIFO: if named */
 	bool named;
 };
 
@@ -86,6 +87,7 @@ int pipes_load_record(void *state, const char *section, uint32_t version, const 
 int pipes_check(void *state, struct crcore_error *);
 int pipes_create(void *state, uint32_t id, struct crcore_error *);
 int pipes_settle(void *state, struct crcore_error *);
+void made_let_go(struct made *); /* of what only the making of its objects needs */
 
 /* fifo.c */
 /* The path of a FIFO that an object is open on; *ret_unlinked: it has no name any more. */

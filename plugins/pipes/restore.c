@@ -2,8 +2,8 @@
 /*
  * Restore: a pipe is made with the first of its ends, filled, and its two ends
  * go to the first objects that want them; further descriptions of an end are
- * opened through /proc. Ends that no object takes stay with the plugin until
- * settle: what was hung up hangs up then, before any task runs.
+ * opened through /proc. Ends that no object takes stay with the plugin until all
+ * objects are made: what was hung up hangs up then, before any task runs.
  */
 #include "pipes.h"
 
@@ -142,6 +142,7 @@ int pipes_check(void *state, struct crcore_error *err)
 		struct made *m = find_pipe(p, end->pipe);
 		if (!m || (i && p->ends[i - 1]->id == end->id))
 			return crcore_fail(err, -EBADMSG, "the records of an end and of its pipe do not match");
+		m->left++;
 		m->readers += pipes_can_read(end->flags);
 		m->writers += pipes_can_write(end->flags);
 		if (m->writers && m->rec->no_writer_yet)
@@ -303,21 +304,28 @@ int pipes_create(void *state, uint32_t id, struct crcore_error *err)
 	}
 	if (fd < 0)
 		crcore_fail_at(err, -1, -1, "%s%s", m->rec->path[0] ? "FIFO " : "pipe", m->rec->path);
+	else if (m->left && --m->left == 0) /* there may be more of them than descriptors */
+		made_let_go(m);
 	return fd < 0 ? err->code : fd;
 }
 
+void made_let_go(struct made *m)
+{
+	int *fds[] = { &m->fd[0], &m->fd[1], &m->hold };
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* Those of which not all objects were wanted. */
 int pipes_settle(void *state, struct crcore_error *err)
 {
 	struct pipes *p = state;
 
-	for (unsigned i = 0; i < p->nmade; i++) {
-		struct made *m = p->made[i];
-		int *fds[] = { &m->fd[0], &m->fd[1], &m->hold };
-		for (unsigned k = 0; k < 3; k++) {
-			if (*fds[k] >= 0)
-				close(*fds[k]);
-			*fds[k] = -1;
-		}
-	}
+	for (unsigned i = 0; i < p->nmade; i++)
+		made_let_go(p->made[i]);
 	return 0;
 }
