@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plugin "tcp": options, sections and what it claims. See tcp.h, tcp.md. */
+#include "plugins/bpf/peek.h"
 #include "plugins/net/claim.h"
 #include "plugins/tcp/backlog.h"
 #include "plugins/tcp/bank.h"
@@ -33,6 +34,7 @@ static void tcp_close(void *state)
 	free(t->bytes.buf);
 	pthread_mutex_destroy(&t->shared);
 	bank_free(t->bank);
+	peek_close(t->peek);
 	free(t->reset);
 	free(t->banked);
 	close_fd(&t->low[0]);

@@ -76,7 +76,6 @@ struct taking {              /* dump: one walk */
 
 struct inode { dev_t dev; ino_t ino; char path[]; };
 int inode_compare(const void *, const void *);
-void inode_tree_free(void *root);
 
 /* -- place.c -- */
 bool place_valid(const char *path); /* absolute, normalised, not / */
@@ -114,6 +113,5 @@ int tmpfiles_prepare(void *state, struct crcore_error *);
 int dress(int fd, struct archive_entry *, mode_t type, struct crcore_error *);
 
 static inline void cleanup_archive_read_(struct archive **a) { if (*a) archive_read_free(*a); }
-static inline void cleanup_archive_write_(struct archive **a) { if (*a) archive_write_free(*a); }
 static inline void cleanup_entry_(struct archive_entry **e) { if (*e) archive_entry_free(*e); }
 #endif
