@@ -16,26 +16,6 @@
 #endif
 #define IOPRIO_WHO_PROCESS 1
 
-static uint64_t hex_field(const char *status, const char *key)
-{
-	const char *v = proc_field(status, key);
-
-	return v ? strtoull(v, NULL, 16) : 0;
-}
-
-static int read_groups(struct own *o, struct crcore_error *err)
-{
-	int n = getgroups(0, NULL);
-
-	o->groups = calloc(n > 0 ? (size_t)n : 1, sizeof(gid_t));
-	if (!o->groups)
-		return crcore_fail(err, -ENOMEM, "out of memory");
-	n = n > 0 ? getgroups(n, o->groups) : 0;
-	o->creds.groups = o->groups;
-	o->creds.n_groups = n > 0 ? (size_t)n : 0;
-	return 0;
-}
-
 static int read_creds(struct own *o, struct crcore_error *err)
 {
 	cleanup_close int proc = open("/proc/thread-self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -48,21 +28,11 @@ static int read_creds(struct own *o, struct crcore_error *err)
 	r = proc_read(proc, "status", &status, NULL, err);
 	if (r < 0)
 		return r;
-	crcore__creds__init(c);
-	const char *uid = proc_field(status, "Uid"), *gid = proc_field(status, "Gid");
-	if (!uid || !gid ||
-	    sscanf(uid, "%u %u %u %u", &c->ruid, &c->euid, &c->suid, &c->fsuid) != 4 ||
-	    sscanf(gid, "%u %u %u %u", &c->rgid, &c->egid, &c->sgid, &c->fsgid) != 4)
-		return crcore_fail(err, -EIO, "/proc/thread-self/status has no Uid or Gid");
-	c->inheritable = hex_field(status, "CapInh");
-	c->permitted = hex_field(status, "CapPrm");
-	c->effective = hex_field(status, "CapEff");
-	c->bounding = hex_field(status, "CapBnd");
-	c->ambient = hex_field(status, "CapAmb");
-	c->no_new_privs = hex_field(status, "NoNewPrivs") != 0;
+	if ((r = creds_read(status, c, err)) < 0)
+		return r;
 	int bits = prctl(PR_GET_SECUREBITS);
 	c->securebits = bits < 0 ? 0 : (uint32_t)bits;
-	return read_groups(o, err);
+	return 0;
 }
 
 static bool try_anon_names(void)

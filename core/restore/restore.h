@@ -309,7 +309,6 @@ void close_fd(prog *, uint32_t op);
  * is needed where a thread had the same. */
 struct own {
 	Crcore__Creds creds;
-	uint32_t *groups;
 	uint8_t sched[56];
 	uint8_t affinity[1024];
 	size_t affinity_len;

@@ -58,14 +58,9 @@ static int group_fields(const char *status, Crcore__Creds *c, struct crcore_erro
 	return 0;
 }
 
-static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_error *err)
+int creds_read(const char *status, Crcore__Creds *c, struct crcore_error *err)
 {
-	Crcore__Creds *c = malloc(sizeof(*c));
-
-	if (!c)
-		return no_memory(err);
 	crcore__creds__init(c);
-	rec->creds = c;
 	id_fields(status, "Uid", &c->ruid, &c->euid, &c->suid, &c->fsuid);
 	id_fields(status, "Gid", &c->rgid, &c->egid, &c->sgid, &c->fsgid);
 	c->inheritable = hex_field(status, "CapInh");
@@ -75,6 +70,12 @@ static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_err
 	c->ambient = hex_field(status, "CapAmb");
 	c->no_new_privs = hex_field(status, "NoNewPrivs") != 0;
 	return group_fields(status, c, err);
+}
+
+static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_error *err)
+{
+	rec->creds = malloc(sizeof(*rec->creds));
+	return rec->creds ? creds_read(status, rec->creds, err) : no_memory(err);
 }
 
 /* ---- scheduling -------------------------------------------------------------- */

@@ -211,6 +211,8 @@ int restarts_tell(struct tree *, const struct pauses *, struct crcore_error *);
  * only the one that traces it may; then adds operations for the rest ... */
 int task_collect(struct task *, struct crcore_error *);
 int task_collect_state(struct task *, struct crcore_error *);
+/* Credentials by the text of /proc/PID/status; but securebits, which only the thread can tell. */
+int creds_read(const char *status, Crcore__Creds *ret, struct crcore_error *);
 struct witnesses; /* witness.h */
 int task_ask(struct task *, struct witnesses *, struct crcore_error *); /* threads' ask programs */
 /* ... and takes the answers. */
