@@ -79,8 +79,12 @@ int arena_open(struct restore *r, struct crcore_error *err)
 	a->remote = r->layouts.region_start;
 	a->park = a->remote + a->limit;
 	a->memfd = memfd_create("crcore", MFD_CLOEXEC);
-	if (a->memfd < 0 || ftruncate(a->memfd, (off_t)a->limit) < 0)
-		return crcore_fail(err, -errno, "no memory file for the region: %s", strerror(errno));
+	if (a->memfd < 0 || ftruncate(a->memfd, (off_t)a->limit) < 0) {
+		const int code = -errno;
+		if (code == -EFBIG)
+			crcore_advise(err, "raise the limit of file sizes that crcore runs with (ulimit -f)");
+		return crcore_fail(err, code, "no memory file for the region: %s", strerror(-code));
+	}
 	void *p = mmap(NULL, a->limit, PROT_READ | PROT_WRITE, MAP_SHARED, a->memfd, 0);
 	if (p == MAP_FAILED)
 		return crcore_fail(err, -errno, "cannot map the region (%llu bytes): %s",

@@ -374,6 +374,9 @@ class Test:
                    "-D", image, preexec_fn=lambda:
                    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
         self.crcore.through = ()
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        self.error(["ulimit -f"], "restore", "-d", "-D", image, preexec_fn=lambda:
+                   resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most)))
 
     def queues(self):
         """Message queues of the tree's namespace cannot be listed by everybody."""
