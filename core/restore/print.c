@@ -49,7 +49,7 @@ void restore_print(struct restore *r, FILE *f)
 		prog_print(s->p, f, "  ");
 		for (unsigned k = 0; k < s->nloaders; k++) {
 			fprintf(f, "  loader:\n");
-			prog_print(s->loaders[k], f, "    ");
+			prog_print(s->loaders[k].p, f, "    ");
 		}
 		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++) {
 			fprintf(f, "  thread %u ", s->rec->threads[k]->tid);

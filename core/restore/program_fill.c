@@ -149,7 +149,7 @@ static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint6
 
 	if (!p)
 		return births_no_memory(err);
-	s->loaders[s->nloaders++] = p;
+	s->loaders[s->nloaders++] = (struct loader){ p, tid };
 	int ret = read_part(r, p, f, n, from, to, err);
 	OP(p, "report to leader", OP_POST, EXPECT_ANY, 0, IMM(word), IMM(1));
 	CALL(p, "exit thread", SYS_exit, EXPECT_ANY, 0, IMM(0));

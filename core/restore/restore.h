@@ -67,7 +67,7 @@ struct stub {
 	uint64_t stop_word;       /* ... tells that it may be stopped */
 	struct sharing { unsigned n; uint64_t word; } share[NSHARES]; /* those that share with it */
 	struct stub *owner[NSHARES]; /* itself, or whose thing it shares */
-	prog **loaders;           /* threads that only read pages and exit */
+	struct loader { prog *p; pid_t tid; } *loaders; /* threads that only read pages and exit */
 	unsigned nloaders;
 	uint32_t *resume_op;      /* per thread: the call that is to be interrupted, or UINT32_MAX */
 	bool *held;               /* per thread: it ends only when all are traced (program_held.c) */

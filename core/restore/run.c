@@ -69,8 +69,8 @@ static prog *program_with(const struct stub *s, uint32_t id)
 		if (prog_local(s->threads[k])->id == id)
 			return s->threads[k];
 	for (unsigned k = 0; k < s->nloaders; k++)
-		if (prog_local(s->loaders[k])->id == id)
-			return s->loaders[k];
+		if (prog_local(s->loaders[k].p)->id == id)
+			return s->loaders[k].p;
 	return NULL;
 }
 
