@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+enum { RECORD = 8193 }; /* bytes that a record takes at most */
+
 struct reader { /* one open file description */
 	struct reader *next;
 	uint32_t id;      /* of the object */
@@ -24,8 +26,8 @@ struct state { /* all that this plugin keeps */
 	const struct crcore_host *host;
 	struct crcore_ctx *ctx;
 	struct reader *readers;
-	int moved_fd;          /* a description moved from its place, -1: none ... */
-	uint64_t moved_number; /* ... and the place */
+	int moved_fd;        /* a description moved from its place, -1: none ... */
+	char passed[RECORD]; /* ... and what was read there, "": nothing yet */
 };
 
 static int kmsg_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
@@ -62,23 +64,31 @@ static int kmsg_claim(void *state, const struct crcore_object *obj, struct crcor
 	return CRCORE_CLAIM_NONE;
 }
 
-/* Reads one record and gives its number. -EAGAIN: there is none; never blocks. */
-static int read_number(int fd, uint64_t *ret)
+static bool number_of(const char *text, uint64_t *ret)
+{
+	return sscanf(text, "%*u,%" SCNu64, ret) == 1; /* "6,339,5140900,-;..." */
+}
+
+/* Reads one record, to zeroes, and gives its number. -EAGAIN: there is none; never blocks. */
+static int read_record(int fd, char text[RECORD], uint64_t *ret)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	char text[8193];
 
 	for (;;) {
 		if (poll(&p, 1, 0) < 1 || !(p.revents & POLLIN))
 			return -EAGAIN;
-		ssize_t n = read(fd, text, sizeof(text) - 1);
-		if (n < 0 && errno != EPIPE) /* EPIPE: it was overwritten; the next read works */
+		if (read(fd, text, RECORD - 1) >= 0)
+			return number_of(text, ret) ? 0 : -EBADMSG;
+		if (errno != EPIPE) /* EPIPE: it was overwritten; the next read works */
 			return -errno;
-		if (n < 0)
-			continue;
-		text[n] = 0;
-		return sscanf(text, "%*u,%" SCNu64, ret) == 1 ? 0 : -EBADMSG; /* "6,339,5140900,-;..." */
 	}
+}
+
+static int read_number(int fd, uint64_t *ret)
+{
+	char text[RECORD] = "";
+
+	return read_record(fd, text, ret);
 }
 
 /* Moves a description to a record. *ret_lost: the record is gone, this is the oldest. */
@@ -121,11 +131,13 @@ static int next_number(uint64_t *ret)
 static void put_back(void *arg)
 {
 	struct state *s = arg;
+	uint64_t number;
 	bool lost;
 
 	if (s->moved_fd < 0)
 		return;
-	go_to(s->moved_fd, s->moved_number, &lost);
+	if (number_of(s->passed, &number))
+		go_to(s->moved_fd, number, &lost);
 	close(s->moved_fd);
 	s->moved_fd = -1;
 }
@@ -141,13 +153,15 @@ static int find_number(struct state *s, int fd, uint64_t *ret, struct crcore_err
 	rc = s->host->undo(s->ctx, put_back, s, false, err);
 	if (rc < 0)
 		return rc;
+	memset(s->passed, 0, sizeof(s->passed));
 	s->moved_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (s->moved_fd < 0)
 		return crcore_fail(err, -errno, "cannot be duplicated: %s", strerror(errno));
-	rc = read_number(fd, &s->moved_number);
+	uint64_t number;
+	rc = read_record(fd, s->passed, &number);
 	if (rc == 0) {
-		*ret = s->moved_number;
-		rc = go_to(fd, *ret, &lost);
+		*ret = number;
+		rc = go_to(fd, number, &lost);
 	} else if (rc == -EAGAIN) {
 		rc = 0; /* all is read: it waits for the next one */
 	}
