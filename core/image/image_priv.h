@@ -144,15 +144,20 @@ struct image_file **pages_files(const struct image *);
 
 /* -- packed.c -- */
 int packed_write(struct image *, struct image_file *, uint64_t block, const void *buf, size_t len);
-/* Reads bytes of any bulk file that are within bulk_length(); by any thread. -EBADMSG: they
- * do not unpack. */
+/* Reads bytes of any bulk file that are within bulk_length(); by any thread. check: blocks of a
+ * packed file, when they are unpacked. -EBADMSG: they do not unpack; -EUCLEAN: damaged. */
 int bulk_read(const struct image *, const struct image_file *, uint64_t offset, void *buf,
-              size_t len);
+              size_t len, bool check);
 /* Takes the index of a file whose length is known. What is wrong with it, or NULL. */
 const char *packed_parse(struct image_file *, uint64_t unpacked, const void *index, size_t len);
 /* Loads what unpacking it takes. */
 int packed_ready(struct image *, const struct image_file *, struct crcore_error *);
 void packed_free(struct image_file *);
+
+/* -- verify.c -- */
+/* Names the block of a file that is not as it was written. */
+int image_wrong_block(const struct image *, const struct image_file *, uint64_t block,
+                      struct crcore_error *);
 
 /* -- send.c -- */
 void stream_free(struct stream *); /* NULL is fine */

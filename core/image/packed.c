@@ -145,18 +145,25 @@ static int read_stored(const struct image *img, const struct image_file *f, void
 	return r;
 }
 
-static int unpack(const struct image *img, const struct image_file *f, uint64_t block, void *to)
+static bool is_right(const struct image_file *f, uint64_t block, const void *stored, size_t n)
+{
+	return checksum(stored, n) == le64toh(f->blocks[block]);
+}
+
+static int unpack(const struct image *img, const struct image_file *f, uint64_t block, void *to,
+                  bool check)
 {
 	enum pack_codec codec = le32toh(f->index[block].codec);
 	uint64_t at;
 	size_t n;
 
 	bulk_stored_at(f, block, &at, &n);
-	if (codec == PACK_PLAIN)
-		return read_stored(img, f, to, n, at);
-	cleanup_free void *packed = malloc(n);
-	int r = packed ? read_stored(img, f, packed, n, at) : -ENOMEM;
-	if (r == 0 && !unpack_block(img->packs[codec], packed, n, to, unpacked_len(f, block)))
+	cleanup_free void *packed = codec == PACK_PLAIN ? NULL : malloc(n);
+	void *stored = codec == PACK_PLAIN ? to : packed;
+	int r = stored ? read_stored(img, f, stored, n, at) : -ENOMEM;
+	if (r == 0 && check && !is_right(f, block, stored, n))
+		return -EUCLEAN;
+	if (r == 0 && packed && !unpack_block(img->packs[codec], packed, n, to, unpacked_len(f, block)))
 		r = -EBADMSG;
 	return r;
 }
@@ -178,7 +185,8 @@ static struct kept *find_slot(struct kept_blocks *k, uint64_t block)
 	return best;
 }
 
-static struct kept *borrow(const struct image *img, const struct image_file *f, uint64_t block)
+static struct kept *borrow(const struct image *img, const struct image_file *f, uint64_t block,
+                           bool check)
 {
 	struct kept_blocks *k = f->kept;
 	struct kept *s;
@@ -194,7 +202,7 @@ static struct kept *borrow(const struct image *img, const struct image_file *f, 
 		pthread_mutex_unlock(&k->lock);
 		if (!s->bytes)
 			s->bytes = malloc(IMAGE_BLOCK);
-		int r = s->bytes ? unpack(img, f, block, s->bytes) : -ENOMEM;
+		int r = s->bytes ? unpack(img, f, block, s->bytes, check) : -ENOMEM;
 		pthread_mutex_lock(&k->lock);
 		s->r = r;
 		s->state = READ;
@@ -217,7 +225,7 @@ static void give_back(struct kept_blocks *k, struct kept *s)
 }
 
 int bulk_read(const struct image *img, const struct image_file *f, uint64_t offset, void *buf,
-              size_t len)
+              size_t len, bool check)
 {
 	int r = 0;
 
@@ -229,9 +237,9 @@ int bulk_read(const struct image *img, const struct image_file *f, uint64_t offs
 
 		n = n < len ? n : len;
 		if (n == unpacked_len(f, block)) {
-			r = unpack(img, f, block, to);
+			r = unpack(img, f, block, to, check);
 		} else {
-			struct kept *s = borrow(img, f, block);
+			struct kept *s = borrow(img, f, block, check);
 			r = s->r;
 			if (r == 0)
 				memcpy(to, s->bytes + skip, n);

@@ -15,6 +15,7 @@ struct pages {
 	struct page_file *v;         /* ascending, without gaps */
 	unsigned n;
 	uint64_t length;
+	bool verify;
 };
 
 static int no_memory(struct crcore_error *err)
@@ -119,18 +120,37 @@ static const struct page_file *find(const struct pages *p, uint64_t offset)
 	return &p->v[low];
 }
 
-int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct crcore_error *err)
+void pages_verify(struct pages *p)
+{
+	p->verify = true;
+}
+
+static int read_file(const struct page_file *f, uint64_t at, void *buf, size_t len, bool check,
+                     struct crcore_error *err)
+{
+	int r = bulk_read(f->image, f->file, at, buf, len, check);
+
+	if (r == -EUCLEAN)
+		return image_wrong_block(f->image, f->file, at / IMAGE_BLOCK, err);
+	if (r == -EBADMSG)
+		return image_fail(f->image, f->file->name, r, "does not unpack: damaged", err);
+	return r < 0 ? image_cannot(f->image, f->file->name, r, "read the file", err) : 0;
+}
+
+static int read_bytes(const struct pages *p, uint64_t offset, void *buf, size_t len, bool check,
+                      struct crcore_error *err)
 {
 	if (offset > p->length || len > p->length - offset)
 		return crcore_fail(err, -EBADMSG, "pages that the image does not have");
 	for (char *to = buf; len;) {
 		const struct page_file *f = find(p, offset);
-		size_t n = len < f->end - offset ? len : (size_t)(f->end - offset);
-		int r = bulk_read(f->image, f->file, offset - f->start, to, n);
+		uint64_t at = offset - f->start, end = f->end - f->start;
+		if (f->file->index && end > at - at % IMAGE_BLOCK + IMAGE_BLOCK)
+			end = at - at % IMAGE_BLOCK + IMAGE_BLOCK;
+		size_t n = len < end - at ? len : (size_t)(end - at);
+		int r = read_file(f, at, to, n, check, err);
 		if (r < 0)
-			return r == -EBADMSG ? image_fail(f->image, f->file->name, r,
-			                                  "does not unpack: damaged", err) :
-			                       image_cannot(f->image, f->file->name, r, "read the file", err);
+			return r;
 		to += n;
 		offset += n;
 		len -= n;
@@ -138,48 +158,47 @@ int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct c
 	return 0;
 }
 
-void pages_block(const struct pages *p, uint64_t offset, uint64_t *ret_start, size_t *ret_len)
+int pages_read(struct pages *p, uint64_t offset, void *buf, size_t len, struct crcore_error *err)
+{
+	return read_bytes(p, offset, buf, len, p->verify, err);
+}
+
+bool pages_block(const struct pages *p, uint64_t offset, uint64_t *ret_start, size_t *ret_len)
 {
 	const struct page_file *f = find(p, offset);
 	uint64_t start = offset - (offset - f->start) % IMAGE_BLOCK;
 
 	*ret_start = start;
 	*ret_len = f->end - start < IMAGE_BLOCK ? (size_t)(f->end - start) : IMAGE_BLOCK;
-}
-
-/* Checksums are of what is stored, which may be packed. */
-static int check_stored(const struct page_file *f, uint64_t block)
-{
-	cleanup_free unsigned char *packed = malloc(IMAGE_BLOCK);
-	int fd = bulk_open(f->image, f->file);
-	uint64_t at;
-	size_t n;
-
-	bulk_stored_at(f->file, block, &at, &n);
-	int r = fd < 0 ? fd : packed ? pread_all(fd, packed, n, at) : -ENOMEM;
-	bulk_close(f->file, fd);
-	return r < 0 ? r : checksum(packed, n) != le64toh(f->file->blocks[block]);
+	return f->file->index;
 }
 
 int pages_read_block(struct pages *p, uint64_t offset, void *buf, struct crcore_error *err)
 {
-	const struct page_file *f = find(p, offset);
-	const uint64_t block = (offset - f->start) / IMAGE_BLOCK;
 	uint64_t start;
 	size_t len;
+	const bool packed = pages_block(p, offset, &start, &len);
+	int r = read_bytes(p, start, buf, len, true, err);
 
-	pages_block(p, offset, &start, &len);
-	int bad = f->file->index ? check_stored(f, block) : 0;
-	int r = bad ? 0 : pages_read(p, start, buf, len, err);
-	if (r == 0 && !f->file->index)
-		bad = checksum(buf, len) != le64toh(f->file->blocks[block]);
-	if (!bad)
+	if (r < 0 || packed)
 		return r;
-	if (bad < 0)
-		return image_cannot(f->image, f->file->name, bad, "read the file", err);
-	crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on is wrong: damaged",
-	            (unsigned long long)(block * IMAGE_BLOCK));
-	return image_fail(f->image, f->file->name, -EBADMSG, "", err);
+	const struct page_file *f = find(p, offset);
+	const uint64_t block = (offset - f->start) / IMAGE_BLOCK;
+	return checksum(buf, len) == le64toh(f->file->blocks[block]) ? 0 :
+	       image_wrong_block(f->image, f->file, block, err);
+}
+
+int pages_read_part(struct pages *p, uint64_t offset, size_t len, uint8_t *buf,
+                    const uint8_t **ret, struct crcore_error *err)
+{
+	uint64_t start;
+	size_t whole;
+
+	*ret = buf;
+	if (offset >= p->length || !p->verify || pages_block(p, offset, &start, &whole))
+		return pages_read(p, offset, buf, len, err);
+	*ret = buf + (offset - start);
+	return pages_read_block(p, offset, buf, err);
 }
 
 int pages_plain(const struct pages *p, uint64_t offset, uint64_t *ret_at, uint64_t *ret_len)

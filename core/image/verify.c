@@ -52,6 +52,14 @@ static void verify_blocks(void *arg, size_t from, size_t to)
 	bulk_close(f, fd);
 }
 
+int image_wrong_block(const struct image *img, const struct image_file *f, uint64_t block,
+                      struct crcore_error *err)
+{
+	crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on%s is wrong: damaged",
+	            (unsigned long long)(block * IMAGE_BLOCK), f->index ? " (unpacked)" : "");
+	return image_fail(img, f->name, -EBADMSG, "", err);
+}
+
 static int verify_file(struct image *img, const struct image_file *f, struct crcore_error *err)
 {
 	struct verify v = { .img = img, .file = f };
@@ -62,11 +70,7 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 	uint64_t bad = atomic_load(&v.bad);
 	if (r < 0)
 		return image_cannot(img, f->name, r, "read the file", err);
-	if (bad == UINT64_MAX)
-		return 0;
-	crcore_fail(err, -EBADMSG, "the checksum of the bytes from %llu on%s is wrong: damaged",
-	            (unsigned long long)(bad * IMAGE_BLOCK), f->index ? " (unpacked)" : "");
-	return image_fail(img, f->name, -EBADMSG, "", err);
+	return bad == UINT64_MAX ? 0 : image_wrong_block(img, f, bad, err);
 }
 
 static int verify_pages(struct image *img, struct crcore_error *err)

@@ -16,11 +16,10 @@
  */
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include "core/restore/lazy_priv.h"
+#include "core/restore/uffd.h"
 #include "core/util/trace.h"
 
 /* ---- what can wait -------------------------------------------------------------------- */
@@ -226,40 +225,25 @@ uint32_t *lazy_word(const struct restore *r)
 	return r->lazy && r->lazy->word ? arena_local(&r->arena, r->lazy->word) : NULL;
 }
 
-static int watch_ranges(int uffd, const struct lazy_mm *m, struct crcore_error *err)
-{
-	for (unsigned i = 0; i < m->nranges; i++) {
-		struct uffdio_register q = {
-			.range = { m->ranges[i].start, m->ranges[i].end - m->ranges[i].start },
-			.mode = UFFDIO_REGISTER_MODE_MISSING,
-		};
-		if (ioctl(uffd, UFFDIO_REGISTER, &q) == 0)
-			continue;
-		crcore_advise(err, "restore it without --lazy");
-		return crcore_fail(err, -errno, "memory at %#llx cannot be loaded on demand: %s",
-		                   (unsigned long long)m->ranges[i].start, strerror(errno));
-	}
-	return 0;
-}
-
 /* The task waits meanwhile. */
 static int take(struct restore *r, unsigned i, struct crcore_error *err)
 {
 	struct lazy_mm *m = &r->lazy->v[i];
-	/* Whoever made it may not have told of it yet. */
-	const pid_t pid = r->births.v[m->stub->birth].pid;
-	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	cleanup_close int uffd = pidfd < 0 ? -1 :
-		(int)syscall(SYS_pidfd_getfd, pidfd, (int)prog_result(m->stub->p, m->op), 0);
+	cleanup_close int pidfd = -1;
+	cleanup_close int uffd = uffd_fetch(m->stub, m->op, &pidfd, err);
+	unsigned n;
 
 	if (uffd < 0)
-		return crcore_fail(err, -errno, "task %d cannot give its descriptor: %s", pid,
-		                   strerror(errno));
+		return uffd;
 	int ret = pager_prepare(uffd, err);
-	if (ret == 0 && (ret = watch_ranges(uffd, m, err)) == 0)
+	if (ret == 0 && (ret = uffd_watch(uffd, m->ranges, m->nranges, &n, err)) < 0)
+		crcore_advise(err, "restore it without --lazy");
+	if (ret == 0)
 		ret = pager_take(r->lazy->pager, i, uffd, pidfd, err);
-	if (ret < 0)
+	if (ret < 0) {
+		const pid_t pid = r->births.v[m->stub->birth].pid;
 		crcore_fail_at(err, pid, -1, "task %d", pid);
+	}
 	return ret;
 }
 

@@ -226,11 +226,10 @@ static int want_lazy(struct restore *r, struct crcore_error *err)
 
 int restore_load(struct restore *r, struct crcore_error *err)
 {
-	const struct crcore_value *verify = policy_core(r->cmd->policy, "restore.verify");
 	int ret = want_lazy(r, err);
 
 	if (ret == 0)
-		ret = image_open(r->cmd->images_dir, verify && verify->b && !r->wants_lazy, &r->image, err);
+		ret = image_open(r->cmd->images_dir, false, &r->image, err);
 
 	if (ret < 0)
 		return ret;
@@ -240,6 +239,8 @@ int restore_load(struct restore *r, struct crcore_error *err)
 		return ret;
 	if ((ret = pages_open(r->image, &r->pages, err)) < 0)
 		return ret;
+	if (policy_core(r->cmd->policy, "restore.verify")->b)
+		pages_verify(r->pages);
 	if ((ret = memory_runs(r->image, &r->rec, pages_length(r->pages), err)) < 0 ||
 	    (ret = tasks_for_plugins(r, err)) < 0 || (ret = load_host(r, err)) < 0 ||
 	    (ret = join(r, err)) < 0)

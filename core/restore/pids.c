@@ -189,7 +189,7 @@ int pids_check(struct restore *r, struct crcore_error *err)
 	return ret;
 }
 
-/* Helpers and loaders, whose number does not matter, get one from the upper end,
+/* Helpers, whose number does not matter, get one from the upper end,
  * where the kernel, which counts upwards, is not likely to be soon. */
 pid_t pids_free(struct restore *r)
 {

@@ -47,10 +47,6 @@ void restore_print(struct restore *r, FILE *f)
 		const struct stub *s = &r->stubs[i];
 		print_birth(r, i, f);
 		prog_print(s->p, f, "  ");
-		for (unsigned k = 0; k < s->nloaders; k++) {
-			fprintf(f, "  loader:\n");
-			prog_print(s->loaders[k].p, f, "    ");
-		}
 		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++) {
 			fprintf(f, "  thread %u ", s->rec->threads[k]->tid);
 			print_string(f, s->rec->threads[k]->comm);

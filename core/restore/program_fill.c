@@ -6,22 +6,15 @@
  * fill is touched first, which takes a quarter less than if each page is missed while it is
  * copied to, and is still in the processor's cache then.
  *
- * Much is read by several threads: loaders, which exit when they are done. They
- * are threads because those share the address space and end without a trace.
- *
- * What is packed is not read by the task: feed.c.
+ * What is much, or packed, is not read by the task: feed.c.
  */
-#include <linux/sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include "core/restore/restore.h"
-#include "core/util/parallel.h"
 
 #define TOUCH_MIN (64u << 10) /* bytes of a piece that are worth a call of their own */
 #define PIECES_MAX 1024
-#define LOADER_MIN (64ULL << 20) /* bytes that are worth a thread */
-#define LOADERS_MAX 8
 
 struct batch {
 	struct restore *r;
@@ -111,76 +104,19 @@ static bool add_fill(struct batch *b, uint64_t addr, uint64_t len, uint64_t offs
 	return true;
 }
 
-/* The part [from, to) of all bytes, counted over the fills. */
-static int read_part(struct restore *r, prog *p, const struct layout_fill *f, unsigned n,
-                     uint64_t from, uint64_t to, struct crcore_error *err)
-{
-	struct batch b = { .r = r, .p = p };
-	uint64_t at = 0;
-	bool ok = true;
-
-	for (unsigned i = 0; ok && i < n && at < to; at += f[i].pages * PAGE, i++) {
-		uint64_t skip = from > at ? from - at : 0, end = to - at;
-		if (end > f[i].pages * PAGE)
-			end = f[i].pages * PAGE;
-		if (skip < end)
-			ok = add_fill(&b, f[i].addr + skip, end - skip, f[i].file_offset + skip);
-	}
-	flush(&b);
-	for (unsigned i = 0; i < b.nfiles; i++)
-		close_fd(p, b.files[i].op);
-	free(b.files);
-	return ok ? 0 : births_no_memory(err);
-}
-
-/* A thread that reads one part, tells it by a word, and exits. */
-static int loader(struct stub *s, const struct layout_fill *f, unsigned n, uint64_t from,
-                  uint64_t to, uint64_t word, struct crcore_error *err)
-{
-	struct restore *r = s->r;
-	pid_t tid = pids_free(r);
-	struct clone_args args = {
-		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-		.set_tid = arena_put(&r->arena, &tid, sizeof(tid)),
-		.set_tid_size = 1,
-	};
-	uint64_t at = 0;
-	prog *p = GROW(s->loaders, s->nloaders) ? prog_new() : NULL;
-
-	if (!p)
-		return births_no_memory(err);
-	s->loaders[s->nloaders++] = (struct loader){ p, tid };
-	int ret = read_part(r, p, f, n, from, to, err);
-	OP(p, "report to leader", OP_POST, EXPECT_ANY, 0, IMM(word), IMM(1));
-	CALL(p, "exit thread", SYS_exit, EXPECT_ANY, 0, IMM(0));
-	if (ret == 0)
-		ret = arena_place(&r->arena, p, &at, err);
-	OP(s->p, "clone loader", OP_SPAWN, EXPECT_EQUAL, tid,
-	   DATA(prog_data(s->p, &args, sizeof(args))), IMM(sizeof(args)), IMM(at));
-	return ret;
-}
-
 static int read_all(struct stub *s, const struct layout_fill *f, unsigned n,
                     struct crcore_error *err)
 {
-	uint64_t total = 0, word = 0;
-	int ret = 0;
+	struct batch b = { .r = s->r, .p = s->p };
+	bool ok = true;
 
-	for (unsigned i = 0; i < n; i++)
-		total += f[i].pages * PAGE;
-	if (!total)
-		return 0;
-	const unsigned parts = parallel_threads(total / LOADER_MIN, LOADERS_MAX);
-	const uint64_t size = ALIGN_UP(total / parts, PAGE);
-	if (parts > 1)
-		word = arena_word(&s->r->arena);
-	for (unsigned k = 1; k < parts && ret == 0; k++)
-		ret = loader(s, f, n, k * size, k + 1 == parts ? total : (k + 1) * size, word, err);
-	if (ret == 0)
-		ret = read_part(s->r, s->p, f, n, 0, parts > 1 ? size : total, err);
-	if (parts > 1)
-		OP(s->p, "wait for loaders", OP_WAIT, EXPECT_ANY, 0, IMM(word), IMM(parts - 1));
-	return ret;
+	for (unsigned i = 0; ok && i < n; i++)
+		ok = add_fill(&b, f[i].addr, f[i].pages * PAGE, f[i].file_offset);
+	flush(&b);
+	for (unsigned i = 0; i < b.nfiles; i++)
+		close_fd(s->p, b.files[i].op);
+	free(b.files);
+	return ok ? 0 : births_no_memory(err);
 }
 
 static int by_offset(const void *a, const void *b)
@@ -202,17 +138,18 @@ static void sort_fills(struct fills *f)
 		qsort(f->v, f->n, sizeof(*f->v), by_offset);
 }
 
-int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, struct crcore_error *err)
+int fills_build(struct stub *s, const struct layout_fill *f, unsigned n, const struct fresh *fresh,
+                struct crcore_error *err)
 {
-	struct fills plain = { 0 };
-	uint64_t fed;
-	int ret = feed_ask(s, f, n, &plain, &fed, err);
+	struct fills own = { 0 };
+	bool asked;
+	int ret = feed_ask(s, f, n, fresh, &own, &asked, err);
 
-	sort_fills(&plain);
+	sort_fills(&own);
 	if (ret == 0)
-		ret = read_all(s, plain.v, plain.n, err);
-	if (fed)
-		OP(s->p, "wait for packed pages", OP_WAIT, EXPECT_ANY, 0, IMM(fed), IMM(1));
-	free(plain.v);
+		ret = read_all(s, own.v, own.n, err);
+	if (asked)
+		feed_wait(s);
+	free(own.v);
 	return ret;
 }

@@ -229,8 +229,9 @@ int memory_step(struct stub *s, const struct layout *l, unsigned step, struct cr
 		fill_at += l->steps[k].nfills;
 	}
 	struct layout_step t = l->steps[step];
+	const struct fresh fresh = { l->stage + map_at, t.nmaps, false };
 	int r = map_all(s, l->stage + map_at, t.nmaps, NULL, 0, err);
-	return r < 0 ? r : fills_build(s, l->stage_fills + fill_at, t.nfills, err);
+	return r < 0 ? r : fills_build(s, l->stage_fills + fill_at, t.nfills, &fresh, err);
 }
 
 static void arrange(struct stub *s, const struct layout *l)
@@ -290,12 +291,13 @@ int memory_build(struct stub *s, struct crcore_error *err)
 		     IMM(s->mm->memory_merge), IMM(0), IMM(0), IMM(0));
 	arrange(s, l);
 	static const struct layout_fill none;
+	const struct fresh fresh = { l->maps, l->nmaps, true };
 	int r = map_all(s, l->maps, l->nmaps, l->fills ? l->fills : &none, l->nfills, err);
 	if (r < 0 || (r = map_plugins(s, l, err)) < 0)
 		return r;
 	touch_charged(s, l);
 	advise_ranges(s, "drop pages", l->zaps, l->nzaps, MADV_DONTNEED);
-	if ((r = fills_build(s, l->fills, l->nfills, err)) < 0)
+	if ((r = fills_build(s, l->fills, l->nfills, &fresh, err)) < 0)
 		return r;
 	lazy_build(s);
 	advise_ranges(s, "guard", l->guards, l->nguards, MADV_GUARD_INSTALL);

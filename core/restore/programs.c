@@ -210,8 +210,6 @@ static void number(struct restore *r)
 		prog_local(s->p)->id = id++;
 		for (size_t k = 1; s->threads && k < s->rec->n_threads; k++)
 			prog_local(s->threads[k - 1])->id = id++;
-		for (unsigned k = 0; k < s->nloaders; k++)
-			prog_local(s->loaders[k].p)->id = id++;
 	}
 }
 

@@ -19,7 +19,7 @@ static int plan(struct restore *r, struct crcore_error *err)
 
 	if ((ret = own_read(&r->own, err)) < 0 || (ret = restore_load(r, err)) < 0 ||
 	    (ret = specials_find(&r->specials, err)) < 0 || (ret = restore_plan(r, err)) < 0 ||
-	    (ret = lazy_plan(r, err)) < 0 || (ret = lazy_verify(r, err)) < 0)
+	    (ret = lazy_plan(r, err)) < 0 || (ret = restore_verify(r, err)) < 0)
 		return ret;
 	if (r->only_plan)
 		return 0;

@@ -67,8 +67,6 @@ struct stub {
 	uint64_t stop_word;       /* ... tells that it may be stopped */
 	struct sharing { unsigned n; uint64_t word; } share[NSHARES]; /* those that share with it */
 	struct stub *owner[NSHARES]; /* itself, or whose thing it shares */
-	struct loader { prog *p; pid_t tid; } *loaders; /* threads that only read pages and exit */
-	unsigned nloaders;
 	uint32_t *resume_op;      /* per thread: the call that is to be interrupted, or UINT32_MAX */
 	bool *held;               /* per thread: it ends only when all are traced (program_held.c) */
 	uint64_t held_word;       /* ... tells that what the leader does then is done */
@@ -131,7 +129,7 @@ struct restore {
 	unsigned *round_helpers;     /* so many exit in each round */
 	const struct layout **layout_at; /* of each address space, parallel to rec.mms */
 	uint64_t resume_word;        /* the worker's: interrupted waits may go on */
-	struct feeds *feeds;         /* NULL: no pages are packed (feed.c) */
+	struct feeds *feeds;         /* NULL: tasks read all their pages themselves (feed.c) */
 	uint64_t held_word;          /* threads that are held add to it at their end ... */
 	unsigned nheld;              /* ... this many */
 	pid_t *numbers;              /* all pids and tids of the tree, ascending */
@@ -225,10 +223,10 @@ bool object_maps(struct restore *, uint32_t id);
 int object_map(struct restore *, uint32_t id, const struct crcore_mapping *const *, uint32_t n,
                prog *, struct crcore_error *);
 
+/* verify.c: checksums, with restore.verify; before anything is made */
+int restore_verify(struct restore *, struct crcore_error *);
 /* lazy.c: memory that is loaded on demand */
 int lazy_plan(struct restore *, struct crcore_error *);   /* takes fills out of the layouts */
-/* lazy_verify.c: of what is left in them */
-int lazy_verify(struct restore *, struct crcore_error *);
 int lazy_begin(struct restore *, struct crcore_error *);
 /* lazy_segments.c: is it the pager's? Then it is given to it, without pages. */
 bool lazy_segment(const struct restore *, const Crcore__Segment *, unsigned *ret);
@@ -270,12 +268,18 @@ int memory_build(struct stub *, struct crcore_error *);
 #ifndef MADV_POPULATE_WRITE /* linux/mman.h of 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
-int fills_build(struct stub *, const struct layout_fill *, unsigned n, struct crcore_error *);
-/* feed.c: pages that are packed. Divides fills: those that are plain, for the task to read
- * itself, into plain; asks for the others: what *ret_fed names is then waited for, 0: none. */
+/* What was mapped just before; whole: each to the end of what is to be one mapping. */
+struct fresh { const struct layout_map *v; unsigned n; bool whole; };
+int fills_build(struct stub *, const struct layout_fill *, unsigned n, const struct fresh *,
+                struct crcore_error *);
+/* feed.c: pages that crcore puts into place. Is it so much that a task reads none of it itself? */
+bool feed_takes(const struct layout_fill *, unsigned n);
+/* Divides fills: those that the task is to read itself into own; asks for the others, if there are
+ * any (*ret_asked), which are then waited for. */
 struct fills { struct layout_fill *v; unsigned n; };
-int feed_ask(struct stub *, const struct layout_fill *, unsigned n, struct fills *plain,
-             uint64_t *ret_fed, struct crcore_error *);
+int feed_ask(struct stub *, const struct layout_fill *, unsigned n, const struct fresh *,
+             struct fills *own, bool *ret_asked, struct crcore_error *);
+void feed_wait(struct stub *); /* for what it asked for last */
 int feeds_begin(struct restore *, struct crcore_error *); /* once the programs are placed */
 int feeds_failure(struct restore *, struct crcore_error *);
 void feeds_end(struct restore *);

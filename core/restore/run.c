@@ -68,9 +68,6 @@ static prog *program_with(const struct stub *s, uint32_t id)
 	for (size_t k = 0; k < threads; k++)
 		if (prog_local(s->threads[k])->id == id)
 			return s->threads[k];
-	for (unsigned k = 0; k < s->nloaders; k++)
-		if (prog_local(s->loaders[k].p)->id == id)
-			return s->loaders[k].p;
 	return NULL;
 }
 

@@ -115,25 +115,6 @@ static int await_held(struct restore *r, struct crcore_error *err)
 	return 0;
 }
 
-/* Loaders have told that they are done, which is before they are gone: the region must stay until
- * then, and the application is to find no thread that is not its own. */
-static int await_loaders(struct stub *s, unsigned thread, struct crcore_error *err)
-{
-	const uint64_t deadline = now_ns() + PATIENCE;
-	struct timespec pause = { 0, FIRST_PAUSE };
-
-	for (unsigned k = 0; !thread && k < s->nloaders; k++)
-		while (syscall(SYS_tgkill, (pid_t)s->rec->pid, s->loaders[k].tid, 0) == 0) {
-			int ret = worker_check(err);
-			if (ret < 0)
-				return ret;
-			if (now_ns() > deadline)
-				return lost(s, s->loaders[k].tid, -ETIMEDOUT, "does not end", err);
-			nanosleep(&pause, NULL);
-		}
-	return 0;
-}
-
 static int interrupt(struct stub *s, unsigned thread, struct crcore_error *err)
 {
 	pid_t tid = tid_of(s, thread);
@@ -302,8 +283,7 @@ int restore_settle(struct restore *r, struct crcore_error *err)
 	if ((ret = each_thread(r, seize, err)) < 0)
 		return ret;
 	let_resume(r);
-	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, await_loaders, err)) < 0 ||
-	    (ret = each_thread(r, interrupt, err)) < 0 ||
+	if ((ret = await_held(r, err)) < 0 || (ret = each_thread(r, interrupt, err)) < 0 ||
 	    (ret = each_thread(r, stop, err)) < 0 || (ret = restore_leave_region(r, err)) < 0 ||
 	    (ret = each_thread(r, load_state, err)) < 0 ||
 	    (ret = each_thread(r, set_numbers, err)) < 0 ||

@@ -50,7 +50,7 @@ def program(crcore, path, codec, lazily):
     j.t.killed()
     print(f"{os.path.basename(path)} {codec}: {size(image) / plain:.2f}")
     plan = j.crcore.restore(image, "--plan")
-    if "ask for packed pages" not in plan or "wait for packed pages" not in plan:
+    if "ask for pages" not in plan or "wait for pages" not in plan:
         raise Failure(f"the plan does not say how packed pages come\n{plan[-2000:]}")
     j.finish(image, *(["--lazy"] if lazily else []))
 

@@ -9,7 +9,8 @@
  *   write  of the memory to new files in FOLDER, one for each thread, 1 MiB at a time: the kernel
  *          lets only one at a time write to a file
  *   fill   of fresh memory from those files, which are in the page cache: pages are made just
- *          before they are read into, all at once
+ *          before they are read into, all at once. (Whoever else fills it may be faster, by
+ *          UFFDIO_COPY, which needs no cleared pages)
  *   other  of another process' memory to new files: it is read and written, 1 MiB at a time. No
  *          process can write what is not its own in less
  *   end    of that process, from SIGKILL on

@@ -388,6 +388,7 @@ static void test_packed_damage(void **state)
 {
 	struct crcore_error err = CRCORE_ERROR_INIT;
 	unsigned char *bytes = mixed_bytes(), *got = malloc(LEN);
+	const uint8_t *part;
 	struct image *img;
 	struct pages *p;
 	char dir[64], file[80];
@@ -406,6 +407,12 @@ static void test_packed_damage(void **state)
 	err = (struct crcore_error)CRCORE_ERROR_INIT;
 	assert_int_equal(pages_read(p, LEN - PAGE, got, 10, &err), -EBADMSG); /* a part of one */
 	assert_int_equal(pages_read(p, PAGE, got, 10, &err), 0);
+	assert_int_equal(pages_read_part(p, PAGE, 10, got, &part, &err), 0);
+	assert_memory_equal(part, bytes + PAGE, 10);
+	pages_verify(p);
+	err = (struct crcore_error)CRCORE_ERROR_INIT;
+	assert_int_equal(pages_read_part(p, LEN - PAGE, 10, got, &part, &err), -EBADMSG);
+	assert_non_null(strstr(err.message, "checksum"));
 	pages_close(p);
 	image_close(img);
 	folder_remove(dir);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Checksums where memory is loaded on demand: the pager checks each block when it first reads
- * it. Here those are checked that are read before the tree runs, and what is no memory.
+ * Checksums of what nobody checks when it is read: plain pages that tasks read themselves
+ * (program_fill.c), shared memory, and what is no memory. Feeders (feed.c) and the pager check each
+ * block that they read. What of its ancestors' pages an image does not refer to is not looked at.
  */
 #include "core/restore/restore.h"
 #include "core/util/parallel.h"
@@ -21,9 +22,9 @@ static bool want(struct wanted *w, uint64_t offset, uint64_t len)
 	for (uint64_t at = offset; at < end;) {
 		uint64_t start;
 		size_t size;
-		pages_block(w->pages, at, &start, &size);
+		const bool packed = pages_block(w->pages, at, &start, &size);
 		at = start + size;
-		if (at == w->end)
+		if (packed || at == w->end)
 			continue;
 		if (!GROW(w->v, w->n))
 			return false;
@@ -33,12 +34,23 @@ static bool want(struct wanted *w, uint64_t offset, uint64_t len)
 	return true;
 }
 
+/* What is read at one moment. */
 static bool want_fills(struct wanted *w, const struct layout_fill *f, unsigned n)
 {
 	bool ok = true;
 
-	for (unsigned i = 0; i < n && ok; i++)
+	for (unsigned i = 0; i < n && ok && !feed_takes(f, n); i++)
 		ok = want(w, f[i].file_offset, f[i].pages * PAGE);
+	return ok;
+}
+
+static bool want_layout(struct wanted *w, const struct layout *l)
+{
+	bool ok = want_fills(w, l->fills, l->nfills);
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < l->nsteps && ok; at += l->steps[i++].nfills)
+		ok = want_fills(w, l->stage_fills + at, l->steps[i].nfills);
 	return ok;
 }
 
@@ -70,7 +82,7 @@ static int by_offset(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-int lazy_verify(struct restore *r, struct crcore_error *err)
+int restore_verify(struct restore *r, struct crcore_error *err)
 {
 	struct wanted w = { .pages = r->pages };
 	unsigned ignored;
@@ -78,12 +90,12 @@ int lazy_verify(struct restore *r, struct crcore_error *err)
 	size_t n = 0;
 	int e = 0;
 
-	if (!r->wants_lazy || !policy_core(r->cmd->policy, "restore.verify")->b)
+	if (!policy_core(r->cmd->policy, "restore.verify")->b)
 		return 0;
-	for (unsigned i = 0; i < r->layouts.n && ok; i++) {
-		const struct layout *l = &r->layouts.v[i];
-		ok = want_fills(&w, l->fills, l->nfills) && want_fills(&w, l->stage_fills, l->nstage_fills);
-	}
+	if (r->only_plan) /* nobody will read it */
+		return image_verify(r->image, err);
+	for (unsigned i = 0; i < r->layouts.n && ok; i++)
+		ok = want_layout(&w, &r->layouts.v[i]);
 	for (unsigned i = 0; i < r->rec.nsegments && ok; i++)
 		ok = lazy_segment(r, r->rec.segments[i], &ignored) || want_segment(&w, r->rec.segments[i]);
 	if (ok && w.n) {
