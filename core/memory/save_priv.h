@@ -72,11 +72,12 @@ struct frame *frames_get(struct frames *, uint64_t key, bool *ret_new);
 /* Where bytes come from: an address space, a segment's file, or a plugin's. */
 struct source {
 	struct mm *mm;         /* NULL: a segment */
+	const struct pagemap *pagemap; /* ... of which only pages that nobody else has are read */
 	struct task *task;     /* segment: whose map_files has it ... */
 	char map_file[64];     /* ... under this name */
 	int fd;                /* neither: a plugin's file, borrowed */
 	struct runs *runs;     /* gets the runs stored */
-	struct runs *gone;     /* of a tree that runs: gets what could not be read */
+	struct runs *gone;     /* of a tree that runs: gets what was not read */
 };
 struct job {
 	struct source *source;

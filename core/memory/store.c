@@ -78,8 +78,8 @@ static bool is_zero(const char *page)
 	return true;
 }
 
-static int note(struct copier *c, struct source *src, uint64_t addr, bool gone,
-                struct crcore_error *err)
+int store_note(struct copier *c, struct source *src, uint64_t addr, bool gone,
+               struct crcore_error *err)
 {
 	struct stored *last = c->n > c->flushed ? &c->v[c->n - 1] : NULL;
 
@@ -107,14 +107,14 @@ static int take_in(struct copier *c, const struct batch *b, struct crcore_error 
 		for (uint64_t at = 0; r == 0 && at < b->from[i].iov_len;
 		     at += PAGE, from += PAGE, page++) {
 			if (b->ngone && b->gone[page]) {
-				r = note(c, b->job->source, addr + at, true, err);
+				r = store_note(c, b->job->source, addr + at, true, err);
 				continue;
 			}
 			if (!b->job->keep_zero && is_zero(from)) {
 				c->zero++;
 				continue;
 			}
-			r = note(c, b->job->source, addr + at, false, err);
+			r = store_note(c, b->job->source, addr + at, false, err);
 			if (from != c->block + c->fill)
 				memcpy(c->block + c->fill, from, PAGE);
 			c->fill += PAGE;
@@ -190,7 +190,9 @@ static void *copy(void *arg)
 	if (b)
 		b->ngone = 1;
 	while (c->r == 0 && take(c->q, (IMAGE_BLOCK - c->fill) / PAGE, b)) {
-		c->r = read_batch(c, b, c->block + c->fill, &c->err);
+		c->r = leave_shared(c, b, &c->err);
+		if (c->r == 0)
+			c->r = read_batch(c, b, c->block + c->fill, &c->err);
 		if (c->r == 0)
 			c->r = take_in(c, b, &c->err);
 		if (c->r == 0 && c->fill == IMAGE_BLOCK)

@@ -44,6 +44,10 @@ struct batch {
 	bool gone[BLOCK_PAGES];  /* of a tree that runs: unmapped meanwhile */
 };
 
+/* Notes the next page of the source as stored where the block is filled to, or gone (store.c). */
+int store_note(struct copier *, struct source *, uint64_t addr, bool gone, struct crcore_error *);
+/* Takes out of a batch, and notes as gone, what somebody else has too. */
+int leave_shared(struct copier *, struct batch *, struct crcore_error *);
 /* Reads the pages of a batch to where the block has room. Those of a tree that runs which
  * are not there any more are marked in it. */
 int read_batch(struct copier *, struct batch *, char *to, struct crcore_error *);

@@ -8,7 +8,84 @@
  * itself may not read) are read through /proc/PID/mem, which only takes a look.
  */
 #include <fcntl.h>
+#include "core/memory/pagemap_scan.h"
 #include "core/memory/store_priv.h"
+
+enum {
+	NEAR = 16,                     /* pages: to read some more takes less than to read once more */
+	ENTRIES = BLOCK_PAGES + NEAR,  /* of the kernel's page map, read at once */
+};
+
+/* ---- whose pages they are ------------------------------------------------------------------ */
+
+/* The entries of a batch's ranges from i on, as many as are near each other. Returns the index
+ * behind the last of them. What nothing is told of has entries of 0. */
+static unsigned read_entries(const struct pagemap *map, const struct iovec *v, unsigned i,
+                             unsigned n, uint64_t *ret)
+{
+	struct crcore_error ignored = CRCORE_ERROR_INIT;
+	const uint64_t start = (uintptr_t)v[i].iov_base;
+	uint64_t end = start, next = start;
+
+	for (; i < n && next >= end && next - end <= NEAR * PAGE; i++) {
+		if (next + v[i].iov_len - start > ENTRIES * PAGE)
+			break;
+		end = next + v[i].iov_len;
+		next = i + 1 < n ? (uintptr_t)v[i + 1].iov_base : 0;
+	}
+	if (pages_entries(map, start, ret, (end - start) / PAGE, &ignored) < 0)
+		memset(ret, 0, (end - start) / PAGE * sizeof(*ret));
+	return i;
+}
+
+/* Appends what of a range nobody else has. */
+static int keep_own(struct copier *c, struct batch *b, struct iovec range, const uint64_t *entries,
+                    struct crcore_error *err)
+{
+	const uint64_t own = PM_PRESENT | PM_EXCLUSIVE;
+	bool goes_on = false;
+	int r = 0;
+
+	for (uint64_t at = 0; r == 0 && at < range.iov_len; at += PAGE, entries++) {
+		char *page = (char *)range.iov_base + at;
+		if ((*entries & own) != own) {
+			r = store_note(c, b->job->source, (uintptr_t)page, true, err);
+			goes_on = false;
+			continue;
+		}
+		if (!goes_on)
+			b->from[b->n++] = (struct iovec){ page, 0 };
+		b->from[b->n - 1].iov_len += PAGE;
+		b->pages++;
+		goes_on = true;
+	}
+	return r;
+}
+
+int leave_shared(struct copier *c, struct batch *b, struct crcore_error *err)
+{
+	const struct pagemap *map = b->job->source->pagemap;
+	uint64_t entries[ENTRIES];
+	struct iovec v[BLOCK_PAGES];
+	const unsigned n = b->n;
+	int r = 0;
+
+	if (!map)
+		return 0;
+	memcpy(v, b->from, n * sizeof(*v));
+	b->n = 0;
+	b->pages = 0;
+	for (unsigned i = 0, k; r == 0 && i < n; i = k) {
+		const char *start = v[i].iov_base;
+		k = read_entries(map, v, i, n, entries);
+		for (unsigned j = i; r == 0 && j < k; j++)
+			r = keep_own(c, b, v[j],
+			             entries + ((const char *)v[j].iov_base - start) / (long)PAGE, err);
+	}
+	return r;
+}
+
+/* ---- what is in them ----------------------------------------------------------------------- */
 
 static int open_source(struct copier *c, struct source *src, struct crcore_error *err)
 {

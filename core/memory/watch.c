@@ -119,7 +119,8 @@ static int open_one(struct watch *w, struct mm *mm, const struct unmarked *unmar
 	struct proc_stat st;
 
 	*m = (struct watched){ .mm = mm, .pid = mm->task->abi.pid, .uffd = -1 };
-	m->source = (struct source){ .mm = m->mm, .runs = &m->runs, .gone = &m->gone };
+	m->source = (struct source){ .mm = m->mm, .pagemap = &m->pagemap, .runs = &m->runs,
+		                     .gone = &m->gone };
 	m->pagemap.pid = m->pid;
 	m->pagemap.fd = openat(m->mm->task->proc, "pagemap", O_RDONLY | O_CLOEXEC);
 	if (m->pagemap.fd < 0)

@@ -33,6 +33,7 @@ struct watch {
 	struct watched *v; unsigned n;
 	struct store store;
 	unsigned rounds;
+	uint64_t copied;        /* pages, in the last of them */
 	uint64_t expected;      /* pages that are likely to have been written to since */
 	uint64_t looked_ns;     /* when the last look was; 0: there was none */
 	uint64_t grown;         /* bytes that came since and are not watched */

@@ -3,8 +3,8 @@
  * Copying ahead, round by round (watch.c): look what was written to since the last
  * round, which makes it clean, and copy it.
  *
- * Only pages that nobody else has are copied ahead. Those shared copy-on-write with
- * others are left for the end, when it is certain who shares them.
+ * Only pages that nobody else has are copied ahead (store_read.c). Those shared copy-on-write
+ * with others are left for the end, when it is certain who shares them.
  *
  * What a reader could break: whatever a look finds must leave `saved` before it comes
  * in again; the look has already made it clean.
@@ -23,104 +23,7 @@ enum {
 	FEW_PAGES = 256,         /* what is not worth another round */
 	MORE_MAX = 2,            /* times that new memory is put under watch, too ... */
 	MUCH_MORE = 8 << 20,     /* ... if it is as much */
-	BATCH = 32768,           /* entries of the kernel's page map, read at once */
-	NEAR = 16 << 12,         /* to read some more takes less than to read once more */
-	RANGES_PER_THREAD = 256, /* read in the time that it takes to start one */
 };
-
-/* ---- whose pages they are ------------------------------------------------------------ */
-
-/* What is read of the kernel's page map at once; val of a range: where its entries begin. */
-struct reading {
-	const struct pagemap *map;
-	uint64_t *entries, n;
-	struct spans ranges;
-};
-
-static int read_ranges(void *arg, size_t from, size_t to, struct crcore_error *err)
-{
-	const struct reading *x = arg;
-	int r = 0;
-
-	for (size_t i = from; r == 0 && i < to; i++) {
-		const struct span *s = &x->ranges.v[i];
-		r = pages_entries(x->map, s->start, x->entries + s->val, (s->end - s->start) / PAGE, err);
-	}
-	return r;
-}
-
-/* Queues those pages of s that nobody else has; e: their entries; asked: all those. */
-static int queue_pages(struct watch *w, struct watched *m, const struct span *s, const uint64_t *e,
-                       struct spans *asked, struct crcore_error *err)
-{
-	const uint64_t both = PM_PRESENT | PM_EXCLUSIVE;
-	const uint64_t n = (s->end - s->start) / PAGE;
-	int r = 0;
-
-	for (uint64_t i = 0, k; r == 0 && i < n; i = k) {
-		bool own = (e[i] & both) == both;
-		for (k = i + 1; k < n && ((e[k] & both) == both) == own; k++)
-			;
-		if (!own)
-			continue;
-		uint64_t from = s->start + i * PAGE;
-		r = store_add(&w->store, &m->source, from, k - i, false, false, err);
-		if (r == 0 && !spans_append(asked, (struct span){ from, s->start + k * PAGE, from,
-		                                                  SAVED_ZERO }))
-			r = memory_enomem(err);
-	}
-	return r;
-}
-
-/* Reads the ranges, and queues what of them is written; *next: of that, where they begin. */
-static int queue_ranges(struct watch *w, struct watched *m, struct reading *x,
-                        const struct spans *written, size_t *next, struct spans *asked,
-                        struct crcore_error *err)
-{
-	size_t worth = x->ranges.n / RANGES_PER_THREAD;
-
-	int r = parallel_try(x->ranges.n, parallel_chunk(x->ranges.n, worth), read_ranges, x, err);
-
-	for (size_t i = 0; r == 0 && i < x->ranges.n; i++) {
-		const struct span *s = &x->ranges.v[i];
-		for (; r == 0 && *next < written->n && written->v[*next].start < s->end; ++*next) {
-			struct span part = written->v[*next];
-			part.start = part.start > s->start ? part.start : s->start;
-			part.end = part.end < s->end ? part.end : s->end;
-			r = queue_pages(w, m, &part, x->entries + s->val + (part.start - s->start) / PAGE,
-			                asked, err);
-			if (written->v[*next].end > s->end)
-				break;
-		}
-	}
-	x->ranges.n = x->n = 0;
-	return r;
-}
-
-static int queue_written(struct watch *w, struct watched *m, const struct spans *written,
-                         uint64_t *entries, struct spans *asked, struct crcore_error *err)
-{
-	struct reading x = { .map = &m->pagemap, .entries = entries };
-	struct spans joined = { 0 };
-	size_t next = 0;
-	int r = spans_join(written, NEAR, &joined) ? 0 : memory_enomem(err);
-
-	for (size_t i = 0; r == 0 && i < joined.n; i++)
-		for (uint64_t at = joined.v[i].start, n; r == 0 && at < joined.v[i].end; at += n * PAGE) {
-			n = (joined.v[i].end - at) / PAGE;
-			n = n < BATCH - x.n ? n : BATCH - x.n;
-			if (!spans_push(&x.ranges, (struct span){ at, at + n * PAGE, x.n, 0 }))
-				r = memory_enomem(err);
-			x.n += n;
-			if (r == 0 && x.n == BATCH)
-				r = queue_ranges(w, m, &x, written, &next, asked, err);
-		}
-	if (r == 0)
-		r = queue_ranges(w, m, &x, written, &next, asked, err);
-	spans_free(&joined);
-	spans_free(&x.ranges);
-	return r;
-}
 
 /* ---- rounds ------------------------------------------------------------------------------ */
 
@@ -161,21 +64,22 @@ static int look_everywhere(struct pagemap *map, const struct spans *watched, str
 	return r;
 }
 
-/* Looks at one address space: what was written to is no longer saved, and queued. */
-static int look(struct watch *w, struct watched *m, uint64_t *entries, struct spans *asked,
-                struct crcore_error *err)
+/* Looks at one address space: what was written to (asked) is no longer saved, and queued. */
+static int look(struct watch *w, struct watched *m, struct spans *asked, struct crcore_error *err)
 {
-	struct spans written = { 0 };
 	int r = known_read(&m->known, m->mm->task, w->flags, err);
 
 	w->grown += r < 0 ? 0 : watch_lacks(m);
 	if (r == 0)
-		r = look_everywhere(&m->pagemap, &m->known.watched, &written, err);
-	if (r == 0 && !spans_drop(&m->saved, &written))
+		r = look_everywhere(&m->pagemap, &m->known.watched, asked, err);
+	if (r == 0 && !spans_drop(&m->saved, asked))
 		r = memory_enomem(err);
-	if (r == 0)
-		r = queue_written(w, m, &written, entries, asked, err);
-	spans_free(&written);
+	for (size_t i = 0; r == 0 && i < asked->n; i++) {
+		struct span *s = &asked->v[i];
+		r = store_add(&w->store, &m->source, s->start, (s->end - s->start) / PAGE, false, false,
+		              err);
+		s->tag = SAVED_ZERO; /* if nothing is stored of it */
+	}
 	return r;
 }
 
@@ -226,15 +130,13 @@ static void expect_more(struct watch *w, uint64_t now)
 
 	w->expected = UINT64_MAX;
 	if (w->looked_ns && span)
-		w->expected = (uint64_t)((double)w->store.pages * (double)(now_ns() - now) /
-		                         (double)span);
+		w->expected = (uint64_t)((double)w->copied * (double)(now_ns() - now) / (double)span);
 	w->looked_ns = now;
 }
 
-static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked,
-                      struct crcore_error *err)
+static int copy_round(struct watch *w, struct spans *asked, struct crcore_error *err)
 {
-	uint64_t start = trace_start(), now = now_ns();
+	uint64_t start = trace_start(), now = now_ns(), had = w->store.stored + w->store.zero;
 	int r = 0;
 
 	w->store.njobs = 0;
@@ -243,7 +145,7 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked,
 	for (unsigned i = 0; r == 0 && i < w->n; i++) {
 		if (w->v[i].uffd < 0)
 			continue;
-		r = look(w, &w->v[i], entries, &asked[i], err);
+		r = look(w, &w->v[i], &asked[i], err);
 		if (r < 0 && r != -ENOMEM) {
 			watch_give_up(&w->v[i], err);
 			r = 0;
@@ -256,6 +158,7 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked,
 	for (unsigned i = 0; r == 0 && i < w->n; i++)
 		if (w->v[i].uffd >= 0)
 			r = take_over(&w->v[i], &asked[i], err);
+	w->copied = w->store.stored + w->store.zero - had;
 	w->rounds++;
 	expect_more(w, now);
 	trace_end(start, TRACE_HERE, "memory", "round %u", w->rounds);
@@ -265,25 +168,24 @@ static int copy_round(struct watch *w, uint64_t *entries, struct spans *asked,
 /* 1: it grew. */
 static int copy_rounds(struct watch *w, struct crcore_error *err)
 {
-	cleanup_free uint64_t *entries = malloc(BATCH * sizeof(*entries));
 	cleanup_free struct spans *asked = calloc(w->n + 1, sizeof(*asked));
 	uint64_t before = UINT64_MAX;
-	int r = entries && asked ? 0 : memory_enomem(err);
+	int r = asked ? 0 : memory_enomem(err);
 
 	while (r == 0 && w->rounds < ROUNDS_MAX) {
-		r = copy_round(w, entries, asked, err);
+		r = copy_round(w, asked, err);
 		for (unsigned i = 0; i < w->n; i++)
 			spans_free(&asked[i]);
-		log_line(2, "round %u: %llu pages", w->rounds, (unsigned long long)w->store.pages);
+		log_line(2, "round %u: %llu pages", w->rounds, (unsigned long long)w->copied);
 		if (r == 0 && w->grown > MUCH_MORE && w->more < MORE_MAX) {
 			w->more++;
 			return 1;
 		}
 		/* little is left, or it is written to as fast as we copy */
-		if (w->store.pages <= FEW_PAGES || w->expected <= FEW_PAGES ||
-		    w->store.pages > before / 2)
+		if (w->copied <= FEW_PAGES || w->expected <= FEW_PAGES ||
+		    w->copied > before / 2)
 			break;
-		before = w->store.pages;
+		before = w->copied;
 		if (r == 0)
 			r = worker_check(err);
 	}
