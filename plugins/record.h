@@ -16,7 +16,7 @@ static inline int record_put(const struct crcore_host *host, struct crcore_ctx *
 	cleanup_free uint8_t *bytes = malloc(len ? len : 1);
 
 	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	protobuf_c_message_pack(msg, bytes);
 	return host->put_record(ctx, section, bytes, len, err);
 }

@@ -41,7 +41,7 @@ static inline int will_make_by_(will_service_ *service, struct crcore_ctx *ctx,
 		return 0;
 	bytes = malloc(len);
 	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memcpy(bytes, &like, sizeof(like));
 	memcpy(bytes + sizeof(like), path, n);
 	if (other)

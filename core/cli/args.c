@@ -109,7 +109,7 @@ static int collect(struct args *a, const struct flag *any, const char *value, bo
 	if (!g.flag)
 		return other_verbs(any, g.origin, a->verb, err);
 	if (!GROW(a->given, a->ngiven))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	a->given[a->ngiven++] = g;
 	if (!g.flag->apply)
 		return 0;

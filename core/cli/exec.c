@@ -87,7 +87,7 @@ static int write_program(struct exec *x, struct crcore_error *err)
 	uint64_t v = 0;
 
 	if (!(x->prog = prog_new()))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (int i = 1; i < x->cmd->nargs; i++) {
 		const char *text = x->cmd->args[i];
 		args[i - 1] = parse_number(text, &v) ? IMM(v) :

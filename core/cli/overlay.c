@@ -185,7 +185,7 @@ static int check_text(const struct policy *p, struct crcore_error *err)
 	size_t len;
 	cleanup_free char *text = policy_text(p, &len);
 	int r = text && again ? policy_load_bytes(again, "policy with all flags", text, len, err) :
-	                        crcore_fail(err, -ENOMEM, "out of memory");
+	                        crcore_no_memory(err);
 
 	policy_free(again);
 	return r;
@@ -194,7 +194,7 @@ static int check_text(const struct policy *p, struct crcore_error *err)
 int args_policy(struct args *a, struct crcore_error *err)
 {
 	struct policy *p = a->command.policy = policy_new();
-	int r = p ? load_base(a, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = p ? load_base(a, err) : crcore_no_memory(err);
 
 	for (unsigned i = 0; r >= 0 && i < a->ngiven; i++)
 		if (is_flag(&a->given[i], "plugins"))

@@ -40,7 +40,7 @@ int show_count_memory(struct show *s, struct crcore_error *err)
 
 	s->memory = calloc(n + 1, sizeof(*s->memory));
 	if (!s->memory || !seen)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < n; i++) {
 		const Crcore__Mm *m = s->records.mms[i];
 		for (size_t k = 0; k < m->n_vmas; k++)

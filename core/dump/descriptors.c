@@ -84,7 +84,7 @@ static int add_record(struct descriptor *d, struct crcore_error *err)
 	if (d->r < 0)
 		return crcore_fail(err, d->r, "cannot look at descriptor %d: %s", d->fd, strerror(-d->r));
 	if (!GROW(d->files->fds, d->files->n_fds) || !(d->rec = malloc(sizeof(*d->rec))))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	crcore__fd__init(d->rec);
 	d->rec->fd = (uint32_t)d->fd;
 	d->rec->cloexec = (d->flags & O_CLOEXEC) != 0;
@@ -205,7 +205,7 @@ static int group_descriptors(struct table *table, struct crcore_error *err)
 	unsigned n = 0;
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < table->n; i++)
 		if (table->v[i].r && !table->v[i].from)
 			v[n++] = &table->v[i];
@@ -250,7 +250,7 @@ static struct object *make_object(struct descriptor *d)
 static int make_objects(struct table *table, struct objects *objects, struct crcore_error *err)
 {
 	cleanup_free struct object **of = calloc(table->ngroups + 1, sizeof(*of));
-	int r = of ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = of ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; r == 0 && i < table->n; i++) {
 		struct descriptor *d = &table->v[i];
@@ -259,7 +259,7 @@ static int make_objects(struct table *table, struct objects *objects, struct crc
 			continue;
 		if (!*o) {
 			*o = make_object(d);
-			r = *o ? objects_add(objects, *o, err) : crcore_fail(err, -ENOMEM, "out of memory");
+			r = *o ? objects_add(objects, *o, err) : crcore_no_memory(err);
 			if (r == 0 && d->local >= 0) {
 				(*o)->abi.local_fd = STEAL_FD(d->local);
 				(*o)->kept = true;

@@ -39,7 +39,7 @@ static int fill(struct object *o, int fd, const struct stat *st, struct crcore_e
 
 	o->link = strdup(link);
 	if (r == 0 && !o->link)
-		r = crcore_fail(err, -ENOMEM, "out of memory");
+		r = crcore_no_memory(err);
 	if (r < 0)
 		return r;
 	v = proc_field(o->fdinfo, "flags");

@@ -44,7 +44,7 @@ static int find_places(struct merge *m, struct crcore_error *err)
 	for (unsigned i = 0; ok && i < m->rec.nsegments; i++)
 		ok = add_runs(&m->compact, m->rec.segments[i]->runs, m->rec.segments[i]->n_runs);
 	if (!ok)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	compact_place(&m->compact);
 	return 0;
 }
@@ -115,7 +115,7 @@ static int copy_blocks(void *arg, size_t from, size_t to, struct crcore_error *e
 {
 	const struct copying *c = arg;
 	cleanup_free char *buf = malloc(IMAGE_BLOCK);
-	int r = buf ? 0 : memory_enomem(err);
+	int r = buf ? 0 : crcore_no_memory(err);
 
 	for (size_t i = from; r == 0 && i < to; i++)
 		r = copy_block(c, i, buf, err);
@@ -150,7 +150,7 @@ static int copy_bulk(struct merge *m, const char *name, struct crcore_error *err
 	int to = from < 0 ? from : image_bulk(m->to, name, err), r = to < 0 ? to : 0;
 
 	if (!buf)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	for (uint64_t at = 0; r == 0 && at < len; at += IMAGE_BLOCK) {
 		size_t n = len - at < IMAGE_BLOCK ? len - at : IMAGE_BLOCK;
 		if (pread(from, buf, n, (off_t)at) != (ssize_t)n)
@@ -169,7 +169,7 @@ static int copy_file(struct merge *m, const char *name, struct crcore_error *err
 	    !strcmp(name, "core.segment.img"))
 		return 0; /* made anew */
 	if (!copy)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	if (!strcmp(name + n - 4, ".bin"))
 		return copy_bulk(m, name, err);
 	copy[n - 4] = '\0'; /* PREFIX.SECTION.img */

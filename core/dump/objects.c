@@ -17,7 +17,7 @@ int objects_add(struct objects *os, struct object *o, struct crcore_error *err)
 		free(o->link);
 		free(o->fdinfo);
 		free(o);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	os->v[os->n++] = o;
 	o->abi.id = os->n;

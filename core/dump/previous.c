@@ -13,7 +13,7 @@ static int open_image(const struct command *cmd, struct image **ret, struct crco
 	cleanup_free char *path = NULL;
 
 	if (dir[0] == '/' ? !(path = strdup(dir)) : asprintf(&path, "%s/%s", cmd->images_dir, dir) < 0)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	int r = image_open(path, false, ret, err);
 	if (r == -ENOENT)
 		crcore_advise(err, "name the folder of the image before; a relative name is seen from that "

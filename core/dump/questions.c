@@ -43,7 +43,7 @@ static int find_users(const struct tree *tree, struct users *u, struct crcore_er
 	u->from = calloc(tree->nmms + 2, sizeof(*u->from));
 	u->found = calloc(tree->nmms + 1, sizeof(*u->found));
 	if (!u->v || !u->from || !u->found)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < tree->ntasks; i++)
 		if (tree->tasks[i]->mm)
 			u->from[tree->tasks[i]->mm->id + 1]++;
@@ -115,7 +115,7 @@ static int place_all(struct questions *q, struct crcore_error *err)
 			q->injects[q->ninjects++] = q->tree->mms[i]->inject;
 		} else {
 			inject_close(q->tree->mms[i]->inject);
-			r = crcore_fail(err, -ENOMEM, "out of memory");
+			r = crcore_no_memory(err);
 		}
 	}
 	if (r == 0)
@@ -135,7 +135,7 @@ static int open_again(struct questions *q, struct task *t, struct crcore_error *
 	prog *p = GROW(q->again, q->nagain) && GROW(q->injects, q->ninjects) ? prog_new() : NULL;
 
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	q->again[q->nagain++] = (struct again){ t->threads, p };
 	int r = host_ask_again(q->host, &t->abi, p, err);
 	if (r < 0 || !prog_nops(p)) {

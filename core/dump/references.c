@@ -110,7 +110,7 @@ static int refer(struct references *r, struct task *t, const char *path, struct 
 	}
 	struct object *o = calloc(1, sizeof(*o));
 	if (!o)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	snprintf(o->path, sizeof(o->path), "%s", path);
 	o->link = STEAL(seen->link);
 	o->abi.st = seen->st;
@@ -132,7 +132,7 @@ static int refer(struct references *r, struct task *t, const char *path, struct 
 		free(o->fdinfo);
 		free(o);
 		if (!known)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 	} else {
 		e = objects_add(&r->s->objects, known = o, err);
 		if (e < 0)
@@ -176,7 +176,7 @@ static int refer_mapping(void *arg, struct mm *mm, const struct mapped_file *f,
 	free(seen.link);
 	if (id >= 0) {
 		if (!GROW(r->seen, r->nseen))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		r->seen[r->nseen++] = (struct seen){ f->dev, f->ino, flags, id };
 	}
 	return id;
@@ -308,7 +308,7 @@ static int prepare(struct references *r, struct crcore_error *err)
 
 	r->links = calloc(tree->ntasks, sizeof(*r->links));
 	if (!seen || !r->links)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	seen[0] = true;
 	for (unsigned i = 0; i < tree->ntasks; i++) {
 		struct task *t = tree->tasks[i];

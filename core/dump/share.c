@@ -97,14 +97,14 @@ static int group(const struct tree *tree, struct sharing s, struct order *order,
 	cleanup_free uint32_t *seen = calloc(tree->ntasks + 1, sizeof(*seen));
 
 	if (!v || !rank || !seen)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	unsigned n = list_tasks(tree, order, rank, v);
 	if (!order->n || !rank_tasks(v, n, &s, rank)) {
 		qsort_r(v, n, sizeof(*v), by_resource, &s);
 		rank_tasks(v, n, &s, rank);
 	}
 	if (!keep_order(order, v, n))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (s.error)
 		return crcore_fail(err, s.error, "cannot compare tasks (kcmp): %s", strerror(-s.error));
 	*ret_n = 0;
@@ -183,7 +183,7 @@ static int add_mm(struct tree *tree, struct task *t, uint32_t id, struct crcore_
 		if (mm)
 			free(mm->rec);
 		free(mm);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	crcore__mm__init(mm->rec);
 	mm->rec->id = mm->id = id;
@@ -217,14 +217,14 @@ int survey_sharing(struct survey *s, struct crcore_error *err)
 	struct tree *tree = &s->tree;
 	uint32_t n[4];
 	cleanup_free uint32_t *ids = calloc(4 * (size_t)tree->ntasks + 1, sizeof(*ids));
-	int r = ids ? group_all(s, ids, n, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = ids ? group_all(s, ids, n, err) : crcore_no_memory(err);
 
 	if (r < 0)
 		return r;
 	if (!NEW_RECORDS(s->files, s->nfiles, n[1], Crcore__Files, crcore__files__init) ||
 	    !NEW_RECORDS(s->fs, s->nfs, n[2], Crcore__Fs, crcore__fs__init) ||
 	    !NEW_RECORDS(s->sighands, s->nsighands, n[3], Crcore__Sighand, crcore__sighand__init))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; r == 0 && i < tree->ntasks; i++) {
 		struct task *t = tree->tasks[i];
 		if (t->abi.state == CRCORE_TASK_ZOMBIE)

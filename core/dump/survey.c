@@ -113,7 +113,7 @@ static int check_places(struct survey *s, struct host *host, struct blockers *bl
 		return r;
 	cleanup_free struct finding *v = tasks_look(s->tree.tasks, s->tree.ntasks, check_place, &c);
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {
 		if (v[i].r < 0 && (!blockers || survey_changed(v[i].r))) {
 			*err = v[i].err;

@@ -42,7 +42,7 @@ static int list_descriptors(void *lists, struct task *t, struct crcore_error *er
 			if (!isdigit((unsigned char)e->d_name[0]))
 				continue;
 			if (!GROW(l->fds, l->n))
-				return crcore_fail(err, -ENOMEM, "out of memory");
+				return crcore_no_memory(err);
 			l->fds[l->n++] = atoi(e->d_name);
 		}
 	return n < 0 ? cannot_list(errno, err) : 0;
@@ -53,7 +53,7 @@ static int add_list(struct table *table, const struct list *l, struct task *t, s
 {
 	for (unsigned i = 0; i < l->n; i++) {
 		if (!GROW(table->v, table->n))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		table->v[table->n++] = (struct descriptor){
 			.task = t, .files = s->files[t->rec->files - 1], .fd = l->fds[i], .local = -1 };
 	}
@@ -78,7 +78,7 @@ int tables_list(struct table *table, struct survey *s, struct crcore_error *err)
 		found = tasks_look(tree->tasks, tree->ntasks, list_descriptors, lists);
 	}
 	if (!found)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < tree->ntasks; i++) {
 		struct task *t = tree->tasks[i];
 		if (r == 0 && (r = found[i].r) < 0)
@@ -138,7 +138,7 @@ int tables_compare(struct table *table, const struct survey *s, struct crcore_er
 	struct family f = { table, calloc(s->nfiles + 1, sizeof(*f.of)) };
 
 	if (!f.of)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < table->n; i++) {
 		struct span *of = &f.of[table->v[i].files->id];
 		if (!of->n++)

@@ -18,7 +18,7 @@ int survey_collect(struct survey *s, struct crcore_error *err)
 	cleanup_free struct finding *v = tasks_look(s->tree.tasks, s->tree.ntasks, collect, NULL);
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->tree.ntasks; i++) {
 		struct task *t = s->tree.tasks[i];
 		if (v[i].r < 0)

@@ -183,7 +183,7 @@ int limit_start(struct host *h, struct crcore_error *err)
 	if (!h->limit) {
 		h->limit = calloc(1, sizeof(*h->limit));
 		if (!h->limit)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		find_libc(h->limit);
 	}
 	int rc = h->limit->tid == tid ? 0 : make_timer(h->limit, tid, err);

@@ -109,7 +109,7 @@ int host_claim(struct host *h, const struct crcore_object *obj, struct crcore_ct
 int host_own(struct crcore_ctx *ctx, const struct crcore_object *obj, struct crcore_error *err)
 {
 	if (!GROW(ctx->objects, ctx->nobjects))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	ctx->objects[ctx->nobjects++] = obj;
 	ctx->used = true;
 	return 0;

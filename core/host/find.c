@@ -165,7 +165,7 @@ int host_trust_file(struct finder *f, const char *path, struct crcore_error *err
 	bool file = true;
 
 	if (!part)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	do {
 		if (!file && is_trusted(f, part))
 			break;

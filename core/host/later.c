@@ -80,7 +80,7 @@ int later_add(const struct crcore_ctx *ctx, struct crcore_error *err)
 	if (!h->patient || strchr(ctx->key, '/') || !read_note(ctx->path, &l))
 		return 0;
 	if (!GROW(h->later, h->nlater))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	h->later[h->nlater++] = l;
 	return 1;
 }

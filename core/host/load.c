@@ -101,7 +101,7 @@ static int read_options(struct policy *policy, struct crcore_ctx *ctx, struct cr
 		n++;
 	ctx->values = calloc(n + 1, sizeof(*ctx->values));
 	if (!ctx->values)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	return policy_options(policy, ctx->key, table, ctx->values, err);
 }
 
@@ -128,7 +128,7 @@ static int insert(struct host *h, struct crcore_ctx *ctx, struct crcore_error *e
 	unsigned at = h->nplugins;
 
 	if (!GROW(h->plugins, h->nplugins))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (; at > 0 && h->plugins[at - 1]->place > ctx->place; at--)
 		h->plugins[at] = h->plugins[at - 1];
 	h->plugins[at] = ctx;
@@ -143,7 +143,7 @@ int host_load_one(struct host *h, struct finder *finder, const char *key, unsign
 {
 	const char *file = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;
 	struct crcore_ctx *ctx = calloc(1, sizeof(*ctx));
-	int rc = ctx ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int rc = ctx ? 0 : crcore_no_memory(err);
 
 	if (rc < 0)
 		return rc;
@@ -277,7 +277,7 @@ static int load_all(struct policy *policy, bool open, bool patient, const char *
                     struct host **ret, struct crcore_error *err)
 {
 	struct host *h = calloc(1, sizeof(*h));
-	int rc = h ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int rc = h ? 0 : crcore_no_memory(err);
 
 	if (rc < 0)
 		return rc;

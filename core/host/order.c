@@ -103,7 +103,7 @@ static int add_edge(struct sorter *s, const char *why, const char *stage, const 
 	if (rc <= 0)
 		return rc;
 	if (!GROW(s->edges, s->nedges))
-		return crcore_fail(s->err, -ENOMEM, "out of memory");
+		return crcore_no_memory(s->err);
 	struct edge *e = &s->edges[s->nedges++];
 	e->a = before ? a : b;
 	e->b = before ? b : a;
@@ -201,7 +201,7 @@ int host_sort(struct host *h, struct crcore_error *err)
 	struct sorter s = { .host = h, .err = err };
 	struct crcore_ctx **order[NSTAGES] = { 0 };
 	cleanup_free bool *placed = calloc(h->nplugins + 1, sizeof(*placed));
-	int rc = placed ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int rc = placed ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; rc == 0 && i < h->nplugins; i++)
 		rc = plugin_edges(&s, &h->plugins[i]->p);
@@ -210,7 +210,7 @@ int host_sort(struct host *h, struct crcore_error *err)
 	for (unsigned stage = 0; rc == 0 && stage < NSTAGES; stage++) {
 		order[stage] = calloc(h->nplugins + 1, sizeof(*order[stage]));
 		rc = order[stage] ? sort_stage(&s, stage, order[stage], placed) :
-		                    crcore_fail(err, -ENOMEM, "out of memory");
+		                    crcore_no_memory(err);
 	}
 	for (unsigned stage = 0; stage < NSTAGES; stage++) { /* all of it or nothing */
 		free(rc == 0 ? h->order[stage] : order[stage]);

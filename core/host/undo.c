@@ -22,7 +22,7 @@ int host_undo_push(struct host *h, struct crcore_ctx *ctx, void (*fn)(void *), v
 	struct undo *u = malloc(sizeof(*u));
 
 	if (!u)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*u = (struct undo){ h->undo, ctx, fn, arg, on_success, h->undo ? h->undo->number + 1 : 1 };
 	h->undo = u;
 	return 0;

@@ -132,7 +132,7 @@ int host_will_text(struct host *h, const char *path, const char *text, struct cr
 	cleanup_free char *bytes = malloc(n + more);
 
 	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memcpy(bytes, path, n);
 	if (text)
 		memcpy(bytes + n, text, more);

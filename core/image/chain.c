@@ -50,7 +50,7 @@ static int open_files(struct image *img, struct crcore_error *err)
 {
 	cleanup_free struct image_file **v = pages_files(img);
 	struct image_file *mms = image_file_find(img, MM_FILE);
-	int r = v ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = v ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; r == 0 && i < img->page_files; i++) {
 		r = image_file_open(img, v[i], err);
@@ -80,7 +80,7 @@ static int open_parent(struct image *first, struct image *child, struct crcore_e
 
 	if (!p || !(p->path = join_path(child, path))) {
 		image_close(p);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	child->older = p;
 	p->dir = openat(child->dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -12,7 +12,7 @@ static int build_index(struct core_records *c, struct crcore_error *err)
 	int r;
 
 	if (!x)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	core_index_free(c->index);
 	c->index = x;
 	r = core_index_add(x, SORT_TASK, c->tasks, c->ntasks, err);
@@ -62,7 +62,7 @@ static int check_numbers(const struct core_records *c, struct crcore_error *err)
 		max += c->tasks[i]->n_threads + 1;
 	cleanup_free uint32_t *v = malloc(max * sizeof(*v));
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < c->ntasks; i++) {
 		const Crcore__Task *t = c->tasks[i];
 		v[n++] = t->pid;
@@ -127,7 +127,7 @@ static int check_uses(const struct core_records *c, struct crcore_error *err)
 		if (!(u.seen[sorts[s]] = calloc(c->index->n[sorts[s]] + 1, sizeof(bool))))
 			r = -ENOMEM;
 	if (r < 0 || !u.sighand_mm)
-		r = crcore_fail(err, -ENOMEM, "out of memory");
+		r = crcore_no_memory(err);
 	for (unsigned i = 0; i < c->ntasks && r == 0; i++) {
 		r = use_all(c, &u, c->tasks[i], err);
 		if (r < 0)

@@ -89,7 +89,7 @@ static int check_timers(const Crcore__Task *t, struct crcore_error *err)
 	cleanup_free uint32_t *ids = malloc((t->n_timers + 1) * sizeof(*ids));
 
 	if (!ids)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (size_t i = 0; i < t->n_timers; i++) {
 		const Crcore__PosixTimer *p = t->timers[i];
 		if (p->signo > SIGNALS || p->id > INT32_MAX)

@@ -13,7 +13,7 @@ static int keep(void *arg, ProtobufCMessage *m, struct crcore_error *err)
 
 	if (!GROW(*l->v, *l->n)) {
 		protobuf_c_message_free_unpacked(m, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	(*l->v)[(*l->n)++] = m;
 	return 0;
@@ -106,7 +106,7 @@ int core_index_add(struct core_index *x, enum record_sort sort, void *records, u
 	struct index_entry *v = malloc((n + 1) * sizeof(*v));
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	x->v[sort] = v;
 	x->n[sort] = n;
 	for (unsigned i = 0; i < n; i++)

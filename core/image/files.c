@@ -40,7 +40,7 @@ struct image_file *image_file_add(struct image *img, const char *name, enum file
 	pthread_mutex_unlock(&img->lock);
 	if (!room) {
 		free(f);
-		crcore_fail(err, -ENOMEM, "out of memory");
+		crcore_no_memory(err);
 		return NULL;
 	}
 	return f;

@@ -86,14 +86,14 @@ static int open_parent(const char *dir, int *ret_parent, char **ret_base, struct
 	size_t n = strlen(dir);
 
 	if (!copy)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	while (n > 1 && copy[n - 1] == '/')
 		copy[--n] = 0;
 	char *slash = strrchr(copy, '/');
 	const char *base = slash ? slash + 1 : copy;
 	cleanup_free char *name = strdup(*base ? base : ".");
 	if (!name)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (slash)
 		slash[slash == copy] = 0;
 	int fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -284,7 +284,7 @@ int image_place_open(const char *dir, bool made, struct image_place **ret, struc
 	struct image_place *p = calloc(1, sizeof(*p));
 
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	p->parent = -1;
 	p->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = p->dir < 0 ? crcore_fail(err, -errno, "cannot open %s: %s", dir, strerror(errno)) : 0;

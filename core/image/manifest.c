@@ -63,7 +63,7 @@ static int pack_and_write(struct image *img, Crcore__Manifest *m, struct crcore_
 	cleanup_free unsigned char *bytes = malloc(len + TRAILER);
 
 	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (len + TRAILER > IMAGE_MANIFEST_MAX)
 		return image_fail(img, MANIFEST, -EMSGSIZE, "too long", err);
 	crcore__manifest__pack(m, bytes);
@@ -128,7 +128,7 @@ static int read_file(struct image *img, unsigned char **ret, size_t *ret_len,
 		return damaged(img, "too long to be a manifest", err);
 	cleanup_free unsigned char *bytes = malloc((size_t)st.st_size + 1);
 	if (!bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	int r = pread_all(fd, bytes, (size_t)st.st_size, 0);
 	if (r < 0)
 		return image_cannot(img, MANIFEST, r, "read the manifest", err);
@@ -181,7 +181,7 @@ static int take_contents(struct image *img, struct image_file *f, const Crcore__
 		return damaged(img, "holds a section with a wrong checksum", err);
 	f->buf = malloc(m->contents.len);
 	if (!f->buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memcpy(f->buf, m->contents.data, m->contents.len);
 	f->used = m->contents.len;
 	f->contained = true;
@@ -220,7 +220,7 @@ static int add_file(struct image *img, const Crcore__File *m, struct crcore_erro
 	f->nblocks = m->blocks.len / sizeof(uint64_t);
 	f->blocks = malloc(m->blocks.len + 1);
 	if (!f->blocks)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (m->blocks.len)
 		memcpy(f->blocks, m->blocks.data, m->blocks.len);
 	return 0;

@@ -68,7 +68,7 @@ int pack_open(enum pack_codec codec, int level, struct pack **ret, struct crcore
 	struct pack *p = calloc(1, sizeof(*p));
 
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	p->codec = codec;
 	p->level = level;
 	pthread_mutex_init(&p->lock, NULL);

@@ -18,11 +18,6 @@ struct pages {
 	bool verify;
 };
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 struct image_file **pages_files(const struct image *img)
 {
 	struct image_file **v = calloc(img->page_files + 1, sizeof(*v));
@@ -77,10 +72,10 @@ static int add_files(struct pages *p, struct image *img, struct crcore_error *er
 		if (GROW(v, n))
 			v[n++] = i;
 		else
-			r = no_memory(err);
+			r = crcore_no_memory(err);
 	}
 	while (n && r == 0)
-		r = add_image(p, v[--n]) ? 0 : no_memory(err);
+		r = add_image(p, v[--n]) ? 0 : crcore_no_memory(err);
 	free(v);
 	return r;
 }
@@ -88,7 +83,7 @@ static int add_files(struct pages *p, struct image *img, struct crcore_error *er
 int pages_open(struct image *img, struct pages **ret, struct crcore_error *err)
 {
 	struct pages *p = calloc(1, sizeof(*p));
-	int r = p ? chain_open(img, err) : no_memory(err);
+	int r = p ? chain_open(img, err) : crcore_no_memory(err);
 
 	if (r == 0)
 		r = add_files(p, img, err);

@@ -14,7 +14,7 @@ static int load_records(struct image *img, struct image_file *f, struct crcore_e
 		return 0;
 	f->buf = malloc(f->length + 1);
 	if (!f->buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	int r = pread_all(f->fd, f->buf, f->length, 0);
 	if (r < 0)
 		return image_cannot(img, f->name, r, "read the file", err);
@@ -44,7 +44,7 @@ int image_open(const char *dir, bool verify, struct image **ret, struct crcore_e
 	int r;
 
 	if (!img)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	r = folder_open(img, dir, err);
 	if (r == 0)
 		r = manifest_read(img, err);

@@ -149,7 +149,7 @@ int image_receive(int fd, const char *dir, int (*stop)(struct crcore_error *), b
 {
 	struct receiver v = { .fd = fd, .stop = stop, .buf = malloc(IMAGE_BLOCK) };
 	int r = v.buf ? image_create(dir, false, &v.img, err) :
-	                crcore_fail(err, -ENOMEM, "out of memory");
+	                crcore_no_memory(err);
 
 	if (r == 0)
 		*ret_made = v.img->parent >= 0;

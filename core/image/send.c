@@ -66,7 +66,7 @@ int image_create_stream(int fd, int (*stop)(struct crcore_error *), struct image
 	if (!img || !s) {
 		image_close(img);
 		free(s);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	*s = (struct stream){ .fd = fd, .stop = stop, .failed = CRCORE_ERROR_INIT,
 	                      .started = (uint64_t)time(NULL) };
@@ -158,7 +158,7 @@ static int send_file(struct image *img, struct image_file *f, struct crcore_erro
 {
 	struct stream *s = img->stream;
 	cleanup_free void *buf = malloc(IMAGE_BLOCK);
-	int r = buf ? out_head(s, f->name, f->length, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = buf ? out_head(s, f->name, f->length, err) : crcore_no_memory(err);
 
 	for (uint64_t at = 0; r == 0 && at < f->length;) {
 		size_t n = f->length - at < IMAGE_BLOCK ? f->length - at : IMAGE_BLOCK;
@@ -203,7 +203,7 @@ static struct image_file *new_part(struct image *img, uint64_t number, struct cr
 	if (f)
 		f->part = s->nunused ? s->unused[--s->nunused] : malloc((size_t)PART_BLOCKS * IMAGE_BLOCK);
 	if (!f || !f->part) {
-		crcore_fail(err, -ENOMEM, "out of memory");
+		crcore_no_memory(err);
 		return NULL;
 	}
 	s->parts[s->nparts++] = (struct part){ number, f, 0 };

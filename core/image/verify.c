@@ -76,7 +76,7 @@ static int verify_file(struct image *img, const struct image_file *f, struct crc
 static int verify_pages(struct image *img, struct crcore_error *err)
 {
 	cleanup_free struct image_file **v = pages_files(img);
-	int r = v ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = v ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; r == 0 && i < img->page_files; i++)
 		r = verify_file(img, v[i], err);

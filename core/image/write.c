@@ -18,7 +18,7 @@ int image_create(const char *dir, bool sync, struct image **ret, struct crcore_e
 	int r;
 
 	if (!img)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	img->writing = true;
 	img->sync = sync;
 	r = folder_make(img, dir, err);
@@ -40,7 +40,7 @@ static int flush(struct image *img, struct image_file *f, struct crcore_error *e
 	if (!f->state) {
 		f->state = XXH3_createState();
 		if (!f->state)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		XXH3_64bits_reset(f->state);
 	}
 	XXH3_64bits_update(f->state, f->buf, f->used);
@@ -67,7 +67,7 @@ static int reserve(struct image *img, struct image_file *f, size_t n, struct crc
 		room *= 2;
 	void *p = realloc(f->buf, room);
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	f->buf = p;
 	f->room = room;
 	return 0;

@@ -55,7 +55,7 @@ static int read_runs(struct planner *p, struct place *pl, struct crcore_error *e
 			ok = add_other(r, owner, &pl->contents);
 		}
 		if (!ok)
-			return layout_enomem(err);
+			return crcore_no_memory(err);
 		if (pl->contents.n > p->room)
 			return ranges_too_many(pl->rec, err);
 	}
@@ -80,7 +80,7 @@ static int cut_at_mappings(struct place *pl, struct crcore_error *err)
 			part.tag = (uint32_t)vma;
 			if (!spans_append(&cut, part)) {
 				spans_free(&cut);
-				return layout_enomem(err);
+				return crcore_no_memory(err);
 			}
 			x.val += part.end - x.start;
 			x.start = part.end;

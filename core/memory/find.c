@@ -107,7 +107,7 @@ int find_pages(struct save *s, struct crcore_error *err)
 	uint64_t kib = 0;
 
 	if (!cut_all(s))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->tree->nmms; i++)
 		kib += s->tree->mms[i]->task->anon_kib;
 	size_t worth = kib / WORTH_KIB + s->tree->nmms / WORTH_MMS;

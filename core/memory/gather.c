@@ -38,7 +38,7 @@ static int judge_page(struct save *s, unsigned mm, const Crcore__Vma *v, uint64_
 		return entry & PM_EXCLUSIVE ? STORE_OWN : STORE_SHARED;
 	struct frame *f = frames_get(&s->frames, key, &is_new);
 	if (!f)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	if (is_new)
 		*f = (struct frame){ key, addr, mm, keeps_zero(v), false };
 	if (f->mm == mm || f->keep_zero != keeps_zero(v)) /* merged by content: kept apart */
@@ -65,7 +65,7 @@ static int add_saved(struct save *s, struct mm_save *m, const struct spans *save
 			r = runs_add(&m->stored, from, (to - from) / PAGE, CRCORE__SOURCE__PAGES,
 			             x->val + (from - x->start), 0, err);
 		if (x->tag == SAVED_BEFORE && !spans_append(&m->kept, (struct span){ from, to, from, 0 }))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	}
 	return r;
 }
@@ -184,7 +184,7 @@ static int collect_watched(struct save *s, unsigned mm, Crcore__Vma *const *v, s
 	/* left: clean, but not saved */
 	if (!spans_subtract(&whole, other, &clean) || !spans_subtract(&clean, m->covered, &left) ||
 	    !remember(m, other))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	for (size_t i = 0; r == 0 && i < left.n; i++) {
 		l.n = 0;
 		r = pages_find(&m->pagemap, left.v[i].start, left.v[i].end, true, &l, err);
@@ -193,7 +193,7 @@ static int collect_watched(struct save *s, unsigned mm, Crcore__Vma *const *v, s
 	}
 	if (r == 0 && s->forked)
 		r = spans_subtract(m->saved, other, &kept) ? judge_kept(s, mm, v, n, &kept, err)
-		                                           : memory_enomem(err);
+		                                           : crcore_no_memory(err);
 	free(l.v);
 	spans_free(&kept);
 	spans_free(&clean);
@@ -211,7 +211,7 @@ int gather_kept(struct save *s, unsigned mm, struct crcore_error *err)
 	if (!m->saved || s->forked)
 		return 0;
 	if (!spans_subtract(m->saved, &m->changed, &kept))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	for (size_t i = 0; r == 0 && i < rec->n_vmas; i++)
 		if (rec->vmas[i]->backing == CRCORE__BACKING__ANON && has_own_pages(rec->vmas[i]))
 			r = add_saved(s, m, &kept, rec->vmas[i]->start, rec->vmas[i]->end, err);
@@ -236,7 +236,7 @@ static int join_pieces(const struct save *s, unsigned mm, uint64_t end, size_t *
 			                  p->pages.v[i].sort, err);
 		for (size_t i = 0; r == 0 && i < p->other.n; i++)
 			if (!spans_append(other, p->other.v[i]))
-				r = memory_enomem(err);
+				r = crcore_no_memory(err);
 	}
 	return r;
 }

@@ -26,11 +26,6 @@ enum { TRIES = 4 };
 #define HIGHEST 0x7ff000000000ULL
 #define GAP (16ULL << 20)           /* from what is mapped: stacks grow */
 
-int layout_enomem(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 /* ---- free addresses ----------------------------------------------------------------- */
 
 static bool used_addresses(const struct planner *p, struct spans *ret)
@@ -60,7 +55,7 @@ static int find_hole(struct planner *p, uint64_t region_size, struct crcore_erro
 
 	if (!used_addresses(p, &used)) {
 		spans_free(&used);
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	}
 	for (size_t i = 0; i <= used.n; i++) {
 		uint64_t end = i < used.n && used.v[i].start < HIGHEST ? used.v[i].start : HIGHEST;
@@ -184,7 +179,7 @@ int layouts_plan(Crcore__Task *const *tasks, unsigned ntasks, const struct layou
 
 	p.places = calloc(nmms + 1, sizeof(*p.places));
 	if (!p.places)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < nmms; i++)
 		p.places[i].rec = mms[i];
 	if ((r = layout_tree(&p, births, err)) == 0)

@@ -122,6 +122,5 @@ int layout_settle(struct planner *, struct place *, const struct state *, struct
                   struct crcore_error *);
 /* A range of scratch space, or 0. */
 uint64_t layout_scratch(struct planner *, uint64_t len, uint64_t align);
-int layout_enomem(struct crcore_error *);
 
 #endif

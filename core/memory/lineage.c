@@ -16,7 +16,7 @@
 static int add_node(struct planner *p, uint32_t place, uint32_t vma, struct crcore_error *err)
 {
 	if (!GROW(p->nodes, p->nnodes))
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	p->nodes[p->nnodes] = (struct node){ .mm = place, .vma = vma, .up = p->nnodes };
 	p->nnodes++;
 	p->places[place].nnodes++;
@@ -45,7 +45,7 @@ static int attribute(struct planner *p, uint32_t place, struct span x, uint32_t 
 		}
 		part.tag = p->nnodes - 1;
 		if (!spans_append(&pl->shared, part))
-			return layout_enomem(err);
+			return crcore_no_memory(err);
 		x.val += part.end - x.start;
 		x.start = part.end;
 	}
@@ -137,7 +137,7 @@ static int unite_all(struct planner *p, struct crcore_error *err)
 	cleanup_free struct first *first = calloc(p->nsegments + 1, sizeof(*first));
 
 	if (!first)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < p->nordered; i++) {
 		const struct spans *s = &p->places[p->by_order[i]].shared;
 		for (size_t k = 0; k < s->n; k++) {
@@ -250,7 +250,7 @@ static int make_lineages(struct planner *p, struct crcore_error *err)
 
 	p->lineages = calloc(p->nnodes + 1, sizeof(*p->lineages));
 	if (!v || !p->lineages)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (uint32_t i = 0; i < p->nnodes; i++) {
 		v[i].node = i;
 		v[i].root = find(p, i, &v[i].delta);

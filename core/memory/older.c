@@ -35,7 +35,7 @@ static int kept(const Crcore__Mm *mm, struct spans *ret, struct crcore_error *er
 	ok = ok && spans_subtract(&ranges, &runs, ret);
 	spans_free(&ranges);
 	spans_free(&runs);
-	return ok ? 0 : memory_enomem(err);
+	return ok ? 0 : crcore_no_memory(err);
 }
 
 int older_covered(const Crcore__Mm *mm, struct spans *ret, struct crcore_error *err)
@@ -50,7 +50,7 @@ int older_covered(const Crcore__Mm *mm, struct spans *ret, struct crcore_error *
 		if (has_bytes(mm->runs[i]))
 			ok = spans_append(&own, span_of(mm->runs[i], 0));
 	if (r == 0 && (!ok || !spans_overlay(&left, &own, ret)))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	spans_free(&own);
 	spans_free(&left);
 	return r;
@@ -101,7 +101,7 @@ static int own_pages(const Crcore__Mm *mm, const struct older *mms, struct spans
 		if (ret->n > most)
 			return ranges_too_many(mm, err);
 	}
-	return ok ? 0 : memory_enomem(err);
+	return ok ? 0 : crcore_no_memory(err);
 }
 
 static int not_there(const Crcore__Mm *mm, uint64_t addr, struct crcore_error *err)
@@ -130,7 +130,7 @@ static int kept_pages(const Crcore__Mm *mm, const struct older *parents, struct 
 		if (at < x->end)
 			r = not_there(mm, at, err);
 		else if (!spans_clip(pages, x->start, x->end, ret))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	}
 	spans_free(&left);
 	return r;
@@ -146,7 +146,7 @@ static int all_pages(const Crcore__Mm *mm, const struct older *mms, const struct
 	if (r == 0)
 		r = own_pages(mm, mms, &own, err);
 	if (r == 0 && !spans_overlay(&left, &own, ret))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	spans_free(&own);
 	spans_free(&left);
 	return r;
@@ -162,7 +162,7 @@ static int add_mm(void *arg, ProtobufCMessage *m, struct crcore_error *err)
 
 	if (!GROW(o->mms, o->n)) {
 		protobuf_c_message_free_unpacked(m, NULL);
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	}
 	o->mms[o->n++] = (Crcore__Mm *)m;
 	return 0;
@@ -196,7 +196,7 @@ static int load(struct chain *c, struct image *image, uint64_t pages_len, struct
 		if (!image)
 			return not_there(c->v[c->n - 1].mms[0], 0, err);
 		if (!GROW(c->v, c->n))
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 		struct older *o = &c->v[c->n++];
 		*o = (struct older){ 0 };
 		r = image_each_message(image, "core", "mm", &crcore__mm__descriptor, add_mm, o, err);
@@ -250,7 +250,7 @@ static int make_all_runs(const struct core_records *rec, const struct older *par
 
 static int find_pages_of(struct older *o, const struct older *parents, struct crcore_error *err)
 {
-	int r = (o->pages = calloc(o->n + 1, sizeof(*o->pages))) ? 0 : memory_enomem(err);
+	int r = (o->pages = calloc(o->n + 1, sizeof(*o->pages))) ? 0 : crcore_no_memory(err);
 	uint64_t n = 0, most = ranges_most();
 
 	for (unsigned i = 0; r == 0 && i < o->n; i++) {
@@ -281,7 +281,7 @@ int memory_runs(struct image *image, struct core_records *rec, uint64_t pages_le
 	struct chain c = { 0 };
 
 	if (!GROW(c.v, c.n))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	c.v[c.n++] = (struct older){ rec->mms, rec->nmms, NULL };
 	int r = load(&c, image, pages_len, err);
 	for (unsigned i = c.n; r == 0 && i-- > 1;) {

@@ -135,5 +135,5 @@ int layout_order(struct place *pl, const struct state *born, struct crcore_error
 		spans_free(&o.other[i]);
 	free(o.other);
 	spans_free(&o.future);
-	return ok ? 0 : layout_enomem(err);
+	return ok ? 0 : crcore_no_memory(err);
 }

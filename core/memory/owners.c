@@ -76,7 +76,7 @@ int layout_owners(struct planner *p, struct crcore_error *err)
 	cleanup_free struct segment *v = calloc(n + 1, sizeof(*v));
 
 	if (!cuts || !v)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < p->nordered; i++) {
 		const struct spans *c = &p->places[p->by_order[i]].contents;
 		for (size_t k = 0; k < c->n; k++) {

@@ -22,7 +22,7 @@ int page_list_add(struct page_list *l, uint64_t start, uint64_t end, enum page_s
 		return 0;
 	}
 	if (!GROW(l->v, l->n))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	l->v[l->n++] = (struct page_range){ start, end, sort };
 	return 0;
 }
@@ -78,7 +78,7 @@ static int scan(struct pagemap *p, uint64_t start, uint64_t end, bool anon, stru
 	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
 
 	if (!v)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg), .end = end, .vec = (uintptr_t)v, .vec_len = REGIONS,
 		.category_inverted = file, .category_mask = file,
@@ -113,7 +113,7 @@ static int add_unclean(const struct page_region *v, int n, struct page_list *pag
 
 	for (int i = 0; r == 0 && i < n; i++) {
 		if (!spans_append(other, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 		if (v[i].categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED))
 			r = add_regions(v + i, 1, pages, err);
 	}
@@ -124,7 +124,7 @@ int pages_unclean(struct pagemap *p, uint64_t start, uint64_t end, struct page_l
                   struct spans *other, struct crcore_error *err)
 {
 	cleanup_free struct page_region *v = malloc(REGIONS * sizeof(*v));
-	int r = v ? 0 : memory_enomem(err);
+	int r = v ? 0 : crcore_no_memory(err);
 
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg), .end = end, .vec = (uintptr_t)v, .vec_len = REGIONS,
@@ -152,7 +152,7 @@ static int scan_step(const struct pagemap *p, struct pm_scan_arg *arg, const str
 		return fail_scan(p, errno, err);
 	for (int i = 0; i < n; i++)
 		if (!spans_append(ret, (struct span){ v[i].start, v[i].end, v[i].start, 0 }))
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 	arg->start = scan_next(arg, v, n);
 	return 0;
 }
@@ -180,7 +180,7 @@ int pages_written(struct pagemap *p, uint64_t start, uint64_t end, struct spans 
 			return r;
 		start = arg.start;
 	}
-	return v ? 0 : memory_enomem(err);
+	return v ? 0 : crcore_no_memory(err);
 }
 
 /* Mappings that are watched are passed over whole. */
@@ -201,7 +201,7 @@ static int scan_unwatched(struct pagemap *p, uint64_t start, uint64_t end, uint6
 			return r;
 		start = arg.start;
 	}
-	return v ? 0 : memory_enomem(err);
+	return v ? 0 : crcore_no_memory(err);
 }
 
 int pages_marked(struct pagemap *p, uint64_t start, uint64_t end, struct spans *ret,
@@ -249,7 +249,7 @@ static int walk(struct pagemap *p, uint64_t start, uint64_t end, struct page_lis
                 struct crcore_error *err)
 {
 	cleanup_free uint64_t *v = malloc(ENTRIES * sizeof(*v));
-	int r = v ? 0 : memory_enomem(err);
+	int r = v ? 0 : crcore_no_memory(err);
 
 	for (uint64_t at = start; r == 0 && at < end;) {
 		size_t n = (end - at) / PAGE < ENTRIES ? (end - at) / PAGE : ENTRIES;

@@ -2,11 +2,6 @@
 /* Lists of page runs while they are made. */
 #include "core/memory/save_priv.h"
 
-int memory_enomem(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 static bool goes_on(const Crcore__Run *r, uint64_t addr, Crcore__Source source, uint64_t offset,
                     uint32_t mm)
 {
@@ -24,10 +19,10 @@ int runs_add(struct runs *l, uint64_t addr, uint64_t pages, Crcore__Source sourc
 		return 0;
 	}
 	if (!GROW(l->v, l->n))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	Crcore__Run *r = malloc(sizeof(*r));
 	if (!r)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	crcore__run__init(r);
 	r->addr = addr;
 	r->pages = pages;
@@ -74,7 +69,7 @@ int runs_sort(struct runs *l, struct crcore_error *err)
 		rest--;
 		Crcore__Run **first = malloc(rest * sizeof(*first));
 		if (!first)
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 		memcpy(first, l->v, rest * sizeof(*first));
 		qsort(first, rest, sizeof(*first), by_addr);
 		for (size_t i = 0, k = rest, n = 0; i < rest; n++)
@@ -92,7 +87,7 @@ int runs_move(struct runs *to, struct runs *from, struct crcore_error *err)
 		if (!GROW(to->v, to->n)) {
 			memmove(from->v, from->v + i, (from->n - i) * sizeof(*from->v));
 			from->n -= i;
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 		}
 		to->v[to->n++] = from->v[i];
 	}

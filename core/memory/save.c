@@ -156,7 +156,7 @@ static int join_kept(const struct mm_save *m, const struct runs *own, struct run
 	}
 	spans_free(&runs);
 	spans_free(&all);
-	return ok ? r : memory_enomem(err);
+	return ok ? r : crcore_no_memory(err);
 }
 
 static int finish_mm(struct save *s, unsigned i, struct crcore_error *err)
@@ -186,7 +186,7 @@ static int open_all(struct save *s, struct crcore_error *err)
 	s->mms = calloc(s->tree->nmms ? s->tree->nmms : 1, sizeof(*s->mms));
 	s->entries = malloc(SAVE_BATCH * sizeof(*s->entries));
 	if (!s->mms || !s->entries)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->tree->nmms; i++)
 		s->mms[i].pagemap.fd = -1;
 	for (unsigned i = 0; i < s->tree->nmms; i++) {
@@ -233,7 +233,7 @@ int memory_save(struct tree *t, struct image *image, struct watch *watch, bool l
 	int r;
 
 	if (!s)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	*s = (struct save){ .tree = t, .watch = watch,
 		            .store = { .image = image, .later = later } };
 	if (watch) {

@@ -11,8 +11,6 @@
 #include "core/memory/spans.h"
 #include "core/util/util.h"
 
-int memory_enomem(struct crcore_error *);
-
 /* ---- runs: a growing list ------------------------------------------------------ */
 struct runs { Crcore__Run **v; size_t n; };
 /* Appends a run, or grows the last one where it goes on. */

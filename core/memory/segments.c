@@ -15,7 +15,7 @@ static int find_uses(struct mm *mm, struct uses *uses, struct crcore_error *err)
 	for (unsigned i = 0; i < mm->nuses; i++) {
 		const struct segment_use *u = &mm->uses[i];
 		if (!GROW(uses->v, uses->n))
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 		uses->v[uses->n++] = (struct use){ u->dev, u->ino, mm, mm->rec->vmas[u->vma] };
 	}
 	return 0;
@@ -110,7 +110,7 @@ static int make_segments(struct segments *s, struct uses *uses, struct store *st
 	for (size_t i = 0; r == 0 && i < uses->n; i++) {
 		if (i == 0 || by_inode(&uses->v[i - 1], &uses->v[i])) {
 			if (!next_segment(s))
-				return memory_enomem(err);
+				return crcore_no_memory(err);
 			r = add_segment(s, s->n - 1, &uses->v[i], store, err);
 		}
 		uses->v[i].vma->object = s->n;
@@ -128,14 +128,14 @@ static int add_contents(struct segments *s, const struct contents *c, struct sto
 	if (st.st_size <= 0)
 		return 0;
 	if (!next_segment(s))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	Crcore__Segment *seg = s->v[s->n - 1];
 	struct source *src = &s->sources[s->n - 1];
 	*src = (struct source){ .runs = &s->runs[s->n - 1], .fd = c->fd };
 	seg->size = ALIGN_UP((uint64_t)st.st_size, PAGE);
 	seg->key = c->key;
 	seg->plugin = strdup(c->plugin);
-	return seg->plugin ? queue_contents(src, c->fd, seg->size, store, err) : memory_enomem(err);
+	return seg->plugin ? queue_contents(src, c->fd, seg->size, store, err) : crcore_no_memory(err);
 }
 
 int segments_find(struct tree *t, const struct contents *contents, unsigned ncontents,
@@ -148,7 +148,7 @@ int segments_find(struct tree *t, const struct contents *contents, unsigned ncon
 		r = find_uses(t->mms[i], &uses, err);
 	if (r == 0 && uses.n + ncontents)
 		r = make_room(s, &uses, ncontents) ? make_segments(s, &uses, store, err) :
-		                                     memory_enomem(err);
+		                                     crcore_no_memory(err);
 	for (unsigned i = 0; r == 0 && i < ncontents; i++)
 		r = add_contents(s, &contents[i], store, err);
 	free(uses.v);

@@ -71,7 +71,7 @@ int layout_separate(struct planner *p, struct crcore_error *err)
 	uint32_t a, b;
 
 	if (!v)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < p->nordered; i++)
 		while (find_rivals(p, &p->places[p->by_order[i]], v, &a, &b))
 			separate(p, count_alike(p, a) < count_alike(p, b) ? a : b);

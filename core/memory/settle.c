@@ -143,7 +143,7 @@ static int step_aside(struct settle *s, struct moves *m, unsigned i, unsigned *r
 		return crcore_fail(err, -ENOMEM, "no address space left to move mappings through");
 	to += m->v[i].from % align; /* as the page tables and huge pages like it */
 	if (!emit(s->l, m->v[i].from, to, m->v[i].len))
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	left(m, i, ready, nready);
 	m->v[i].aside = true;
 	m->v[i].from = to;
@@ -156,7 +156,7 @@ static int order_moves(struct settle *s, struct moves *m, struct crcore_error *e
 	unsigned nready = 0, aside = 0;
 
 	if (!ready)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	count_waits(m, ready, &nready);
 	for (unsigned done = 0; done < m->n; done++) {
 		while (!nready) {
@@ -176,7 +176,7 @@ static int order_moves(struct settle *s, struct moves *m, struct crcore_error *e
 			left(m, (unsigned)(v - m->v), ready, &nready);
 		}
 		if (!emit(s->l, v->from, v->to, v->len))
-			return layout_enomem(err);
+			return crcore_no_memory(err);
 		v->done = true;
 	}
 	return 0;
@@ -189,7 +189,7 @@ static int find_moves(struct settle *s, struct crcore_error *err)
 
 	m.v = calloc(s->claims.n + 1, sizeof(*m.v));
 	if (!m.v)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (size_t i = 0; r == 0 && i < s->claims.n; i++) {
 		struct span from = s->claims.v[i], to = from;
 		if (from.val == from.start)
@@ -200,10 +200,10 @@ static int find_moves(struct settle *s, struct crcore_error *err)
 		m.v[m.n++] = (struct move){ .from = from.start, .to = to.start,
 		                            .len = from.end - from.start };
 		if (!spans_push(&m.from, from) || !spans_push(&m.to, to))
-			r = layout_enomem(err);
+			r = crcore_no_memory(err);
 	}
 	if (r == 0 && !spans_sort(&m.to))
-		r = layout_enomem(err);
+		r = crcore_no_memory(err);
 	if (r == 0 && m.n)
 		r = order_moves(s, &m, err);
 	free(m.v);
@@ -303,5 +303,5 @@ int layout_settle(struct planner *p, struct place *pl, const struct state *state
 	spans_free(&s.kept);
 	spans_free(&s.have);
 	spans_free(&s.vmas);
-	return r < 0 && ok ? r : ok ? 0 : layout_enomem(err);
+	return r < 0 && ok ? r : ok ? 0 : crcore_no_memory(err);
 }

@@ -18,7 +18,7 @@ static pid_t first_task(const struct core_records *rec, uint32_t mm)
 static int take_records(struct since *s, const struct core_records *rec, struct crcore_error *err)
 {
 	uint64_t room = ranges_most();
-	int r = (s->v = calloc(rec->nmms + 1, sizeof(*s->v))) ? 0 : memory_enomem(err);
+	int r = (s->v = calloc(rec->nmms + 1, sizeof(*s->v))) ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; r == 0 && i < rec->nmms; i++) {
 		struct since_mm *m = &s->v[s->n++];
@@ -38,7 +38,7 @@ int since_open(struct image *image, struct since **ret, struct crcore_error *err
 	struct core_records rec = { 0 };
 	struct pages *pages = NULL;
 	time_t now = time(NULL);
-	int r = s ? pages_open(image, &pages, err) : memory_enomem(err);
+	int r = s ? pages_open(image, &pages, err) : crcore_no_memory(err);
 
 	if (r == 0) {
 		s->age_ns = (uint64_t)now > m->created ? ((uint64_t)now - m->created) * 1000000000u : 0;
@@ -55,7 +55,7 @@ int since_open(struct image *image, struct since **ret, struct crcore_error *err
 		if (s->tracking.secret.data)
 			memcpy(s->tracking.secret.data, m->tracking->secret.data, TRACKING_SECRET);
 		else
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	}
 	if (r < 0)
 		since_free(s);

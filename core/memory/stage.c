@@ -319,7 +319,7 @@ static int build(struct planner *p, struct place *pl, struct layout *l, struct c
 		for (unsigned i = 0; i < pl->nmoments && r == 0; i++)
 			r = take_step(&g, i) ? 0 : -ENOMEM;
 	}
-	r = r < 0 ? layout_enomem(err) : layout_settle(p, pl, g.state, l, err);
+	r = r < 0 ? crcore_no_memory(err) : layout_settle(p, pl, g.state, l, err);
 	release(g.state);
 	spans_free(&g.special);
 	spans_free(&g.wide);
@@ -335,7 +335,7 @@ int layout_stage(struct planner *p, struct crcore_error *err)
 	p->splits = 0;
 	p->out.v = calloc(p->nordered + 1, sizeof(*p->out.v));
 	if (!p->out.v)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < p->nordered && r == 0; i++)
 		r = build(p, &p->places[p->by_order[i]], &p->out.v[p->out.n++], err);
 	return r;

@@ -28,7 +28,7 @@ int store_add(struct store *s, struct source *src, uint64_t addr, uint64_t pages
               bool keep_zero, struct crcore_error *err)
 {
 	if (!GROW(s->jobs, s->njobs))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	s->jobs[s->njobs++] = (struct job){ src, addr, pages, gently, keep_zero };
 	s->pages += pages;
 	return 0;
@@ -90,7 +90,7 @@ int store_note(struct copier *c, struct source *src, uint64_t addr, bool gone,
 		return 0;
 	}
 	if (!GROW(c->v, c->n))
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	c->v[c->n++] = (struct stored){ src, addr, 1, c->fill, gone };
 	return 0;
 }
@@ -186,7 +186,7 @@ static void *copy(void *arg)
 
 	uint64_t start = trace_start();
 
-	c->r = b ? 0 : memory_enomem(&c->err);
+	c->r = b ? 0 : crcore_no_memory(&c->err);
 	if (b)
 		b->ngone = 1;
 	while (c->r == 0 && take(c->q, (IMAGE_BLOCK - c->fill) / PAGE, b)) {
@@ -223,7 +223,7 @@ static int move_rest(struct copier *to, struct copier *from, struct crcore_error
 			uint64_t room = x->gone ? x->pages : (IMAGE_BLOCK - to->fill) / PAGE;
 			k = x->pages - done < room ? x->pages - done : room;
 			if (!GROW(to->v, to->n))
-				return memory_enomem(err);
+				return crcore_no_memory(err);
 			to->v[to->n++] = (struct stored){ x->source, x->addr + done * PAGE, k,
 				                          to->fill, x->gone };
 			if (x->gone)
@@ -294,7 +294,7 @@ static int prepare(struct queue *q, struct copier *v, unsigned n, struct crcore_
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (!v[i].block && !(v[i].block = store_block_get(s)))
-			return memory_enomem(err);
+			return crcore_no_memory(err);
 	return 0;
 }
 

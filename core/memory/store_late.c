@@ -33,7 +33,7 @@ int store_put_off(struct copier *c, uint64_t block, size_t len, struct crcore_er
 	pthread_mutex_lock(&c->q->lock);
 	if (s->later && s->nlate < LATE_MAX) {
 		if (!GROW(s->late, s->nlate) || !(fresh = store_block_get(s)))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 		else
 			s->late[s->nlate++] = (struct late){ c->block, len, c->file, block };
 	}

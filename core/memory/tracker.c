@@ -271,7 +271,7 @@ static int fetch_all(const struct table *t, int pidfd, struct tracked **ret, uns
 	struct tracked *v = calloc(n + 1, sizeof(*v));
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*ret_n = 0;
 	for (unsigned i = 0; i < n; i++) {
 		int fd = (int)syscall(SYS_pidfd_getfd, pidfd, t->v[i].uffd, 0);

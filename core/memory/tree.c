@@ -26,7 +26,7 @@ static int find_places(struct planner *p, struct crcore_error *err)
 	cleanup_free struct id *ids = calloc(p->n ? p->n : 1, sizeof(*ids));
 
 	if (!ids)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < p->n; i++)
 		ids[i] = (struct id){ p->places[i].rec->id, i };
 	qsort(ids, p->n, sizeof(*ids), by_id);
@@ -86,7 +86,7 @@ static int number(struct planner *p, struct crcore_error *err)
 
 	p->by_order = calloc(p->n + 1, sizeof(*p->by_order));
 	if (!first || !next || !p->by_order)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	memset(first, 0xff, (p->n + 1) * sizeof(*first)); /* [n]: the roots */
 	for (uint32_t i = p->n; i-- > 0;) {
 		uint32_t up = p->places[i].parent == NONE ? p->n : p->places[i].parent;
@@ -176,13 +176,13 @@ static int find_moments(struct planner *p, struct place *place, unsigned n, stru
 {
 	place->moments = calloc(n, sizeof(*v));
 	if (!place->moments)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	memcpy(place->moments, v, n * sizeof(*v));
 	place->nmoments = n;
 	qsort(place->moments, n, sizeof(*v), by_moment);
 	int kept = join(p, place->moments, n);
 	if (kept < 0)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	memset(place->moments + kept, 0, (n - (unsigned)kept) * sizeof(*v));
 	place->nmoments = (unsigned)kept;
 	qsort(place->moments, place->nmoments, sizeof(*v), by_rank);
@@ -208,7 +208,7 @@ static int all_moments(struct planner *p, struct crcore_error *err)
 	unsigned n = 0;
 
 	if (!b || !v)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned t = 0; t < p->ntasks; t++) {
 		const struct layout_birth *x = &p->births[t];
 		if (x->parent >= 0)
@@ -234,7 +234,7 @@ int layout_tree(struct planner *p, const struct layout_birth *births, struct crc
 	p->births = calloc(p->ntasks + 1, sizeof(*p->births));
 	p->place_of_task = calloc(p->ntasks + 1, sizeof(*p->place_of_task));
 	if (!p->births || !p->place_of_task)
-		return layout_enomem(err);
+		return crcore_no_memory(err);
 	if (births)
 		memcpy(p->births, births, p->ntasks * sizeof(*births));
 	else

@@ -25,7 +25,7 @@ int flags_open(struct flags **ret, struct crcore_error *err)
 	struct flags *f = calloc(1, sizeof(*f));
 
 	if (!f)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	f->types = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
 	f->prog = -1;
 	*ret = f;
@@ -138,7 +138,7 @@ static int read_file(struct vma_list *l, const struct task *t, const char *name,
 	const char *at = l->text;
 	while ((r = vma_parse(&at, l->text + len, &v)) > 0) {
 		if (!GROW(l->v, l->n))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		l->v[l->n++] = v;
 	}
 	if (r < 0) {

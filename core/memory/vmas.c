@@ -61,7 +61,7 @@ static int offer_file(struct reader *rd, const struct vma_text *v, Crcore__Vma *
 	if (!f.link) {
 		f.link = copy = strndup(v->path, v->path_len);
 		if (!copy)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 	}
 	int id = rd->fn(rd->arg, rd->mm, &f, err);
 	if (id < 0) {
@@ -116,7 +116,7 @@ static bool only_looks(struct reader *rd, const struct vma_text *v)
 static int add_use(struct mm *mm, const struct vma_text *v, struct crcore_error *err)
 {
 	if (!GROW(mm->uses, mm->nuses))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	mm->uses[mm->nuses++] = (struct segment_use){ v->dev, v->ino, mm->rec->n_vmas - 1 };
 	return 0;
 }
@@ -124,7 +124,7 @@ static int add_use(struct mm *mm, const struct vma_text *v, struct crcore_error 
 static int add_policy(struct mm *mm, struct crcore_error *err)
 {
 	if (!GROW(mm->policies, mm->npolicies))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	mm->policies[mm->npolicies++] = (struct policy_question){ .vma = mm->rec->n_vmas - 1 };
 	return 0;
 }
@@ -134,10 +134,10 @@ static int add_vma(struct reader *rd, const struct vma_text *v, struct crcore_er
 	Crcore__Mm *rec = rd->mm->rec;
 
 	if (!GROW(rec->vmas, rec->n_vmas))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	Crcore__Vma *vma = malloc(sizeof(*vma));
 	if (!vma)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	crcore__vma__init(vma);
 	rec->vmas[rec->n_vmas++] = vma;
 	if ((v->flags & VMF_POLICY) && !vma_is_kernels(v) && add_policy(rd->mm, err) < 0)

@@ -219,7 +219,7 @@ static int take_name(const struct vma_text *v, const char *prefix, Crcore__Vma *
 	size_t n = strlen(prefix);
 
 	rec->name = strndup(v->path + n, v->path_len - n - 1);
-	return rec->name ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	return rec->name ? 0 : crcore_no_memory(err);
 }
 
 /* Mappings whose name stands in brackets: not of a file. Returns 1 if it is one. */

@@ -184,6 +184,6 @@ int layout_wants(struct planner *p, struct crcore_error *err)
 {
 	for (unsigned i = p->nordered; i-- > 0;)
 		if (!want_of_place(p, &p->places[p->by_order[i]]))
-			return layout_enomem(err);
+			return crcore_no_memory(err);
 	return 0;
 }

@@ -90,7 +90,7 @@ static int borrow_all(struct watch *w, uint64_t timeout_ns, struct crcore_error 
 	int r;
 
 	if (!v)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < w->n; i++)
 		if (w->v[i].uffd < 0)
 			v[n++] = (struct borrow){
@@ -178,7 +178,7 @@ int watch_begin(struct tree *tree, struct image *image, const struct watch_how *
 
 	if (!w || !(w->v = calloc(tree->nmms + 1, sizeof(*w->v)))) {
 		free(w);
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	}
 	w->tree = tree;
 	w->keep = how->keep;
@@ -257,7 +257,7 @@ int watch_mappings(struct watched *m, struct crcore_error *err)
 	spans_free(&marked);
 	spans_free(&m->known.watched);
 	m->known.watched = now;
-	return ok ? r : memory_enomem(err);
+	return ok ? r : crcore_no_memory(err);
 }
 
 /* One that ends, or that the kernel tells nothing of, is left for the end. */

@@ -48,7 +48,7 @@ static int look_everywhere(struct pagemap *map, const struct spans *watched, str
 {
 	struct looking l = { .map = map };
 	int r = spans_cut(watched, LOOK_BYTES, &l.where) &&
-	        (l.found = calloc(l.where.n + 1, sizeof(*l.found))) ? 0 : memory_enomem(err);
+	        (l.found = calloc(l.where.n + 1, sizeof(*l.found))) ? 0 : crcore_no_memory(err);
 
 	if (r == 0)
 		r = parallel_try(l.where.n, parallel_chunk(l.where.n, spans_bytes(watched) /
@@ -56,7 +56,7 @@ static int look_everywhere(struct pagemap *map, const struct spans *watched, str
 	for (size_t i = 0; r == 0 && i < l.where.n; i++)
 		for (size_t k = 0; r == 0 && k < l.found[i].n; k++)
 			if (!spans_append(written, l.found[i].v[k]))
-				r = memory_enomem(err);
+				r = crcore_no_memory(err);
 	for (size_t i = 0; l.found && i < l.where.n; i++)
 		spans_free(&l.found[i]);
 	free(l.found);
@@ -73,7 +73,7 @@ static int look(struct watch *w, struct watched *m, struct spans *asked, struct 
 	if (r == 0)
 		r = look_everywhere(&m->pagemap, &m->known.watched, asked, err);
 	if (r == 0 && !spans_drop(&m->saved, asked))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	for (size_t i = 0; r == 0 && i < asked->n; i++) {
 		struct span *s = &asked->v[i];
 		r = store_add(&w->store, &m->source, s->start, (s->end - s->start) / PAGE, false, false,
@@ -90,7 +90,7 @@ static int to_spans(struct runs *l, struct spans *ret, struct crcore_error *err)
 	for (size_t i = 0; r == 0 && i < l->n; i++)
 		if (!spans_append(ret, (struct span){ l->v[i]->addr, l->v[i]->addr + l->v[i]->pages * PAGE,
 			                              l->v[i]->offset, SAVED_BYTES }))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	return r;
 }
 
@@ -114,7 +114,7 @@ static int take_over(struct watched *m, struct spans *asked, struct crcore_error
 	r = r < 0 ? r : to_spans(&m->gone, &gone, err);
 	if (r == 0 && (!lay_over(asked, &bytes) || !spans_drop(asked, &gone) ||
 	               !lay_over(&m->saved, asked)))
-		r = memory_enomem(err);
+		r = crcore_no_memory(err);
 	runs_clear(&m->runs);
 	runs_clear(&m->gone);
 	spans_free(&bytes);
@@ -170,7 +170,7 @@ static int copy_rounds(struct watch *w, struct crcore_error *err)
 {
 	cleanup_free struct spans *asked = calloc(w->n + 1, sizeof(*asked));
 	uint64_t before = UINT64_MAX;
-	int r = asked ? 0 : memory_enomem(err);
+	int r = asked ? 0 : crcore_no_memory(err);
 
 	while (r == 0 && w->rounds < ROUNDS_MAX) {
 		r = copy_round(w, asked, err);
@@ -200,6 +200,6 @@ int watch_copy(struct watch *w, struct crcore_error *err)
 		r = copy_rounds(w, err);
 	for (unsigned i = 0; r == 0 && i < w->n; i++)
 		if (!spans_join(&w->v[i].saved, 0, &w->v[i].covered))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	return r;
 }

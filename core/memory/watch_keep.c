@@ -51,7 +51,7 @@ int watch_only_ours(struct watch *w, struct crcore_error *err)
 	for (unsigned i = 0; ok && w->unsure && i < w->n; i++)
 		ok = only_ours(&w->v[i]);
 	w->unsure = false;
-	return ok ? 0 : memory_enomem(err);
+	return ok ? 0 : crcore_no_memory(err);
 }
 
 #define NEAR (1u << 20) /* to look at the pages in between takes less than to ask once more */
@@ -72,7 +72,7 @@ static int renew_one(struct watched *m, const struct spans *changed, struct crco
 	spans_free(&joined);
 	spans_free(&ours);
 	spans_free(&ignored);
-	return ok ? r : memory_enomem(err);
+	return ok ? r : crcore_no_memory(err);
 }
 
 void watch_renew(struct watch *w, const struct save *s)
@@ -97,7 +97,7 @@ int watch_keep(struct watch *w, Crcore__Tracking *rec, struct tracker **ret,
 	unsigned n = 0;
 
 	if (!v)
-		return memory_enomem(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < w->n; i++)
 		if (w->v[i].uffd >= 0)
 			v[n++] = (struct tracked){ w->v[i].pid, w->v[i].start_time, w->v[i].uffd,

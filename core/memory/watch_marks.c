@@ -26,7 +26,7 @@ int watch_fit_mappings(const struct task *t, struct spans *ret, struct crcore_er
 
 	while (r == 0 && vma_parse(&at, text + len, &v) > 0)
 		if (watch_is_fit(&v) && !spans_append(ret, (struct span){ v.start, v.end, v.start, 0 }))
-			r = memory_enomem(err);
+			r = crcore_no_memory(err);
 	return r;
 }
 
@@ -47,7 +47,7 @@ int watch_lift_marks(const struct watched *m, const struct spans *marked, const 
 			r = crcore_fail(err, -errno, "marks of an earlier watch stay: %s", strerror(errno));
 	}
 	spans_free(&ours);
-	return ok ? r : memory_enomem(err);
+	return ok ? r : crcore_no_memory(err);
 }
 
 /* ---- before the tree is stopped ------------------------------------------------------------ */

@@ -21,11 +21,6 @@
 
 #define FORK_WAITS 20000000 /* ns */
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 static int cannot_tell(struct crcore_error *err)
 {
 	return crcore_fail(err, -ENOTRECOVERABLE, "its threads moved memory to the same place at the "
@@ -117,10 +112,10 @@ static int commit(struct state *p, struct space *s, const struct change *c,
 		if (s->held[i].kind != UFFD_EVENT_FORK)
 			continue;
 		if ((c->note->older & bit & ~OLDER_KNOWN) && !change(s->held[i].view, c))
-			return no_memory(err);
+			return crcore_no_memory(err);
 		bit <<= 1;
 	}
-	return change(&s->view, c) ? 0 : no_memory(err);
+	return change(&s->view, c) ? 0 : crcore_no_memory(err);
 }
 
 static int let_child_go(struct state *p, struct change *fork, struct crcore_error *err)
@@ -128,7 +123,7 @@ static int let_child_go(struct state *p, struct change *fork, struct crcore_erro
 	struct space *child = space_add(p, fork->child);
 
 	if (!child)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	child->view = *fork->view;
 	free(STEAL(fork->view));
 	return 0;
@@ -137,7 +132,7 @@ static int let_child_go(struct state *p, struct change *fork, struct crcore_erro
 static int hold(struct space *s, const struct change *c, struct crcore_error *err)
 {
 	if (!GROW(s->held, s->nheld))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	s->held[s->nheld++] = *c;
 	return 0;
 }
@@ -154,7 +149,7 @@ static int hold_child(struct space *s, struct change *c, struct crcore_error *er
 	if (!c->view || !places_copy(&s->view.lacks, &c->view->lacks) ||
 	    !places_copy(&s->view.shared, &c->view->shared) ||
 	    !places_copy(&s->view.watched, &c->view->watched))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	return hold(s, c, err);
 }
 
@@ -239,7 +234,7 @@ int changes_add(struct state *p, struct space *s, struct note *note, struct crco
 		return 0;
 	if (move) {
 		if (!GROW(s->moves, s->nmoves))
-			return no_memory(err);
+			return crcore_no_memory(err);
 		s->moves[s->nmoves++] = c;
 	}
 	int r = explains(s, &c, err);

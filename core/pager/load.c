@@ -240,11 +240,11 @@ int loader_start(struct state *p, struct loader **ret, struct crcore_error *err)
 	*ret = l;
 	p->stop = false;
 	if (!l)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	l->p = p;
 	if (!plan(l)) {
 		loader_stop(l);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	atomic_init(&l->working, want);
 	while (l->nthreads < want && !pthread_create(&l->threads[l->nthreads], NULL, load, l))

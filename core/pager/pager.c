@@ -56,7 +56,7 @@ static int shed(struct state *p, struct crcore_error *err)
 			v[n++] = ((const int[]){ p->requests, p->replies, p->worker, log_descriptor(),
 			                         STDERR_FILENO })[i];
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (p->setup.detached && log_descriptor() == STDERR_FILENO && !isatty(STDERR_FILENO) &&
 	    !(fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode)))
 		v[n - 1] = v[n - 2] = -1;
@@ -105,7 +105,7 @@ static int begin(struct state *p, struct crcore_error *err)
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&p->lock, NULL);
 	if (!ok)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	return pipe2(p->wake, O_CLOEXEC | O_NONBLOCK) ?
 	       crcore_fail(err, -errno, "out of descriptors") : 0;
 }

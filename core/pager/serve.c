@@ -16,7 +16,7 @@ enum { WORKER, WAKE, STANDBY, NFIXED }; /* in the list for poll(2), before the s
 static int postpone(struct state *p, const struct fault *f, struct crcore_error *err)
 {
 	if (!GROW(p->later, p->nlater))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	p->later[p->nlater++] = *f;
 	return 0;
 }
@@ -147,7 +147,7 @@ static int wait_for_something(struct state *p, struct pollfd **v, struct crcore_
 	struct pollfd *t = realloc(*v, (NFIXED + p->n) * sizeof(*t));
 
 	if (!t)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*v = t;
 	t[WORKER] = (struct pollfd){ p->requests, POLLIN, 0 };
 	t[WAKE] = (struct pollfd){ p->wake[0], POLLIN, 0 };
@@ -288,7 +288,7 @@ static int keep(struct state *p, const struct request *q, struct crcore_error *e
 {
 	p->victims = calloc(q->n + 1, sizeof(*p->victims));
 	if (!p->victims)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (; p->nvictims < q->n; p->nvictims++)
 		if (request_read(p->requests, &p->victims[p->nvictims].pid, sizeof(pid_t)) <= 0)
 			_exit(1);

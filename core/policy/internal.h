@@ -53,7 +53,6 @@ int node_fail(const struct node *, struct crcore_error *, int code, const char *
 
 /* policy.c */
 const char *policy_intern(struct policy *, const char *s); /* NULL: out of memory */
-int policy_no_memory(struct crcore_error *);
 /* Takes the values of the core's own options from the tree. */
 int policy_refresh_core(struct policy *, struct crcore_error *);
 

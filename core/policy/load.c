@@ -43,7 +43,7 @@ static int syntax_error(struct loader *l)
 	char message[200];
 
 	if (p->error == YAML_MEMORY_ERROR)
-		return policy_no_memory(l->err);
+		return crcore_no_memory(l->err);
 	snprintf(message, sizeof(message), "not YAML: %s%s%s", p->problem ? p->problem : "unreadable",
 	         p->context ? " " : "", p->context ? p->context : "");
 	yaml_mark_t mark = p->error == YAML_READER_ERROR ? mark_of_offset(l, p->problem_offset) :
@@ -102,7 +102,7 @@ static int scalar_text(struct loader *l, const yaml_event_t *e, char **ret)
 	if (strlen(s) != e->data.scalar.length)
 		return fail_at(l, &e->start_mark, -EINVAL, "a value must not contain a NUL byte");
 	*ret = strdup(is_null(e) ? "" : s);
-	return *ret ? 0 : policy_no_memory(l->err);
+	return *ret ? 0 : crcore_no_memory(l->err);
 }
 
 static int load_key(struct loader *l, const struct node *map, const yaml_event_t *e, char **ret)
@@ -189,7 +189,7 @@ static int load_value(struct loader *l, const yaml_event_t *e, unsigned depth, s
 		return fail_at(l, &e->start_mark, -E2BIG, "too many values for a policy");
 	n = node_new(type, l->origin, (int)e->start_mark.line + 1, (int)e->start_mark.column + 1);
 	if (!n)
-		return policy_no_memory(l->err);
+		return crcore_no_memory(l->err);
 	if (type == NODE_SCALAR)
 		r = scalar_text(l, e, &n->text);
 	else
@@ -245,7 +245,7 @@ int load_nodes(const char *origin, const void *bytes, size_t len, struct node **
 		return crcore_fail(err, -E2BIG, "larger than 256 KiB: this is no policy");
 	}
 	if (!yaml_parser_initialize(&l.parser))
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	yaml_parser_set_input_string(&l.parser, bytes, len);
 	r = load_document(&l, &root);
 	yaml_parser_delete(&l.parser);

@@ -108,7 +108,7 @@ int node_put(struct policy *p, struct node *map, const char *key, struct node *c
 	if (!k || !child) {
 		free(k);
 		node_free(child);
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	}
 	free(child->key);
 	child->key = k;

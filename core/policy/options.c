@@ -66,7 +66,7 @@ static int add_pair(struct policy *p, struct node *map, const struct node *pair,
 	cleanup_free char *key = equals ? strndup(pair->text, (size_t)(equals - pair->text)) : NULL;
 
 	if (equals && !key)
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	if (!key || !*key || strlen(key) > POLICY_KEY_LEN_MAX) {
 		crcore_advise(err, "write it as KEY=VALUE");
 		return node_fail(pair, err, -EINVAL, "'%s' is no pair for '%s'", pair->text, option);
@@ -101,7 +101,7 @@ static int widen_flag(struct policy *p, struct node *map, const struct crcore_op
 		}
 		struct node *copy = node_scalar(item->text, item->origin);
 		if (!copy)
-			return policy_no_memory(err);
+			return crcore_no_memory(err);
 		node_append(*n, copy);
 	}
 	return r;

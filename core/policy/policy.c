@@ -5,11 +5,6 @@
 #include "core/util/util.h"
 #include <fcntl.h>
 
-int policy_no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 const char *policy_intern(struct policy *p, const char *s)
 {
 	for (struct text *t = p->texts; t; t = t->next)
@@ -91,7 +86,7 @@ int policy_load_bytes(struct policy *p, const char *origin, const void *bytes, s
 {
 	struct node *root = NULL;
 	const char *o = policy_intern(p, origin);
-	int r = o ? load_nodes(o, bytes, len, &root, err) : policy_no_memory(err);
+	int r = o ? load_nodes(o, bytes, len, &root, err) : crcore_no_memory(err);
 
 	if (r >= 0)
 		r = check_policy(root, err);
@@ -112,7 +107,7 @@ static int read_all(const char *path, char **ret, size_t *ret_len, struct crcore
 	ssize_t n = fd < 0 ? -1 : 1;
 
 	if (!buf)
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	while (n > 0 && len <= POLICY_BYTES_MAX) {
 		n = read(fd, buf + len, POLICY_BYTES_MAX + 1 - len);
 		len += n > 0 ? (size_t)n : 0;

@@ -62,7 +62,7 @@ static int append(struct policy *p, struct node *map, const char *key, const cha
 			return flag_fail(err, origin,
 			                 crcore_fail(err, -EINVAL, "the key of a pair is too long"));
 		return k ? node_put(p, old, k, node_scalar(equals + 1, origin), err) :
-		           policy_no_memory(err);
+		           crcore_no_memory(err);
 	}
 	/* A default is not added to but replaced: the flag is the first to say something. */
 	if (!old || old->type != NODE_LIST || old->origin == origin_builtin) {
@@ -71,7 +71,7 @@ static int append(struct policy *p, struct node *map, const char *key, const cha
 	}
 	item = r < 0 ? NULL : node_scalar(text, origin);
 	if (!item)
-		return r < 0 ? r : policy_no_memory(err);
+		return r < 0 ? r : crcore_no_memory(err);
 	node_append(old, item);
 	return 0;
 }
@@ -114,7 +114,7 @@ static int set_core(struct policy *p, const char *key, const char *text, bool ap
 		return flag_fail(err, origin, -EINVAL);
 	}
 	struct node *n = node_scalar(text, origin);
-	int r = n ? policy_parse_value(o, n, &ignored, err) : policy_no_memory(err);
+	int r = n ? policy_parse_value(o, n, &ignored, err) : crcore_no_memory(err);
 	if (r < 0) {
 		node_free(n);
 		return r;
@@ -127,7 +127,7 @@ int policy_set(struct policy *p, const char *plugin, const char *key, const char
                bool append_, const char *origin, struct crcore_error *err)
 {
 	const char *o = policy_intern(p, origin);
-	int r = o ? check_text(o, text, err) : policy_no_memory(err);
+	int r = o ? check_text(o, text, err) : crcore_no_memory(err);
 
 	if (r >= 0)
 		r = check_text(o, key, err);
@@ -227,7 +227,7 @@ int policy_set_plugins(struct policy *p, const char *list, struct crcore_error *
 	int r = 0;
 
 	if (!origin || !copy)
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	if (exact) { /* what is not named stays behind, retired */
 		from = map;
 		r = node_put(p, p->root, "plugins", node_new(NODE_MAP, origin, 0, 0), err);

@@ -137,7 +137,7 @@ static int parse_strings(const struct crcore_option *o, const struct node *n,
 	free(owner->list);
 	owner->list = calloc((size_t)node_count(n) * 2 + 1, sizeof(*owner->list));
 	if (!owner->list)
-		return policy_no_memory(err);
+		return crcore_no_memory(err);
 	for (const struct node *c = n->child; c; c = c->next) {
 		if (c->type != NODE_SCALAR)
 			return node_fail(c, err, -EINVAL, "what is in '%s' must be plain values", o->name);
@@ -214,11 +214,11 @@ int default_node(const struct crcore_option *o, struct node **ret, struct crcore
 		if (text)
 			return load_nodes(origin_builtin, text, strlen(text), ret, err);
 		*ret = node_new(o->type == CRCORE_MAP ? NODE_MAP : NODE_LIST, origin_builtin, 0, 0);
-		return *ret ? 0 : policy_no_memory(err);
+		return *ret ? 0 : crcore_no_memory(err);
 	}
 	if (!text)
 		text = o->type == CRCORE_BOOL ? "no" : o->type == CRCORE_STRING ? "" :
 		       o->type == CRCORE_CHOICE && o->choices ? o->choices[0] : "0";
 	*ret = node_scalar(text, origin_builtin);
-	return *ret ? 0 : policy_no_memory(err);
+	return *ret ? 0 : crcore_no_memory(err);
 }

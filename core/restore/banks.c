@@ -72,7 +72,7 @@ int banks_deposit(struct restore *r, struct crcore_error *err)
 	unsigned n = 0;
 
 	if (!fds)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->nobjects; i++)
 		if (object_is_made(&r->objects[i]) && !r->objects[i].bank)
 			fds[n++] = r->objects[i].fd;

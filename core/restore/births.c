@@ -11,11 +11,6 @@
 #include <sched.h>
 #include "core/restore/births_priv.h"
 
-int births_no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 /* ---- lookup --------------------------------------------------------------------- */
 
 static int by_pid(const void *a, const void *b)
@@ -63,7 +58,7 @@ int plan_helper(struct plan *p, struct birth b, struct crcore_error *err)
 	struct births *o = p->births;
 
 	if (!GROW(o->v, o->n))
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	b.task = -1;
 	o->v[o->n] = b;
 	return (int)o->n++;
@@ -202,7 +197,7 @@ static int find_first(struct plan *p, struct crcore_error *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(shared); i++) {
 		p->first[i] = calloc(p->n, sizeof(bool));
 		if (!v || !p->first[i])
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		for (unsigned t = 0; t < p->n; t++)
 			v[t] = (struct id_task){ shared_id(p, (int)t, i), (int)t };
 		qsort(v, p->n, sizeof(*v), by_id);
@@ -238,7 +233,7 @@ static int start(struct plan *p, struct crcore_error *err)
 	p->need = calloc(p->n, sizeof(*p->need));
 	o->of_task = calloc(p->n, sizeof(*o->of_task));
 	if (!p->by_pid || !p->parent || !p->need || !o->of_task)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned t = 0; t < p->n; t++)
 		p->by_pid[t] = (struct pid_index){ (pid_t)p->tasks[t]->pid, (int)t };
 	qsort(p->by_pid, p->n, sizeof(*p->by_pid), by_pid);
@@ -252,7 +247,7 @@ static int start(struct plan *p, struct crcore_error *err)
 		if (!plan_is_leader(p, (int)t))
 			p->need[t] = (pid_t)rec->sid;
 		if (!GROW(o->v, o->n))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		o->v[o->n++] = (struct birth){
 			.pid = (pid_t)rec->pid, .task = (int)t, .round = -1,
 			.leads_session = plan_is_leader(p, (int)t),

@@ -54,7 +54,6 @@ struct births {
 int births_plan(Crcore__Task *const *tasks, unsigned ntasks, pid_t outer_sid, pid_t outer_pgid,
                 struct births *ret, struct crcore_error *);
 void births_free(struct births *);
-int births_no_memory(struct crcore_error *);
 /* The birth at which the memory that a task begins with is copied: its own, or
  * that of the first in a line of helpers and zombies that leads to it. */
 int births_moment(const struct births *, unsigned task);

@@ -50,7 +50,7 @@ int births_order(struct plan *p, struct crcore_error *err)
 	cleanup_free struct birth *v = calloc(o->n, sizeof(*v));
 
 	if (!order || !at || !v)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	unsigned n = sort(o, order, order + o->n, order + 2 * o->n);
 	for (unsigned i = 0; i < n; i++)
 		at[order[i]] = (int)i + 1;

@@ -22,7 +22,7 @@ static int handover(struct plan *p, int leader, int parent, struct crcore_error 
 		;
 	if (round == o->nrounds) {
 		if (!GROW(o->rounds, o->nrounds))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		o->rounds[o->nrounds++] = parent;
 	}
 	for (unsigned i = p->n; i < o->n; i++)
@@ -110,7 +110,7 @@ int births_orphans(struct plan *p, struct crcore_error *err)
 	cleanup_free bool *orphan = calloc(p->n, sizeof(bool));
 
 	if (!orphan)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned t = 0; t < p->n; t++)
 		orphan[t] = p->births->v[t].creator == ORPHAN;
 	/* helpers for all sessions before any creator is set: lowest_parent() looks at all */

@@ -124,7 +124,7 @@ static int divide_all(struct stub *s, const struct layout_fill *fills, unsigned 
 
 	for (unsigned i = 0; ret == 0 && i < n; i++)
 		if (!divide(s->r, &fills[i], much, &z, own, f))
-			ret = births_no_memory(err);
+			ret = crcore_no_memory(err);
 	if (ret == 0)
 		ret = feed_plan_watch(f, &z, err);
 	free(z.v);
@@ -151,7 +151,7 @@ int feed_ask(struct stub *s, const struct layout_fill *fills, unsigned n, const 
 	struct feeds *all = ret == 0 ? feeds_of(r) : NULL;
 	if (!all || !GROW(all->v, all->n)) {
 		feed_free(&f);
-		return ret < 0 ? ret : births_no_memory(err);
+		return ret < 0 ? ret : crcore_no_memory(err);
 	}
 	qsort(f.v, f.n, sizeof(*f.v), by_offset);
 	f.left = f.n;
@@ -287,7 +287,7 @@ static void *feeder(void *arg)
 
 	pthread_mutex_lock(&all->lock);
 	if (!block)
-		failed(r, births_no_memory(&err), &err);
+		failed(r, crcore_no_memory(&err), &err);
 	while (!all->stop) {
 		unsigned from, to;
 		uint32_t calls = word_of(r, all->calls);

@@ -79,7 +79,7 @@ int zones_find(struct restore *r, const struct fresh *f, struct zones *ret,
 		if (!is_fit(m->vma, huge) || m->end - m->start < WATCH_MIN)
 			continue;
 		if (!GROW(ret->v, ret->n))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		ret->v[ret->n++] = (struct zone){ m->start, m->end, { start, end }, false };
 	}
 	qsort(ret->v, ret->n, sizeof(*ret->v), by_start);
@@ -124,7 +124,7 @@ int feed_plan_watch(struct feed *f, const struct zones *z, struct crcore_error *
 {
 	for (unsigned i = 0; i < z->n; i++)
 		if (z->v[i].used && !add_range(f, &z->v[i].range))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 	if (f->nranges)
 		f->op = CALL(f->stub->p, "watch memory", SYS_userfaultfd, EXPECT_ANY, 0,
 		             IMM(O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));

@@ -148,11 +148,11 @@ int lazy_plan(struct restore *r, struct crcore_error *err)
 		return 0;
 	r->lazy = z;
 	if (!z || !(z->v = calloc(r->layouts.n + 1, sizeof(*z->v))))
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	getrlimit(RLIMIT_NOFILE, &files); /* the pager holds up to two descriptors for each */
 	for (unsigned i = 0; i < r->layouts.n && n < files.rlim_cur / 3; i++) {
 		if (!choose(&z->v[i], &r->layouts.v[i]))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		n += z->v[i].n > 0;
 	}
 	return r->layouts.n < files.rlim_cur / 3 ? lazy_segments_plan(r, err) : 0;
@@ -169,7 +169,7 @@ int lazy_begin(struct restore *r, struct crcore_error *err)
 	if (!z)
 		return 0;
 	if (!v || !s)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->layouts.n; i++) {
 		const struct lazy_mm *m = &z->v[i];
 		v[i] = (struct pager_space){ m->fills, m->n, m->ranges, m->nranges, m->mappings,
@@ -277,7 +277,7 @@ int lazy_keep(struct restore *r, struct crcore_error *err)
 	if (!r->lazy || !r->lazy->pager)
 		return 0;
 	if (!pids)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->births.n; i++)
 		if (is_live(&r->stubs[i]))
 			pids[n++] = r->births.v[i].pid;

@@ -162,7 +162,7 @@ int lazy_segments_plan(struct restore *r, struct crcore_error *err)
 		for (unsigned k = 0; k < r->rec.nmms && ok; k++)
 			if (r->rec.mms[k]->id == r->layouts.v[i].mm)
 				ok = add_mappings(z, &z->v[i], r->rec.mms[k]);
-	return ok ? 0 : births_no_memory(err);
+	return ok ? 0 : crcore_no_memory(err);
 }
 
 bool lazy_segment(const struct restore *r, const Crcore__Segment *rec, unsigned *ret)

@@ -33,7 +33,7 @@ int restore_leave_region(struct restore *r, struct crcore_error *err)
 	int ret = 0;
 
 	if (!calls)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (size_t i = 0; ret == 0 && i < r->births.n; i++) {
 		struct stub *s = &r->stubs[i];
 		if (!s->mm)

@@ -155,7 +155,7 @@ static int load_host(struct restore *r, struct crcore_error *err)
 	size_t n = 0;
 
 	if (!spare)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (size_t i = 0; i < m->n_plugins; i++)
 		if (m->plugins[i]->idle)
 			spare[n++] = m->plugins[i]->name;
@@ -173,7 +173,7 @@ static int tasks_for_plugins(struct restore *r, struct crcore_error *err)
 	r->tasks = calloc(r->rec.ntasks, sizeof(*r->tasks));
 	r->tids = calloc(ntids, sizeof(*r->tids));
 	if (!r->tasks || !r->tids)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->rec.ntasks; i++) {
 		const Crcore__Task *t = r->rec.tasks[i];
 		pid_t *tids = &r->tids[at];

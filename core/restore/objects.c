@@ -39,7 +39,7 @@ int objects_load(struct restore *r, struct crcore_error *err)
 	r->nobjects = r->rec.nobjects;
 	r->objects = calloc(r->nobjects ? r->nobjects : 1, sizeof(*r->objects));
 	if (!r->objects)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->nobjects; i++) {
 		Crcore__Object *rec = r->rec.objects[i];
 		r->objects[i] = (struct object_fd){ .id = rec->id, .fd = -1, .rec = rec,

@@ -67,7 +67,7 @@ int own_read(struct own **ret, struct crcore_error *err)
 	struct own *o = calloc(1, sizeof(*o));
 
 	if (!o)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*ret = o;
 	int r = read_creds(o, err);
 	if (r < 0)

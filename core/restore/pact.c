@@ -41,7 +41,7 @@ int pact_begin(struct restore *r, struct crcore_error *err)
 		return ret;
 	cleanup_free pid_t *pids = calloc(r->births.n, sizeof(*pids));
 	if (!pids)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->births.n; i++)
 		if (is_live(&r->stubs[i]))
 			pids[n++] = r->births.v[i].pid;

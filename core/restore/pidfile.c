@@ -32,7 +32,7 @@ int pidfile_open(struct pidfile *f, const char *path, struct crcore_error *err)
 		return 0;
 	cleanup_free char *dir = strdup(path);
 	if (!dir)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	char *slash = strrchr(dir, '/');
 	if (slash)
 		slash[slash == dir] = '\0';

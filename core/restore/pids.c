@@ -15,7 +15,7 @@ struct numbers { pid_t *v; unsigned n; };
 static int add(struct numbers *s, pid_t n, struct crcore_error *err)
 {
 	if (!GROW(s->v, s->n))
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	s->v[s->n++] = n;
 	return 0;
 }

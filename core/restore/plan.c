@@ -44,7 +44,7 @@ static int own_mappings(Crcore__Mm *mm, struct crcore_error *err)
 		}
 		if (!v || !GROW(mm->vmas, n)) {
 			free(v);
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 		}
 		crcore__vma__init(v);
 		v->start = start;
@@ -66,7 +66,7 @@ static int memory_tree(struct restore *r, Crcore__Task **tasks, struct layout_bi
 
 	r->layout_task = calloc(r->rec.ntasks, sizeof(*r->layout_task));
 	if (!at || !r->layout_task)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->births.n; i++) {
 		int t = r->births.v[i].task;
 		if (t < 0)
@@ -90,7 +90,7 @@ static int plan_memory(struct restore *r, struct crcore_error *err)
 	Crcore__Mm self;
 
 	if (!births || !tasks || !mms)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	crcore__mm__init(&self);
 	int ret = own_mappings(&self, err);
 	memcpy(mms, r->rec.mms, r->rec.nmms * sizeof(*mms));

@@ -104,7 +104,7 @@ int files_build(struct stub *s, struct crcore_error *err)
 		return 0;
 	v = calloc(rec->n_fds, sizeof(*v));
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (size_t i = 0; i < rec->n_fds; i++)
 		v[i] = (struct placed){ rec->fds[i]->object, rec->fds[i]->fd };
 	qsort(v, rec->n_fds, sizeof(*v), by_object);

@@ -116,7 +116,7 @@ static int read_all(struct stub *s, const struct layout_fill *f, unsigned n,
 	for (unsigned i = 0; i < b.nfiles; i++)
 		close_fd(s->p, b.files[i].op);
 	free(b.files);
-	return ok ? 0 : births_no_memory(err);
+	return ok ? 0 : crcore_no_memory(err);
 }
 
 static int by_offset(const void *a, const void *b)

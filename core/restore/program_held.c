@@ -22,7 +22,7 @@ static int leader_has(struct stub *s, bool *ret, struct crcore_error *err)
 	int r;
 
 	if (!p)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	r = host_emit_thread(s->r->host, task_of(s), 0, p, err);
 	*ret = prog_nops(p) > 0;
 	prog_free(p);

@@ -176,7 +176,7 @@ static int map_object(struct stub *s, const struct layout *l, unsigned first,
 	cleanup_free const struct crcore_mapping **p = calloc(l->nmaps, sizeof(*p));
 
 	if (!v || !p)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = first; i < l->nmaps; i++) {
 		const Crcore__Vma *vma = l->maps[i].vma;
 		if (!is_plugins(s, vma) || vma->object != id)

@@ -18,7 +18,7 @@ int owners_find(struct restore *r, struct crcore_error *err)
 			if (!o || !o->rec->owner || o->has_owner)
 				continue;
 			if (!GROW(r->owners, r->nowners))
-				return births_no_memory(err);
+				return crcore_no_memory(err);
 			o->has_owner = true;
 			r->owners[r->nowners++] = (struct owner){ i, s->files->fds[k]->fd, o->rec->owner };
 		}

@@ -64,7 +64,7 @@ static int stub_init(struct restore *r, struct stub *s, unsigned birth, struct c
 	*s = (struct stub){ .r = r, .birth = birth, .spawn_op = UINT32_MAX };
 	s->p = prog_new();
 	if (!s->p)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	if (b->task < 0)
 		return 0;
 	s->rec = r->rec.tasks[b->task];
@@ -78,12 +78,12 @@ static int stub_init(struct restore *r, struct stub *s, unsigned birth, struct c
 	s->resume_op = calloc(n, sizeof(*s->resume_op));
 	s->held = calloc(n, sizeof(*s->held));
 	if (!s->threads || !s->threads_at || !s->resume_op || !s->held)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (size_t i = 0; i < n; i++)
 		s->resume_op[i] = UINT32_MAX;
 	for (size_t i = 1; i < n; i++)
 		if (!(s->threads[i - 1] = prog_new()))
-			return births_no_memory(err);
+			return crcore_no_memory(err);
 	s->mm = s->owner[SHARE_MM] == s ? core_mm(&r->rec, s->rec->mm) : NULL;
 	s->files = s->owner[SHARE_FILES] == s ? core_files(&r->rec, s->rec->files) : NULL;
 	s->sighand = s->owner[SHARE_SIGHAND] == s ? core_sighand(&r->rec, s->rec->sighand) : NULL;
@@ -98,7 +98,7 @@ static int relate(struct restore *r, struct crcore_error *err)
 	r->round_helpers = calloc(r->births.nrounds + 1, sizeof(*r->round_helpers));
 	r->layout_at = calloc(r->rec.nmms + 1, sizeof(*r->layout_at));
 	if (!r->round_helpers || !r->layout_at)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = r->births.n; i-- > 0;) {
 		const struct birth *b = &r->births.v[i];
 		struct stub *s = &r->stubs[i];
@@ -169,7 +169,7 @@ static int words(struct restore *r, struct crcore_error *err)
 	r->round_ready = calloc(n ? n : 1, sizeof(*r->round_ready));
 	r->round_done = calloc(n ? n : 1, sizeof(*r->round_done));
 	if (!r->round_ready || !r->round_done)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < n; i++) {
 		r->round_ready[i] = arena_word(a);
 		r->round_done[i] = arena_word(a);
@@ -247,7 +247,7 @@ int programs_build(struct restore *r, struct crcore_error *err)
 
 	r->stubs = calloc(r->births.n, sizeof(*r->stubs));
 	if (!r->stubs)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->births.n && ret == 0; i++)
 		ret = stub_init(r, &r->stubs[i], i, err);
 	if (ret < 0 || (ret = relate(r, err)) < 0)

@@ -242,7 +242,7 @@ static int note_stopped(struct restore *r, struct crcore_error *err)
 	size_t n = 0;
 
 	if (!v)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->births.n; i++)
 		if (r->stubs[i].stop_word)
 			v[n++] = (struct stopped){ arena_local(&r->arena, r->stubs[i].stop_word),

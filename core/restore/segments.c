@@ -150,7 +150,7 @@ int segments_create(struct restore *r, struct crcore_error *err)
 {
 	r->segments = calloc(r->rec.nsegments ? r->rec.nsegments : 1, sizeof(*r->segments));
 	if (!r->segments)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < r->rec.nsegments; i++)
 		r->segments[i] = (struct segment_fd){ r->rec.segments[i]->id, -1 };
 	for (unsigned i = 0; i < r->rec.nsegments; i++) {

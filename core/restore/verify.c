@@ -68,7 +68,7 @@ static int check(void *arg, size_t from, size_t to, struct crcore_error *err)
 {
 	const struct wanted *w = arg;
 	cleanup_free void *buf = malloc(IMAGE_BLOCK);
-	int r = buf ? 0 : births_no_memory(err);
+	int r = buf ? 0 : crcore_no_memory(err);
 
 	for (size_t i = from; i < to && r == 0; i++)
 		r = pages_read_block(w->pages, w->v[i], buf, err);
@@ -107,6 +107,6 @@ int restore_verify(struct restore *r, struct crcore_error *err)
 	}
 	free(w.v);
 	if (!ok)
-		return births_no_memory(err);
+		return crcore_no_memory(err);
 	return e < 0 ? e : image_verify_others(r->image, err);
 }

@@ -42,11 +42,6 @@ struct asked_process {
 	uint32_t dumpable, brk, overruns, membarrier, merge, mdwe, locks, segments; /* operations */
 };
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 /* ---- questions ------------------------------------------------------------------ */
 
 static void ask_thread(prog *p, struct asked *a)
@@ -153,14 +148,14 @@ int task_ask(struct task *t, struct witnesses *w, struct crcore_error *err)
 		thread->ask = prog_new();
 		thread->asked = calloc(1, sizeof(*thread->asked));
 		if (!thread->ask || !thread->asked)
-			return no_memory(err);
+			return crcore_no_memory(err);
 		ask_thread(thread->ask, thread->asked);
 		ask_confined(thread->ask, thread->asked, witness_for(w, thread->rec->creds));
 		if (i > 0)
 			continue;
 		thread->asked->process = calloc(1, sizeof(struct asked_process));
 		if (!thread->asked->process)
-			return no_memory(err);
+			return crcore_no_memory(err);
 		ask_process(thread->ask, t->rec, thread->asked->process);
 		if (t->mm->task == t)
 			policies_ask(t->mm, thread->ask);
@@ -194,7 +189,7 @@ static int answer_policy(Crcore__Thread *rec, const prog *p, const struct asked 
 		return 0;
 	rec->memory_nodes.data = malloc(NODES / 8);
 	if (!rec->memory_nodes.data)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	memcpy(rec->memory_nodes.data, prog_answer(p, a->nodes), rec->memory_nodes.len = NODES / 8);
 	return 0;
 }
@@ -207,7 +202,7 @@ static int answer_thread(struct thread *t, struct crcore_error *err)
 
 	rec->altstack.data = malloc(sizeof(stack_t));
 	if (!rec->altstack.data)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	rec->altstack.len = sizeof(stack_t);
 	memcpy(rec->altstack.data, prog_answer(p, a->altstack), sizeof(stack_t));
 	rec->tid_address = answer_u64(p, a->tid_address);
@@ -227,11 +222,11 @@ static int answer_limits(Crcore__Task *rec, const struct rlimit *v, struct crcor
 {
 	rec->rlimits = calloc(NLIMITS, sizeof(*rec->rlimits));
 	if (!rec->rlimits)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < NLIMITS; i++) {
 		Crcore__Rlimit *l = malloc(sizeof(*l));
 		if (!l)
-			return no_memory(err);
+			return crcore_no_memory(err);
 		crcore__rlimit__init(l);
 		l->soft = v[i].rlim_cur;
 		l->hard = v[i].rlim_max;
@@ -249,11 +244,11 @@ static int answer_itimers(Crcore__Task *rec, const struct itimerval *v, struct c
 {
 	rec->itimers = calloc(NITIMERS, sizeof(*rec->itimers));
 	if (!rec->itimers)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < NITIMERS; i++) {
 		Crcore__Itimer *it = malloc(sizeof(*it));
 		if (!it)
-			return no_memory(err);
+			return crcore_no_memory(err);
 		crcore__itimer__init(it);
 		it->value_us = microseconds(v[i].it_value);
 		it->interval_us = microseconds(v[i].it_interval);
@@ -286,12 +281,12 @@ static int answer_actions(Crcore__Sighand *rec, const struct kernel_sigaction *v
 		return 0; /* shared with a task that has answered */
 	rec->actions = calloc(NSIGNALS, sizeof(*rec->actions));
 	if (!rec->actions)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < NSIGNALS; i++) {
 		ProtobufCBinaryData *d = &rec->actions[rec->n_actions++];
 		d->data = malloc(sizeof(v[i]));
 		if (!d->data)
-			return no_memory(err);
+			return crcore_no_memory(err);
 		memcpy(d->data, &v[i], d->len = sizeof(v[i]));
 	}
 	return 0;

@@ -35,7 +35,7 @@ int policies_answers(struct mm *mm, const prog *p, struct crcore_error *err)
 		v->memory_policy = *mode;
 		v->memory_nodes.data = malloc(NODES / 8);
 		if (!v->memory_nodes.data)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		memcpy(v->memory_nodes.data, prog_answer(p, q->nodes), v->memory_nodes.len = NODES / 8);
 	}
 	return 0;

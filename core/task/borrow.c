@@ -42,7 +42,7 @@ static bool write_program(struct lending *l)
 static int open_region(struct lending *l, struct crcore_error *err)
 {
 	if (!write_program(l))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	return inject_open(l->b->thread, inject_need(l->p), &l->in, err);
 }
 
@@ -98,7 +98,7 @@ int inject_borrow(struct borrow *v, unsigned n, uint64_t timeout_ns, struct crco
 	cleanup_free struct lending *l = calloc(n + 1, sizeof(*l));
 	cleanup_free struct inject **injects = calloc(n + 1, sizeof(struct inject *));
 	unsigned opened = 0;
-	int r = l && injects ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = l && injects ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; i < n; i++)
 		v[i].fd = -ESRCH;

@@ -17,11 +17,6 @@
 #define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
 #endif
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 /* ---- credentials and what else status shows -------------------------------- */
 
 static uint64_t hex_field(const char *status, const char *key)
@@ -50,7 +45,7 @@ static int group_fields(const char *status, Crcore__Creds *c, struct crcore_erro
 		if (end == v)
 			break;
 		if (!GROW(c->groups, c->n_groups))
-			return no_memory(err);
+			return crcore_no_memory(err);
 		c->groups[c->n_groups++] = gid;
 		while (*end == ' ')
 			end++;
@@ -75,7 +70,7 @@ int creds_read(const char *status, Crcore__Creds *c, struct crcore_error *err)
 static int save_creds(const char *status, Crcore__Thread *rec, struct crcore_error *err)
 {
 	rec->creds = malloc(sizeof(*rec->creds));
-	return rec->creds ? creds_read(status, rec->creds, err) : no_memory(err);
+	return rec->creds ? creds_read(status, rec->creds, err) : crcore_no_memory(err);
 }
 
 /* ---- scheduling -------------------------------------------------------------- */
@@ -97,7 +92,7 @@ static int save_sched(pid_t tid, Crcore__Thread *rec, struct crcore_error *err)
 	rec->sched_attr.data = malloc(sizeof(attr));
 	rec->affinity.data = malloc((size_t)n);
 	if (!rec->sched_attr.data || !rec->affinity.data)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	memcpy(rec->sched_attr.data, attr, rec->sched_attr.len = sizeof(attr));
 	memcpy(rec->affinity.data, cpus, rec->affinity.len = (size_t)n);
 	return 0;
@@ -112,7 +107,7 @@ static int save_comm(const char *status, Crcore__Thread *rec, struct crcore_erro
 	char *to = rec->comm = strndup(v ? v : "", v ? strcspn(v, "\n") : 0);
 
 	if (!to)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	for (const char *from = to; (*to = *from); to++, from++)
 		if (*from == '\\' && from[1])
 			*to = *++from == 'n' ? '\n' : *from;
@@ -147,7 +142,7 @@ static int collect_thread(struct thread *t, struct crcore_error *err)
 	int r;
 
 	if (!rec)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	crcore__thread__init(rec);
 	Crcore__Task *task = t->task->rec;
 	task->threads[task->n_threads++] = t->rec = rec;
@@ -185,7 +180,7 @@ static int collect_timers(struct task *t, struct crcore_error *err)
 		Crcore__PosixTimer *rec = malloc(sizeof(*rec));
 		if (!rec || !GROW(t->rec->timers, t->rec->n_timers)) {
 			free(rec);
-			return no_memory(err);
+			return crcore_no_memory(err);
 		}
 		crcore__posix_timer__init(rec);
 		t->rec->timers[t->rec->n_timers++] = rec;
@@ -258,7 +253,7 @@ static int collect_living(struct task *t, const struct proc_stat *st, struct crc
 	t->abi.filtered = 0;
 	t->rec->threads = calloc(t->nthreads, sizeof(*t->rec->threads));
 	if (r == 0 && !t->rec->threads)
-		r = no_memory(err);
+		r = crcore_no_memory(err);
 	for (unsigned i = 0; r == 0 && i < t->nthreads; i++)
 		r = collect_thread(&t->threads[i], err);
 	if (r == 0)
@@ -285,7 +280,7 @@ int task_collect(struct task *t, struct crcore_error *err)
 		rec->state = CRCORE__TASK_STATE__ZOMBIE;
 		rec->exit_code = (uint32_t)st->exit_code;
 		rec->comm = strdup(st->comm);
-		r = rec->comm ? 0 : no_memory(err);
+		r = rec->comm ? 0 : crcore_no_memory(err);
 		goto out;
 	}
 	rec->state = t->abi.state == CRCORE_TASK_STOPPED ? CRCORE__TASK_STATE__STOPPED

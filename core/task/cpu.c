@@ -75,7 +75,7 @@ int cpu_features(ProtobufCBinaryData *ret, struct crcore_error *err)
 	struct features *f = malloc(sizeof(*f));
 
 	if (!f)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	read_features(f);
 	ret->data = (uint8_t *)f;
 	ret->len = sizeof(*f);

@@ -241,7 +241,7 @@ static int seize_wave(struct freezing *f, unsigned first, unsigned *ret_new,
 {
 	const unsigned n = f->tree->ntasks - first;
 	cleanup_free struct finding *found = tasks_look(f->tree->tasks + first, n, list_threads, NULL);
-	int r = found ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = found ? 0 : crcore_no_memory(err);
 
 	*ret_new = 0;
 	f->again = false;

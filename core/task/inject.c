@@ -89,7 +89,7 @@ int inject_open(struct thread *t, size_t size, struct inject **ret, struct crcor
 	int r;
 
 	if (!in)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	in->thread = t;
 	in->size = ALIGN_UP(size + sizeof(struct region) + interpreter_blob_size + 128, PAGE) + PAGE;
 	if (!arch_is_native(&t->regs)) {
@@ -208,7 +208,7 @@ static int map_each(struct inject *const *v, unsigned n, uint64_t prot, struct c
 	struct taking all = { v, calls, taken };
 
 	if (!calls)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	parallel(n, CHUNK, take_range, &all);
 	for (unsigned i = 0; i < n; i++)
 		if (taken[i].r < 0) {
@@ -225,7 +225,7 @@ static int map_apart(struct inject *const *v, unsigned n, struct crcore_error *e
 	cleanup_free struct call *calls = r == 0 ? call_each(v, n, &how) : NULL;
 
 	if (r == 0 && !calls)
-		r = crcore_fail(err, -ENOMEM, "out of memory");
+		r = crcore_no_memory(err);
 	for (unsigned i = 0; r == 0 && i < n; i++) {
 		r = calls[i].r < 0 ? call_error(&calls[i], err) : 0;
 		if (r == 0 && calls[i].result < 0)
@@ -246,7 +246,7 @@ int inject_map(struct inject *const *v, unsigned n, struct crcore_error *err)
 	for (unsigned i = 0; r == 0 && i < n; i++)
 		if (!v[i]->remote) {
 			if (!GROW(apart, k))
-				return crcore_fail(err, -ENOMEM, "out of memory");
+				return crcore_no_memory(err);
 			apart[k++] = v[i];
 		}
 	return r == 0 && k ? map_apart(apart, k, err) : r;
@@ -272,7 +272,7 @@ int inject_place(struct inject *in, struct thread *t, prog *p, struct crcore_err
 	if (!in->remote || inject_need(p) > in->size - in->code - in->used)
 		return crcore_fail(err, -ENOSPC, "the region is too small for its programs");
 	if (!GROW(in->placed, in->nplaced))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	int r = prog_place(p, head, in->remote + in->used, err);
 	if (r < 0)
 		return r;

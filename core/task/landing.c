@@ -48,7 +48,7 @@ int find_syscall_insn(pid_t tid, uint64_t start, uint64_t end, uint64_t *ret,
 	cleanup_free uint8_t *buf = malloc(VDSO_MAX);
 
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (uint64_t at = start; at < end; at += VDSO_MAX - 1) {
 		ssize_t n = read_task(tid, at, buf, end - at < VDSO_MAX ? end - at : VDSO_MAX);
 		if (n <= 0)

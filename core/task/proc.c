@@ -56,12 +56,12 @@ static int read_file(int proc, const char *name, bool whole, char **ret, size_t 
 		if (cap - len < 2048) {
 			char *t = realloc(buf, cap *= 2);
 			if (!t)
-				return crcore_fail(err, -ENOMEM, "out of memory");
+				return crcore_no_memory(err);
 			buf = t;
 		}
 	}
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	buf[len] = '\0';
 	if (ret_len)
 		*ret_len = len;
@@ -127,7 +127,7 @@ int proc_stat(int proc, struct proc_stat *ret, struct crcore_error *err)
 static int pid_add(pid_t **v, unsigned *n, pid_t pid, struct crcore_error *err)
 {
 	if (!GROW(*v, *n))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	(*v)[(*n)++] = pid;
 	return 0;
 }
@@ -148,7 +148,7 @@ int proc_tids(int proc, pid_t pid, pid_t **ret, unsigned *ret_n, struct crcore_e
 	cleanup_dir DIR *d = fdopendir(fd);
 	if (!d) {
 		close(fd);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	for (struct dirent *e; (e = readdir(d));)
 		if (isdigit((unsigned char)e->d_name[0]) &&

@@ -90,7 +90,7 @@ int quiet_look(const struct tree *tree, struct quiet *ret, struct crcore_error *
 	                                                         look_at_task, &l) : NULL;
 	if (!f) {
 		free(v);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	*ret = (struct quiet){ v, n };
 	return 0;

@@ -114,7 +114,7 @@ static int pending_signals(pid_t tid, bool shared, size_t *ret_n, protobuf_c_boo
 			void *copy = malloc(sizeof(siginfo_t));
 			if (!copy || !GROW(*ret, *ret_n)) {
 				free(copy);
-				return crcore_fail(err, -ENOMEM, "out of memory");
+				return crcore_no_memory(err);
 			}
 			memcpy(copy, &buf[i], sizeof(siginfo_t));
 			(*ret)[(*ret_n)++] = (ProtobufCBinaryData){ sizeof(siginfo_t), copy };
@@ -157,7 +157,7 @@ static int save_xstate(pid_t tid, ProtobufCBinaryData *ret, struct crcore_error 
 	struct iovec iov = { malloc(max), max };
 
 	if (!iov.iov_base)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (ptrace(PTRACE_GETREGSET, tid, ARCH_XSTATE_REGSET, &iov) < 0) {
 		int e = errno;
 		free(iov.iov_base);
@@ -217,7 +217,7 @@ static int save_resume(struct thread *t, uint64_t nr, struct crcore_error *err)
 	if (!r || !args) {
 		free(r);
 		free(args);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	crcore__resume__init(r);
 	t->rec->resume = r;
@@ -286,7 +286,7 @@ static int save_bytes(ProtobufCBinaryData *ret, const void *bytes, size_t len,
 {
 	ret->data = malloc(len);
 	if (!ret->data)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memcpy(ret->data, bytes, len);
 	ret->len = len;
 	return 0;

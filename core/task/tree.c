@@ -17,11 +17,6 @@
 
 #define EXEC_TRIES 200 /* 1 ms each */
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 void task_free(struct task *t)
 {
 	if (!t)
@@ -117,7 +112,7 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 
 	if (r < 0 || !t) {
 		free(t);
-		return r < 0 ? r : no_memory(err);
+		return r < 0 ? r : crcore_no_memory(err);
 	}
 	t->abi.size = sizeof(t->abi);
 	t->abi.pid = pid;
@@ -130,7 +125,7 @@ int task_open(pid_t pid, struct task *parent, struct task **ret, struct crcore_e
 	if (t->proc < 0)
 		r = t->proc;
 	else if (!t->rec)
-		r = no_memory(err);
+		r = crcore_no_memory(err);
 	else if ((r = open_pidfd(t, err)) == 0)
 		r = task_refresh(t, err);
 	t->fresh = true;
@@ -239,11 +234,11 @@ int task_threads(struct task *t, struct crcore_error *err)
 		return 0;
 	r = t->alone ? only_thread(t, &tids, &n) : proc_tids(t->proc, t->abi.pid, &tids, &n, err);
 	if (r < 0)
-		return r == -ENOMEM ? no_memory(err) : r;
+		return r == -ENOMEM ? crcore_no_memory(err) : r;
 	struct thread *threads = calloc(n, sizeof(*threads));
 	if (!threads) {
 		free(tids);
-		return no_memory(err);
+		return crcore_no_memory(err);
 	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct thread *known = known_thread(t, tids[i], &at);
@@ -269,7 +264,7 @@ int tree_add(struct tree *tree, struct task *t, struct crcore_error *err)
 {
 	if (!GROW(tree->tasks, tree->ntasks)) {
 		task_free(t);
-		return no_memory(err);
+		return crcore_no_memory(err);
 	}
 	t->abi.index = tree->ntasks;
 	tree->tasks[tree->ntasks++] = t;

@@ -35,7 +35,7 @@ int tree_note(struct tree *tree, struct crcore_error *err)
 	const unsigned n = tree->nslots ? 2 * tree->nslots : 64;
 	uint32_t *slots = calloc(n, sizeof(*slots));
 	if (!slots)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	free(tree->slots);
 	tree->slots = slots;
 	tree->nslots = n;

@@ -12,11 +12,6 @@
 #define CHUNK 8        /* children that a thread opens before it takes more */
 #define DESCRIPTORS 2  /* that a task stays open by */
 
-static int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 /* ---- children -------------------------------------------------------------------- */
 
 /* The children that each of some tasks has. */
@@ -37,7 +32,7 @@ static int list_children(void *arg, struct task *t, struct crcore_error *err)
 		struct crcore_error gone = CRCORE_ERROR_INIT;
 		r = proc_children(t->proc, t->threads[i].tid, &b->v, &b->n, &gone);
 	}
-	return r == -ENOMEM ? no_memory(err) : 0;
+	return r == -ENOMEM ? crcore_no_memory(err) : 0;
 }
 
 static int list_new(const struct tree *tree, unsigned first, unsigned last, struct children *ret,
@@ -48,16 +43,16 @@ static int list_new(const struct tree *tree, unsigned first, unsigned last, stru
 	struct broods all = { b, first };
 	cleanup_free struct finding *f = b ? tasks_look(tree->tasks + first, n, list_children, &all)
 	                                   : NULL;
-	int r = f ? 0 : no_memory(err);
+	int r = f ? 0 : crcore_no_memory(err);
 
 	for (unsigned i = 0; f && i < n; i++) {
 		if (f[i].r < 0)
-			r = no_memory(err);
+			r = crcore_no_memory(err);
 		for (unsigned k = 0; r == 0 && k < b[i].n; k++) {
 			if (tree_find(tree, b[i].v[k]))
 				continue;
 			if (!GROW(ret->v, ret->n))
-				r = no_memory(err);
+				r = crcore_no_memory(err);
 			else
 				ret->v[ret->n++] = (struct child){ b[i].v[k], tree->tasks[first + i],
 					                           NULL, 0, CRCORE_ERROR_INIT };
@@ -145,7 +140,7 @@ static int look_at_wave(struct tree *tree, unsigned first, struct crcore_error *
 		if (!t->nthreads)
 			t->abi.state = CRCORE_TASK_ZOMBIE;
 	}
-	return f ? 0 : no_memory(err);
+	return f ? 0 : crcore_no_memory(err);
 }
 
 int tree_look(pid_t root, struct tree *ret, struct crcore_error *err)

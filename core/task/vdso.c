@@ -18,7 +18,7 @@ int vdso_hash(ProtobufCBinaryData *ret, struct crcore_error *err)
 	XXH128_canonical_t *hash = malloc(sizeof(*hash));
 
 	if (!hash)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	XXH128_canonicalFromHash(hash, size ? XXH3_128bits((const void *)base, size)
 	                                    : XXH3_128bits("", 0));
 	ret->data = (uint8_t *)hash;

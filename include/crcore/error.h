@@ -12,6 +12,7 @@
 #ifndef CRCORE_ERROR_H
 #define CRCORE_ERROR_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -46,6 +47,12 @@ static inline int crcore_fail(struct crcore_error *err, int code, const char *fm
 		err->code = code;
 	}
 	return code;
+}
+
+/* The failure that needs no other words. */
+static inline int crcore_no_memory(struct crcore_error *err)
+{
+	return crcore_fail(err, -ENOMEM, "out of memory");
 }
 
 /* Names the object of a failure, unless it is named already. */

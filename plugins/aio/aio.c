@@ -12,7 +12,7 @@ static int aio_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	if (!CRCORE_HAS(host, store))
 		return crcore_fail(err, -ENOTSUP, "needs a later release of crcore");
 	if (!(a = calloc(1, sizeof(*a))))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	a->host = host;
 	a->ctx = ctx;
 	a->wait_ns = host->option(ctx, "wait")->i;

@@ -26,7 +26,7 @@ struct kernel {
 int kernel_open(struct kernel **ret, struct crcore_error *err)
 {
 	struct kernel *k = calloc(1, sizeof(*k));
-	int r = k ? peek_open(&k->peek, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	int r = k ? peek_open(&k->peek, err) : crcore_no_memory(err);
 
 #define X(type, member, size) \
 	if (r == 0) \

@@ -30,7 +30,7 @@ int aio_load_record(void *state, const char *section, uint32_t version, const vo
 		return crcore_fail(err, -EBADMSG, "a record of section context is damaged");
 	if (!GROW(a->recs, a->nrecs)) {
 		aio__context__free_unpacked(rec, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	a->recs[a->nrecs++] = rec;
 	if (!is_valid(rec) || aio_find(a, rec->object) != rec)

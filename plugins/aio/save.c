@@ -190,7 +190,7 @@ static int copy_events(pid_t pid, const struct context *c, Aio__Context *rec,
 	rec->events.len = n * EVENT_SIZE;
 	rec->events.data = malloc(rec->events.len + 1);
 	if (!rec->events.data)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (first)
 		r = copy(pid, c->address + slot_offset(head), rec->events.data, first * EVENT_SIZE, err);
 	if (r == 0 && n > first)
@@ -208,7 +208,7 @@ static int list_owners(struct aio *a, pid_t pid, Aio__Context *rec, struct crcor
 		if (t->pid != pid && syscall(SYS_kcmp, pid, t->pid, KCMP_VM, 0, 0) != 0)
 			continue;
 		if (!GROW(rec->pids, rec->n_pids))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		rec->pids[rec->n_pids++] = (uint32_t)t->pid;
 	}
 	return 0;

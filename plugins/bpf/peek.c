@@ -260,7 +260,7 @@ int peek_open(struct peek **ret, struct crcore_error *err)
 	int r;
 
 	if (!k)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	k->array = k->task = k->word = -1;
 	r = start(k, err);
 	if (r < 0) {

@@ -10,7 +10,7 @@ static int cg_open(const struct crcore_host *host, struct crcore_ctx *ctx, void 
 	struct cg *cg = calloc(1, sizeof(*cg));
 
 	if (!cg)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	cg->host = host;
 	cg->ctx = ctx;
 	cg->freeze = host->option(ctx, "freeze")->s;

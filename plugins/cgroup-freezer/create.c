@@ -66,7 +66,7 @@ static int remember(struct rgroup *g, const char *file, struct crcore_error *err
 	int r;
 
 	if (!w)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*w = (struct was){ g, file, NULL };
 	if (dir < 0 || read_whole(dir, file, &w->value) < 0)
 		return 0; /* it is not there: the write will fail too */
@@ -86,7 +86,7 @@ static int make(struct cg *cg, struct hierarchy *h, const char *path, mode_t mod
 	int r;
 
 	if (!m || !(m->path = cg_keep_text(cg, strdup(path))))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	m->cg = cg;
 	m->h = h;
 	snprintf(full, sizeof(full), "%s%s", h->mount, path);

@@ -72,7 +72,7 @@ static int load_group(struct cg *cg, const void *msg, size_t len, struct crcore_
 		if (rec)
 			cgroup_freezer__group__free_unpacked(rec, NULL);
 		free(g);
-		return ok ? crcore_fail(err, -ENOMEM, "out of memory") : damaged("group", err);
+		return ok ? crcore_no_memory(err) : damaged("group", err);
 	}
 	g->cg = cg;
 	g->rec = rec;
@@ -95,7 +95,7 @@ static int load_member(struct cg *cg, const void *msg, size_t len, struct crcore
 	if (!ok || !GROW(cg->places, cg->nplaces)) {
 		if (rec)
 			cgroup_freezer__member__free_unpacked(rec, NULL);
-		return ok ? crcore_fail(err, -ENOMEM, "out of memory") : damaged("member", err);
+		return ok ? crcore_no_memory(err) : damaged("member", err);
 	}
 	cg->places[cg->nplaces++] = rec;
 	return 0;

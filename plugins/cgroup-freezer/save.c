@@ -210,7 +210,7 @@ static int put_group(struct saving *s, unsigned i, struct crcore_error *err)
 	char type[32] = "";
 
 	if (!rec)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	cgroup_freezer__group__init(rec);
 	rec->id = i + 1;
 	rec->hierarchy = strdup(g->h->key);

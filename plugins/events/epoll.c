@@ -61,7 +61,7 @@ static int add_entry(const char *line, void *arg, struct crcore_error *err)
 	e.data = data;
 	e.ino = ino;
 	if (!GROW(list->v, list->n))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	list->v[list->n++] = e;
 	return 0;
 }
@@ -302,7 +302,7 @@ static int save_targets(struct events *e, const struct crcore_object *obj, Event
 	for (unsigned i = 0; !r && i < list->n; i++) {
 		Events__Target *t = rec->targets ? add_target(rec, &list->v[i]) : NULL;
 		if (!t)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		r = locate(e, obj, list, &list->v[i], &pid, &fd, err);
 		if (r < 0)
 			return r;
@@ -326,7 +326,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 	rec->epoll = malloc(sizeof(*rec->epoll));
 	if (r < 0 || !rec->epoll || !task) {
 		entries_free(&list);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	events__epoll__init(rec->epoll);
 	rec->epoll->pid = (uint32_t)events_table(e, task);

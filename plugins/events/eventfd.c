@@ -9,7 +9,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 {
 	rec->eventfd = malloc(sizeof(*rec->eventfd));
 	if (!rec->eventfd)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__eventfd__init(rec->eventfd);
 	if (!fdinfo_find(obj->fdinfo, "eventfd-count"))
 		return crcore_fail(err, -ENOTSUP, "the kernel does not tell its count");

@@ -18,7 +18,7 @@ static int events_open(const struct crcore_host *host, struct crcore_ctx *ctx, v
 	struct events *e = calloc(1, sizeof(*e));
 
 	if (!e)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	e->host = host;
 	e->ctx = ctx;
 	e->queued = (enum queued)host->option(ctx, "queued")->i;
@@ -94,7 +94,7 @@ static int events_save_object(void *state, const struct crcore_object *obj,
 
 	if (!kind || !kind->save || !rec) {
 		free(rec);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	events__event__init(rec);
 	rec->id = obj->id;

@@ -142,7 +142,7 @@ static int each_mark(const char *text, void *arg, struct crcore_error *err)
 	int r = locate(k->events, &l, err);
 	if (r < 0 || !k->rec)
 		return r;
-	return add_mark(k->rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
+	return add_mark(k->rec, &l) < 0 ? crcore_no_memory(err) : 0;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
@@ -157,7 +157,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 
 	rec->fanotify = malloc(sizeof(*rec->fanotify));
 	if (!rec->fanotify)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__fanotify__init(rec->fanotify);
 	if (!p || sscanf(p, "fanotify flags:%x event-flags:%x", &rec->fanotify->flags,
 	                 &rec->fanotify->event_flags) != 2)

@@ -60,7 +60,7 @@ static int each_watch(const char *text, void *arg, struct crcore_error *err)
 	int r = watched_find(k->events, &l.at, what, err);
 	if (r < 0 || !k->rec)
 		return r;
-	return add_watch(k->rec, &l) < 0 ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
+	return add_watch(k->rec, &l) < 0 ? crcore_no_memory(err) : 0;
 }
 
 static int review(struct events *e, const struct crcore_object *obj, struct crcore_error *err)
@@ -80,7 +80,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 {
 	rec->inotify = malloc(sizeof(*rec->inotify));
 	if (!rec->inotify)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__inotify__init(rec->inotify);
 	int r = fdinfo_each(obj->fdinfo, each_watch, &(struct looking){ e, rec }, err);
 	if (rec->n_watches)

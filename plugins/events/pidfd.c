@@ -109,7 +109,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 
 	rec->pidfd = malloc(sizeof(*rec->pidfd));
 	if (!rec->pidfd)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__pidfd__init(rec->pidfd);
 	if (fdinfo_number(obj->fdinfo, "Pid", 10) == (uint64_t)-1) {
 		rec->pidfd->ended = true;

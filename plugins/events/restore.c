@@ -14,7 +14,7 @@ int events_load_record(void *state, const char *section, uint32_t version, const
 		return crcore_fail(err, -EBADMSG, "a record of section %s is damaged", section);
 	if (!GROW(e->made, e->nmade)) {
 		events__event__free_unpacked(rec, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	e->made[e->nmade] = (struct made){ .rec = rec };
 	for (unsigned i = 0; event_kinds[i]; i++) {

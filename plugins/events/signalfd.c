@@ -9,7 +9,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 {
 	rec->signalfd = malloc(sizeof(*rec->signalfd));
 	if (!rec->signalfd)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__signalfd__init(rec->signalfd);
 	if (!fdinfo_find(obj->fdinfo, "sigmask"))
 		return crcore_fail(err, -ENOTSUP, "the kernel does not tell its mask");

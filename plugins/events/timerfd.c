@@ -62,7 +62,7 @@ static int save(struct events *e, const struct crcore_object *obj, Events__Event
 
 	rec->timerfd = malloc(sizeof(*rec->timerfd));
 	if (!rec->timerfd)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	events__timerfd__init(rec->timerfd);
 	/* A timer with an interval stands still from its first unread expiration until
 	 * somebody looks; looking counts those that were due since. */

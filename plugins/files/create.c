@@ -18,7 +18,7 @@ static int load_file(struct files *f, const void *msg, size_t len, struct crcore
 		return crcore_fail(err, -EBADMSG, "a record of section file is damaged");
 	if (!GROW(f->recs, f->nrecs)) {
 		files__file__free_unpacked(rec, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	f->recs[f->nrecs++] = rec;
 	if (!rec->id || rec->kind < FILES__KIND__PATH || rec->kind > FILES__KIND__DEAD ||
@@ -37,7 +37,7 @@ static int load_ghost(struct files *f, const void *msg, size_t len, struct crcor
 
 	if (!g || !GROW(f->ghosts, f->nghosts)) {
 		free(g);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	g->fd = g->tmpfile_fd = -1;
 	f->ghosts[f->nghosts++] = g;
@@ -138,7 +138,7 @@ static int list_acting(struct files *f, struct crcore_error *err)
 		if (f->recs[i]->kind != FILES__KIND__OWN && !f->recs[i]->n_locks)
 			continue;
 		if (!GROW(f->acting, f->nacting))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		f->acting[f->nacting++] = f->recs[i];
 	}
 	return 0;

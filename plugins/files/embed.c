@@ -56,11 +56,11 @@ int embed_place(struct files *f, struct ghost *g, struct crcore_error *err)
 	const char *sep = strcmp(dir, "/") ? "/" : "";
 	if (asprintf(&g->name, "%s%s.crcore-new-%u-%d", dir, sep, g->rec->id, pid) < 0) {
 		g->name = NULL;
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	if (asprintf(&aside, "%s%s.crcore-old-%u-%d", dir, sep, g->rec->id, pid) < 0) {
 		aside = NULL;
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	/* After a failure the second comes first, and leaves nothing to the other. */
 	if ((r = f->host->undo(f->ctx, forget_old, g, true, err)) < 0 ||

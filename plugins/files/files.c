@@ -30,7 +30,7 @@ static int files_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	struct files *f = calloc(1, sizeof(*f));
 
 	if (!f)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	f->host = host;
 	f->ctx = ctx;
 	f->mountinfo = -1;

@@ -157,7 +157,7 @@ int ghost_fill(struct files *f, int out, const Files__Ghost *rec, struct crcore_
 	if (rec->n_extents && blob < 0)
 		return blob;
 	if (rec->n_extents && !buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (ftruncate(out, (off_t)rec->size) < 0)
 		r = -errno;
 	if (!r && rec->huge_shift)
@@ -265,7 +265,7 @@ static int give_name(struct files *f, struct ghost *g, int fd, const char *name,
 	struct stat st;
 
 	if (!copy)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (fstat(fd, &st) < 0)
 		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
 	int r = will_remove_inode(f->host, f->ctx, name, st.st_dev, st.st_ino, err);
@@ -296,7 +296,7 @@ static int make_in_dir(struct files *f, struct ghost *g, struct crcore_error *er
 	}
 	if (asprintf(&g->name, "%s%s.crcore-ghost-%u-%d", dir, sep, g->rec->id, (int)getpid()) < 0) {
 		g->name = NULL;
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	if ((r = f->host->undo(f->ctx, unname, g, false, err)) < 0 ||
 	    (r = will_remove(f->host, f->ctx, g->name, err)) < 0)

@@ -44,7 +44,7 @@ static int read_mounts(struct files *f, struct crcore_error *err)
 	f->nmounts = 0;
 	for (const char *p = text; *p; p = strchrnul(p, '\n'), p += *p == '\n') {
 		if (!GROW(f->mounts, f->nmounts))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		f->mounts[f->nmounts++] = (unsigned)strtoul(p, NULL, 10);
 	}
 	if (f->nmounts)

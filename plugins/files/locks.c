@@ -63,7 +63,7 @@ int files_locks(const struct files *f, const struct crcore_object *obj,
 		lock.start = line.start;
 		lock.length = line.length;
 		if (fn && fn(arg, &lock) < 0)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 	}
 	return 0;
 }

@@ -136,7 +136,7 @@ static int find_fd(struct holders *hs, const struct lock_line *lock, unsigned tu
 	unsigned n = 0;
 
 	if (!h)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = find_shown(h, lock); i < h->n && !by_line(&h->v[i].line, lock); i++)
 		if (n <= turn && by_lock(&h->v[i].line, lock) == 0 &&
 		    !is_known(lock->pid, h->v[i].fd, known, n))
@@ -201,7 +201,7 @@ static void sort(struct lines *l)
 static int add_line(struct lines *l, const struct lock_line *line, struct crcore_error *err)
 {
 	if (!GROW(l->v, l->n))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	l->v[l->n++] = *line;
 	return 0;
 }
@@ -307,7 +307,7 @@ int posix_load(struct files *f, const void *msg, size_t len, struct crcore_error
 		return crcore_fail(err, -EBADMSG, "a record of section lock is damaged");
 	if (!GROW(f->posix, f->nposix)) {
 		files__task_lock__free_unpacked(rec, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	f->posix[f->nposix++] = rec;
 	if (rec->start > INT64_MAX || rec->length > INT64_MAX - rec->start || rec->fd > INT32_MAX)

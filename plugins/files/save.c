@@ -77,7 +77,7 @@ static int copy_contents(struct files *f, int in, Files__Ghost *g, struct crcore
 	if (blob < 0)
 		return blob;
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	while (!r && hole < size) {
 		data = lseek(in, hole, SEEK_DATA);
 		if (data < 0 && errno == ENXIO)
@@ -90,7 +90,7 @@ static int copy_contents(struct files *f, int in, Files__Ghost *g, struct crcore
 		if (data >= hole)
 			break;
 		if (add_extent(g, (uint64_t)data, (uint64_t)(hole - data), f->blob_end) < 0)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		r = copy_run(f, in, blob, buf, (uint64_t)data, (uint64_t)hole, err);
 	}
 	return r;
@@ -174,7 +174,7 @@ static int save_ghost(struct files *f, const struct crcore_object *obj, struct l
 	if (!node || *node != new)
 		free(new);
 	if (!node)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*ret_id = (*node)->id;
 	if (*node != new)
 		return 0;
@@ -213,7 +213,7 @@ static int make_remap(struct files *f, const struct crcore_object *obj, struct l
 		f->remaps = more;
 	if (!m || !more) {
 		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	f->remaps[f->nremaps++] = m;
 	m->dev = where->st.st_dev;

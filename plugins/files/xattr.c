@@ -44,14 +44,14 @@ int xattrs_read(int fd, Files__Ghost *g, struct crcore_error *err)
 	char path[40];
 
 	if (!list || !value)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* it may be O_PATH */
 	ssize_t n = listxattr(path, list, LIST_MAX);
 	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1) {
 		const char *name = list + at;
 		ssize_t len = is_kept(name) ? getxattr(path, name, value, VALUE_MAX) : -1;
 		if (len >= 0 && add(g, name, value, (size_t)len) < 0)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		if (len < 0 && is_kept(name) && errno != ENODATA)
 			return crcore_fail(err, -errno, "cannot read its attribute %s: %s", name,
 			                   strerror(errno));

@@ -10,7 +10,7 @@ static int uring_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	struct uring *u = calloc(1, sizeof(*u));
 
 	if (!u)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	u->host = host;
 	u->ctx = ctx;
 	u->wait_ns = (uint64_t)host->option(ctx, "wait")->i;

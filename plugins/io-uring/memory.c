@@ -36,7 +36,7 @@ int note_memory(struct uring *u, const struct crcore_object *ring, const struct 
 	if (pair_of(u, ring->st.st_ino))
 		return 0;
 	if (!GROW(u->pairs, u->npairs))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	u->pairs[u->npairs++] = (struct pair){
 		ring->st.st_ino, l->setup & SETUP_NO_MMAP ? l->memory : ring->st.st_ino };
 	return 0;

@@ -31,7 +31,7 @@ int uring_load_record(void *state, const char *section, uint32_t version, const 
 
 	if (!strcmp(section, "mapping")) {
 		if (!GROW(u->mappings, u->nmappings))
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		Uring__Mapping *m = uring__mapping__unpack(NULL, len, msg);
 		if (!m)
 			return crcore_fail(err, -EBADMSG, "the record of a mapping is damaged");
@@ -39,7 +39,7 @@ int uring_load_record(void *state, const char *section, uint32_t version, const 
 		return 0;
 	}
 	if (!GROW(u->made, u->nmade))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	Uring__Ring *rec = uring__ring__unpack(NULL, len, msg);
 	if (!rec)
 		return crcore_fail(err, -EBADMSG, "the record of a ring is damaged");

@@ -12,7 +12,7 @@ static int ipc_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	if (!CRCORE_HAS(host, run_as))
 		return crcore_fail(err, -ENOTSUP, "needs a later release of crcore");
 	if (!(s = calloc(1, sizeof(*s))))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	s->host = host;
 	s->ctx = ctx;
 	s->scope = (enum scope)host->option(ctx, "scope")->i;

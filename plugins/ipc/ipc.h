@@ -275,8 +275,4 @@ int will_queue(struct ipc *, const char *name_with_slash, struct crcore_error *)
 /* A limit that is changed: its value now. */
 int will_limit(struct ipc *, const char *name, const char *value, struct crcore_error *);
 
-static inline int no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
 #endif

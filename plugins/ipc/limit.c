@@ -100,7 +100,7 @@ int limit_raise(struct ipc *s, const char *name, uint64_t least, struct crcore_e
 	if (!ipc_sysctl_read(name, value, sizeof(value)) || strtoull(value, NULL, 10) >= least)
 		return 0;
 	if (!(u = calloc(1, sizeof(*u))))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	u->name = name;
 	snprintf(u->before, sizeof(u->before), "%s", value);
 	if ((r = s->host->undo(s->ctx, lower, u, true, err)) < 0) {

@@ -89,7 +89,7 @@ int ipc_list(enum sort sort, struct list *ret, struct crcore_error *err)
 			continue;
 		if (!GROW(ret->v, ret->n)) {
 			free(ret->v);
-			return no_memory(err);
+			return crcore_no_memory(err);
 		}
 		ret->v[ret->n++] = e;
 	}

@@ -40,7 +40,7 @@ static int load_shm(struct ipc *s, const void *msg, size_t len, struct crcore_er
 		if (rec)
 			ipc__shm__free_unpacked(rec, NULL);
 		free(shm);
-		return ok ? no_memory(err) : damaged("shm", err);
+		return ok ? crcore_no_memory(err) : damaged("shm", err);
 	}
 	shm->rec = rec;
 	shm->fd = -1;
@@ -57,7 +57,7 @@ static int load_attach(struct ipc *s, const void *msg, size_t len, struct crcore
 		return damaged("attach", err);
 	if (!GROW(s->attach, s->nattach)) {
 		ipc__attach__free_unpacked(rec, NULL);
-		return no_memory(err);
+		return crcore_no_memory(err);
 	}
 	s->attach[s->nattach++] = (struct attach){ rec, NULL };
 	return 0;
@@ -84,7 +84,7 @@ static int load_sem(struct ipc *s, const void *msg, size_t len, struct crcore_er
 		if (rec)
 			ipc__sem__free_unpacked(rec, NULL);
 		free(sem);
-		return ok ? no_memory(err) : damaged("sem", err);
+		return ok ? crcore_no_memory(err) : damaged("sem", err);
 	}
 	sem->rec = rec;
 	sem->item = item_of(SEM, rec->perm);
@@ -102,7 +102,7 @@ static int load_msg(struct ipc *s, const void *msg, size_t len, struct crcore_er
 		if (rec)
 			ipc__msg__free_unpacked(rec, NULL);
 		free(m);
-		return ok ? no_memory(err) : damaged("msg", err);
+		return ok ? crcore_no_memory(err) : damaged("msg", err);
 	}
 	m->rec = rec;
 	m->item = item_of(MSG, rec->perm);
@@ -123,7 +123,7 @@ static int load_message(struct ipc *s, const void *msg, size_t len, struct crcor
 	if (!ok || !GROW(m->v, m->n)) {
 		if (rec)
 			ipc__message__free_unpacked(rec, NULL);
-		return ok ? no_memory(err) : damaged("message", err);
+		return ok ? crcore_no_memory(err) : damaged("message", err);
 	}
 	m->v[m->n++] = rec;
 	return 0;
@@ -137,7 +137,7 @@ static int load_undo(struct ipc *s, const void *msg, size_t len, struct crcore_e
 	if (!ok || !GROW(s->undos, s->nundos)) {
 		if (rec)
 			ipc__undo__free_unpacked(rec, NULL);
-		return ok ? no_memory(err) : damaged("undo", err);
+		return ok ? crcore_no_memory(err) : damaged("undo", err);
 	}
 	s->undos[s->nundos++] = rec;
 	return 0;

@@ -124,7 +124,7 @@ int item_make(struct ipc *s, struct item *it, pid_t pid, uint64_t size, int flag
 	int r = will_item(s, it, err);
 
 	if (o == MAP_FAILED)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	*o = (struct order){ it->sort, (key_t)it->perm->key, size, flags | IPC_CREAT | IPC_EXCL | 0600,
 		             it->perm->cuid, it->perm->cgid, -1 };
 	for (int i = 0; r == 0 && i < TRIES; i++)

@@ -36,7 +36,7 @@ static int save_messages(struct ipc *s, int id, struct crcore_error *err)
 	int r = 0;
 
 	if (!b)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	for (long i = 0; r == 0; i++) {
 		ssize_t n = msgrcv(id, b, max, i, IPC_NOWAIT | MSG_COPY);
 		if (n < 0 && errno == ENOMSG)

@@ -46,7 +46,7 @@ int queue_load(struct ipc *s, const void *msg, size_t len, struct crcore_error *
 		if (rec)
 			ipc__queue__free_unpacked(rec, NULL);
 		free(q);
-		return ok ? no_memory(err) : damaged("queue", err);
+		return ok ? crcore_no_memory(err) : damaged("queue", err);
 	}
 	q->rec = rec;
 	q->fd = -1;
@@ -64,7 +64,7 @@ int queue_load_message(struct ipc *s, const void *msg, size_t len, struct crcore
 	if (!ok || !GROW(q->v, q->n)) {
 		if (rec)
 			ipc__queue_message__free_unpacked(rec, NULL);
-		return ok ? no_memory(err) : damaged("queue-message", err);
+		return ok ? crcore_no_memory(err) : damaged("queue-message", err);
 	}
 	q->v[q->n++] = rec;
 	return 0;
@@ -78,7 +78,7 @@ int queue_load_open(struct ipc *s, const void *msg, size_t len, struct crcore_er
 	if (!ok || !GROW(s->open, s->nopen)) {
 		if (rec)
 			ipc__open__free_unpacked(rec, NULL);
-		return ok ? no_memory(err) : damaged("open", err);
+		return ok ? crcore_no_memory(err) : damaged("open", err);
 	}
 	s->open[s->nopen++] = (struct open){ rec, -1 };
 	return 0;
@@ -192,7 +192,7 @@ static int make(struct ipc *s, struct queue *q, const char *name, struct crcore_
 	                         -1, 0);
 
 	if (o == MAP_FAILED)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	*o = (struct opening){ q->rec, name, -1 };
 	q->made = name; /* also if it fails half way: nobody else has it */
 	int r = s->host->run_as(s->ctx, 0, open_as_owner, o, err);

@@ -196,7 +196,7 @@ static int save_file(struct ipc *s, const struct crcore_object *obj, uint32_t *r
 			return 0;
 		}
 	if (!GROW(s->memory_saved, s->nmemory_saved))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", obj->local_fd);
 	cleanup_close int fd = open(proc, O_RDONLY | O_NOATIME | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)

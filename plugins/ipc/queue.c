@@ -242,7 +242,7 @@ static int save_messages(struct ipc *s, uint32_t queue, int fd, const struct mq_
 
 	if (!d || !GROW(s->drained, s->ndrained)) {
 		free(d);
-		return no_memory(err);
+		return crcore_no_memory(err);
 	}
 	s->drained[s->ndrained++] = d; /* until close: the undo entry knows it */
 	d->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -323,7 +323,7 @@ static int save_queue(struct ipc *s, int fd, const char *name, bool unlinked, ui
 			return 0;
 		}
 	if (!GROW(s->saved, s->nsaved))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	s->saved[s->nsaved++] = st.st_ino;
 	*ret = rec.id = s->nsaved;
 	rec.name = (char *)(uintptr_t)name;

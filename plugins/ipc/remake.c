@@ -43,7 +43,7 @@ int memory_load(struct ipc *s, const void *msg, size_t len, struct crcore_error 
 		if (rec)
 			ipc__memory__free_unpacked(rec, NULL);
 		free(m);
-		return ok ? no_memory(err) : damaged("memory", err);
+		return ok ? crcore_no_memory(err) : damaged("memory", err);
 	}
 	m->rec = rec;
 	m->fd = -1;
@@ -60,7 +60,7 @@ int memory_load_use(struct ipc *s, const void *msg, size_t len, struct crcore_er
 	if (!ok || !GROW(s->uses, s->nuses)) {
 		if (rec)
 			ipc__memory_use__free_unpacked(rec, NULL);
-		return ok ? no_memory(err) : damaged("memory-use", err);
+		return ok ? crcore_no_memory(err) : damaged("memory-use", err);
 	}
 	s->uses[s->nuses++] = (struct memory_use){ rec, -1 };
 	return 0;

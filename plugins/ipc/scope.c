@@ -270,7 +270,7 @@ static int take(struct ipc *s, enum sort sort, const struct entry *e, struct use
 	if (r < 0)
 		return r;
 	if (!GROW(*v, *n))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	(*v)[(*n)++] = (struct used){ *e, r == 1 };
 	return 0;
 }

@@ -14,7 +14,7 @@ static int save_values(struct ipc *s, const struct entry *e, Ipc__Sem *rec,
 	rec->values = calloc(e->size + 1, sizeof(*rec->values));
 	rec->pids = calloc(e->size + 1, sizeof(*rec->pids));
 	if (!v || !rec->values || !rec->pids)
-		return no_memory(err);
+		return crcore_no_memory(err);
 	if (semctl(e->id, 0, GETALL, (union semun){ .array = v }) < 0)
 		return crcore_fail(err, -errno, "cannot be read: %s", strerror(errno));
 	rec->n_values = rec->n_pids = e->size;

@@ -144,7 +144,7 @@ int shm_open_memory(int id, bool write)
 static int hand_over(struct ipc *s, int id, int fd, struct crcore_error *err)
 {
 	if (!GROW(s->attached, s->nattached))
-		return no_memory(err);
+		return crcore_no_memory(err);
 	s->attached[s->nattached++] = id;
 	return s->host->save_contents(s->ctx, (uint64_t)id, fd, err);
 }

@@ -116,7 +116,7 @@ static int ask_each(struct undo_task *t, unsigned i, struct crcore_error *err)
 
 	for (one.first = p.first; one.first < p.first + p.n; one.first++)
 		if (!add_probe(t, one))
-			return no_memory(err);
+			return crcore_no_memory(err);
 	t->v[i].lo = 0; /* they tell */
 	return 0;
 }
@@ -181,12 +181,12 @@ static int find_sets(struct ipc *s, struct crcore_error *err)
 		*set = (struct undo_set){ v[i].e.id, (unsigned)v[i].e.size, v[i].kept,
 			                  calloc(v[i].e.size + 1, sizeof(*set->values)) };
 		if (!set->values)
-			r = no_memory(err);
+			r = crcore_no_memory(err);
 		else if (semctl(set->id, 0, GETALL, (union semun){ .array = set->values }) < 0)
 			r = crcore_fail(err, -errno, "semaphores cannot be read: %s", strerror(errno));
 	}
 	free(v);
-	return s->sets ? r : no_memory(err);
+	return s->sets ? r : crcore_no_memory(err);
 }
 
 static int compare(pid_t a, pid_t b)
@@ -231,7 +231,7 @@ static int begin_task(struct ipc *s, const struct crcore_task *task, struct undo
 	t->begun = true;
 	if (r < 0 || !s->nsets || !has_list(task) || (r = check_sharing(s, task, err)) < 0)
 		return r;
-	return begin(s, t, task->pid) ? 0 : no_memory(err);
+	return begin(s, t, task->pid) ? 0 : crcore_no_memory(err);
 }
 
 int undo_ask_again(void *state, const struct crcore_task *task, struct crcore_program *program,
@@ -242,7 +242,7 @@ int undo_ask_again(void *state, const struct crcore_task *task, struct crcore_pr
 
 	while (s->nundo <= task->index) {
 		if (!GROW(s->undo, s->nundo))
-			return no_memory(err);
+			return crcore_no_memory(err);
 		s->undo[s->nundo++] = (struct undo_task){ 0 };
 	}
 	struct undo_task *t = &s->undo[task->index];

@@ -31,7 +31,7 @@ int net_diag(const void *req, size_t len, nl_recvmsg_msg_cb_t on_message, void *
 	if (r >= 0)
 		return 0;
 	if (r == -NLE_NOMEM)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	crcore_advise(err, "the kernel needs %s", needs);
 	return crcore_fail(err, -EIO, "sock_diag does not list the %s sockets: %s", what,
 	                   nl_geterror(r));

@@ -42,7 +42,7 @@ int net_filter_read(int fd, uint64_t **ret, size_t *ret_n, bool *ret_locked,
 		return 0;
 	*ret = calloc(count, sizeof(**ret));
 	if (!*ret)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, *ret, &count) < 0)
 		return crcore_fail(err, -errno, "its filter cannot be read: %s", strerror(errno));
 	if (count != (socklen_t)n)

@@ -43,7 +43,7 @@ int net_held_take(struct net_held *h, const struct crcore_host *host, struct crc
 
 	for (uint32_t i = 0; !h->taken && (task = host->task(ctx, i)); i++)
 		if (add_task(h, task->pid) < 0)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 	if (!h->taken && h->n)
 		qsort(h->v, h->n, sizeof(*h->v), by_value);
 	h->taken = true;

@@ -34,7 +34,7 @@ void *net_load(void *list, unsigned *n, size_t size, const ProtobufCMessageDescr
 
 	if (!m || !GROW(*all, *n)) {
 		free(m);
-		crcore_fail(err, -ENOMEM, "out of memory");
+		crcore_no_memory(err);
 		return NULL;
 	}
 	m->rec = (struct net_record *)protobuf_c_message_unpack(d, NULL, len, msg);

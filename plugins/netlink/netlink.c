@@ -12,7 +12,7 @@ static int netlink_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
 	struct netlink *n = calloc(1, sizeof(*n));
 
 	if (!n)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	n->host = host;
 	n->ctx = ctx;
 	n->drop = host->option(ctx, "queued")->i == 1;

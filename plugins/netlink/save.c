@@ -149,7 +149,7 @@ int netlink_save_object(void *state, const struct crcore_object *obj, struct crc
 	rec.n_options = nvalues;
 	if (!r)
 		r = rec.options ? record_put(n->host, n->ctx, "socket", &rec.base, err)
-		                : crcore_fail(err, -ENOMEM, "out of memory");
+		                : crcore_no_memory(err);
 	free(rec.options);
 	free(rec.groups);
 	free(values);

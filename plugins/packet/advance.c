@@ -170,7 +170,7 @@ static int advance(int fd, const struct ring *r, const char *bytes, struct crcor
 	cleanup_free struct sender *s = calloc(1, sizeof(*s));
 
 	if (!s)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	s->fd = -1;
 	int e = r->rec->position ? send_past(s, fd, r, err) : 0;
 	if (s->fd >= 0)

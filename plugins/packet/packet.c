@@ -12,7 +12,7 @@ static int packet_open(const struct crcore_host *host, struct crcore_ctx *ctx, v
 	struct packet *p = calloc(1, sizeof(*p));
 
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	p->host = host;
 	p->ctx = ctx;
 	p->drop = host->option(ctx, "queued")->i == 1;

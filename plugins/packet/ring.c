@@ -165,7 +165,7 @@ int ring_take(const struct ring *live, bool drop, char **ret, struct crcore_erro
 		row++;
 	copy.map = malloc(copy.len);
 	if (!copy.map)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memcpy(copy.map, live->map, copy.len);
 	for (unsigned i = 0; i < n - row; i++)
 		*status(&copy, (at + i) % n) = TP_STATUS_KERNEL;

@@ -217,7 +217,7 @@ static int save(struct packet *p, const struct crcore_object *obj, const struct 
 	rec->n_options = n;
 	if (!r)
 		r = options ? record_put(p->host, p->ctx, "socket", &rec->base, err)
-		            : crcore_fail(err, -ENOMEM, "out of memory");
+		            : crcore_no_memory(err);
 	for (size_t i = 0; i < rec->n_members; i++)
 		free(members[i]);
 	return r;

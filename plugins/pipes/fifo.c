@@ -89,7 +89,7 @@ static int give_name(struct pipes *p, struct made *m, struct crcore_error *err)
 	struct stat st;
 
 	if (!copy)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (lstat(m->name, &st) < 0)
 		return crcore_fail(err, -errno, "cannot look at it: %s", strerror(errno));
 	int r = will_remove_inode(p->host, p->ctx, m->rec->path, st.st_dev, st.st_ino, err);
@@ -110,7 +110,7 @@ static int make_unlinked(struct pipes *p, struct made *m, struct crcore_error *e
 	if (asprintf(&m->name, "%s/.crcore-fifo-%u-%d", strcmp(dir, "/") ? dir : "", m->rec->number,
 	             (int)getpid()) < 0) {
 		m->name = NULL;
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	if ((r = p->host->undo(p->ctx, unname, m, false, err)) < 0 ||
 	    (r = will_remove(p->host, p->ctx, m->name, err)) < 0)

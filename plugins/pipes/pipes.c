@@ -10,7 +10,7 @@ static int pipes_open(const struct crcore_host *host, struct crcore_ctx *ctx, vo
 	struct pipes *p = calloc(1, sizeof(*p));
 
 	if (!p)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	p->host = host;
 	p->ctx = ctx;
 	p->external = (enum external)host->option(ctx, "external")->i;

@@ -23,7 +23,7 @@ static int load_pipe(struct pipes *p, const void *msg, size_t len, struct crcore
 
 	if (!m || !GROW(p->made, p->nmade)) {
 		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	m->fd[0] = m->fd[1] = m->hold = -1;
 	p->made[p->nmade++] = m;
@@ -49,7 +49,7 @@ static int load_end(struct pipes *p, const void *msg, size_t len, struct crcore_
 		return crcore_fail(err, -EBADMSG, "a record of section end is damaged");
 	if (!GROW(p->ends, p->nends)) {
 		pipes__end__free_unpacked(end, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	p->ends[p->nends++] = end;
 	if (!end->id || (end->flags & O_ACCMODE) == O_ACCMODE || end->external > 3)
@@ -184,7 +184,7 @@ static int fill(struct pipes *p, const Pipes__Pipe *rec, int fd, struct crcore_e
 	if (rec->n_chunks && blob < 0)
 		return blob;
 	if (rec->n_chunks && !buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (fcntl(fd, F_GETPIPE_SZ) != (int)rec->capacity &&
 	    fcntl(fd, F_SETPIPE_SZ, (int)rec->capacity) < 0) {
 		r = -errno;

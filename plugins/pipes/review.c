@@ -52,7 +52,7 @@ static int list_pipes(struct pipes *p, struct crcore_error *err)
 	p->scans = 0;
 	p->known = calloc(n + 1, sizeof(*p->known));
 	if (!p->known)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; (obj = p->host->object(p->ctx, i)) && i < n; i++)
 		p->known[i] = (struct known){ .dev = obj->st.st_dev, .ino = obj->st.st_ino, .first = obj,
 			.readers = pipes_can_read(obj->flags), .writers = pipes_can_write(obj->flags) };

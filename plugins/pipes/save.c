@@ -48,7 +48,7 @@ static int drain(struct pipes *p, Pipes__Pipe *rec, size_t total, struct crcore_
 	if (blob < 0)
 		return blob;
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	while (!r && total) {
 		ssize_t n = read(p->own[0], buf, ROOM);
 		size_t got = n > 0 ? (size_t)n : 0;

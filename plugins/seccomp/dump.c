@@ -43,7 +43,7 @@ static int keep(struct seccomp *s, Seccomp__Filter *rec, uint32_t *ret_id, struc
 	more = realloc(s->filters, (s->nfilters + 1) * sizeof(*s->filters));
 	if (!more) {
 		seccomp__filter__free_unpacked(rec, NULL);
-		return seccomp_no_memory(err);
+		return crcore_no_memory(err);
 	}
 	s->filters = more;
 	s->filters[s->nfilters++] = rec;
@@ -60,7 +60,7 @@ static int read_filter(pid_t tid, unsigned index, Seccomp__Filter *rec, struct c
 		rec->program.len = (size_t)n * sizeof(struct sock_filter);
 		rec->program.data = malloc(rec->program.len);
 		if (!rec->program.data)
-			return seccomp_no_memory(err);
+			return crcore_no_memory(err);
 		n = trace(PTRACE_SECCOMP_GET_FILTER, tid, index, rec->program.data);
 	}
 	if (n <= 0 || trace(PTRACE_SECCOMP_GET_METADATA, tid, sizeof(meta), &meta) < 0)
@@ -82,11 +82,11 @@ static int read_filters(struct seccomp *s, Seccomp__Thread *t, unsigned n, struc
 {
 	t->filters = calloc(n, sizeof(*t->filters));
 	if (!t->filters)
-		return seccomp_no_memory(err);
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < n; i++) {
 		Seccomp__Filter *rec = malloc(sizeof(*rec));
 		if (!rec)
-			return seccomp_no_memory(err);
+			return crcore_no_memory(err);
 		seccomp__filter__init(rec);
 		int r = read_filter((pid_t)t->tid, i, rec, err);
 		if (r < 0) {
@@ -120,7 +120,7 @@ static int read_thread(struct seccomp *s, pid_t pid, pid_t tid, struct crcore_er
 		s->threads = more;
 	if (!t || !more) {
 		free(t);
-		return seccomp_no_memory(err);
+		return crcore_no_memory(err);
 	}
 	seccomp__thread__init(t);
 	s->threads[s->nthreads++] = t;

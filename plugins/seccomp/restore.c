@@ -21,7 +21,7 @@ static int load_filter(struct seccomp *s, const void *msg, size_t len, struct cr
 	if (!more) {
 		if (rec)
 			seccomp__filter__free_unpacked(rec, NULL);
-		return rec ? seccomp_no_memory(err) :
+		return rec ? crcore_no_memory(err) :
 		       crcore_fail(err, -EBADMSG, "a record of section filter is damaged");
 	}
 	s->filters = more;
@@ -41,7 +41,7 @@ static int load_thread(struct seccomp *s, const void *msg, size_t len, struct cr
 	if (!more) {
 		if (rec)
 			seccomp__thread__free_unpacked(rec, NULL);
-		return rec ? seccomp_no_memory(err) :
+		return rec ? crcore_no_memory(err) :
 		       crcore_fail(err, -EBADMSG, "a record of section thread is damaged");
 	}
 	s->threads = more;

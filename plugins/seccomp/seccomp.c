@@ -7,18 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int seccomp_no_memory(struct crcore_error *err)
-{
-	return crcore_fail(err, -ENOMEM, "out of memory");
-}
-
 static int seccomp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
                         struct crcore_error *err)
 {
 	struct seccomp *s = calloc(1, sizeof(*s));
 
 	if (!s)
-		return seccomp_no_memory(err);
+		return crcore_no_memory(err);
 	s->host = host;
 	s->ctx = ctx;
 	*ret_state = s;

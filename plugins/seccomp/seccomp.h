@@ -37,7 +37,6 @@ enum mode { MODE_FREE, MODE_STRICT, MODE_FILTER };
 struct thread_status { int mode; unsigned filters; bool mitigated; };
 /* Of /proc/PID/task/TID/status; -ESRCH: the thread is gone. */
 int seccomp_status(pid_t pid, pid_t tid, struct thread_status *ret, struct crcore_error *);
-int seccomp_no_memory(struct crcore_error *);
 
 /* dump.c */
 int seccomp_ask(void *state, const struct crcore_task *, struct crcore_program *,

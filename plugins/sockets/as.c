@@ -117,7 +117,7 @@ int as_pairs(struct sockets *s, struct made **v, unsigned n, struct crcore_error
 	int r = 0;
 
 	if (fds == MAP_FAILED)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memset(fds, -1, size);
 	grow_table(2 * n);
 	if (n)

@@ -100,7 +100,7 @@ static int connect_waiting(struct sockets *s, struct made *l, struct crcore_erro
 	int r = 0;
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->nmade; i++)
 		if (s->made[i]->rec->state == SOCKETS__STATE__WAITING && s->made[i]->peer == l)
 			v[n++] = s->made[i];
@@ -179,7 +179,7 @@ static int make_pairs(struct sockets *s, struct crcore_error *err)
 	int r;
 
 	if (!v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < s->nmade; i++) {
 		struct made *m = s->made[i];
 		if (is_pair(m) &&

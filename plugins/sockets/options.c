@@ -17,7 +17,7 @@ int options_save(struct sockets *s, int fd, Sockets__Unix *rec, struct net_value
 		return crcore_fail(err, r, "cannot read its options: %s", strerror(-r));
 	rec->options = malloc((n + 1) * sizeof(*rec->options) + n * sizeof(**rec->options));
 	if (!rec->options)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	Sockets__Option *o = (Sockets__Option *)(void *)(rec->options + n + 1);
 	for (v = *ret_values; n; n--, v++) {
 		if (v->number == SO_PEEK_OFF)

@@ -67,7 +67,7 @@ static int put_bytes(struct sockets *s, size_t len, struct crcore_error *err)
 	int r, blob;
 
 	if (!s->out && !(s->out = malloc(OUT)))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	if (s->nout + len > OUT && (r = queue_flush(s, err)) < 0)
 		return r;
 	s->blob_end += len;
@@ -280,7 +280,7 @@ int queue_send(struct sockets *s, const struct made *m, unsigned i, int fd, cons
 	if (blob < 0)
 		return blob;
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	r = pack(s, msg, &with, err);
 	if (r < 0)
 		return r;

@@ -52,7 +52,7 @@ static int list_sockets(struct sockets *s, struct crcore_error *err)
 	s->nknown = 0;
 	s->known = calloc(n + 1, sizeof(*s->known));
 	if (!s->known)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (; s->nknown < n && (obj = s->host->object(s->ctx, s->nknown)); s->nknown++)
 		s->known[s->nknown] = (struct known){ .ino = (uint32_t)obj->st.st_ino, .obj = obj,
 			.d = graph_find(&s->graph, (uint32_t)obj->st.st_ino) };

@@ -21,7 +21,7 @@ static int sockets_open(const struct crcore_host *host, struct crcore_ctx *ctx, 
 	}
 	s = calloc(1, sizeof(*s));
 	if (!s)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	s->host = host;
 	s->ctx = ctx;
 	s->outside = outside;

@@ -144,7 +144,7 @@ int map_parse(struct tcp *t, struct crcore_error *err)
 		n += 2;
 	t->map = calloc(n / 2 + 1, sizeof(*t->map));
 	if (!t->map)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < n; i += 2) {
 		struct mapping *m = &t->map[t->nmap];
 		uint8_t bits = 0;

@@ -13,7 +13,7 @@ int bytes_begin(struct tcp *t, struct crcore_error *err)
 	if (b->blob < 0)
 		return b->blob;
 	b->buf = malloc(SIZE);
-	return b->buf ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	return b->buf ? 0 : crcore_no_memory(err);
 }
 
 static int flush(struct bytes *b)

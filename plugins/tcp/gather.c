@@ -104,7 +104,7 @@ static int begin(struct tcp *t, struct gathering *g, struct crcore_error *err)
 
 	g->v = calloc(t->nknown + 1, sizeof(*g->v));
 	if (!g->v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < t->nknown; i++) {
 		struct known *k = &t->known[i];
 		tcp__stream__init(&k->stream);
@@ -159,7 +159,7 @@ void known_failed(struct known *k, const struct crcore_error *why)
 int known_tell(const struct known *k, struct crcore_error *err)
 {
 	if (!k->failure)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	*err = *k->failure;
 	return err->code;
 }

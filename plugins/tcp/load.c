@@ -240,7 +240,7 @@ int tcp_prepare(void *state, struct crcore_error *err)
 	int r;
 
 	if (!l.v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < t->nmade; i++)
 		if (t->made[i]->rec->state == TCP__STATE__CONNECTED && !t->made[i]->peer)
 			l.v[l.n++] = (struct locked){ t->made[i]->local, t->made[i]->remote };

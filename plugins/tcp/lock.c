@@ -97,7 +97,7 @@ static struct lock *get(struct tcp *t, struct crcore_error *err)
 	if (!t->lock)
 		t->lock = calloc(1, sizeof(*t->lock));
 	if (!t->lock) {
-		crcore_fail(err, -ENOMEM, "out of memory");
+		crcore_no_memory(err);
 		return NULL;
 	}
 	if (!t->lock->no_nft && load(&t->lock->nft, &why) < 0 && do_without(t, &why, err) < 0)
@@ -305,7 +305,7 @@ int lock_take(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 		return take_block(lock, l, err);
 	text = table_text(lock->name, lock->other ? "-next" : "-now", l, true);
 	if (!text)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	ctx = new_ctx(t);
 	if (!ctx)
 		return crcore_fail(err, -EIO, "nftables cannot be used");
@@ -339,7 +339,7 @@ int lock_stay(struct tcp *t, const struct lock_list *l, struct crcore_error *err
 	text = table_text(lock->name, "", l, false);
 	ctx = text ? new_ctx(t) : NULL;
 	if (!ctx)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	r = run(&lock->nft, ctx, text, err);
 	lock->nft.ctx_free(ctx);
 	return r;
@@ -366,7 +366,7 @@ int lock_remove(struct tcp *t, const char *name, struct crcore_error *err)
 		return -ENOTSUP;
 	ctx = new_ctx(t);
 	if (!ctx)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	snprintf(text, sizeof(text), "add table inet %s; delete table inet %s", name, name);
 	r = run(&lock->nft, ctx, text, err);
 	lock->nft.ctx_free(ctx);

@@ -81,13 +81,13 @@ int policy_parse(struct tcp *t, struct crcore_error *err)
 		n += 2;
 	t->rules = calloc(n / 2 + 1, sizeof(*t->rules));
 	if (!t->rules)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < n; i += 2) {
 		struct rule *r = &t->rules[t->nrules];
 		cleanup_free char *text = strdup(list[i]);
 		int verdict = parse_verdict(list[i + 1]);
 		if (!text)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		if (verdict < 0)
 			return crcore_fail(err, -EINVAL, "connections: %s: \"%s\" is none of keep, close, "
 			                   "reset, refuse", list[i], list[i + 1]);

@@ -48,7 +48,7 @@ static char *room_for(struct reader *rd, size_t len, struct crcore_error *err)
 		rd->size = rd->room ? len : 0;
 	}
 	if (!rd->room)
-		crcore_fail(err, -ENOMEM, "out of memory");
+		crcore_no_memory(err);
 	return rd->room;
 }
 

@@ -139,7 +139,7 @@ static int send_marked(struct tcp *t, const struct made *m, uint64_t at, size_t 
 	if (blob < 0)
 		return blob;
 	if (!buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (size_t done = 0; done < len;) {
 		/* The mark is behind the last byte of what is sent as urgent. */
 		const size_t end = done <= urgent && urgent < len ? urgent + 1 : len;

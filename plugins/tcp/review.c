@@ -72,7 +72,7 @@ static int list_sockets(struct tcp *t, struct crcore_error *err)
 	t->ntuples = 0;
 	t->by_tuple = calloc(t->nknown + 1, sizeof(*t->by_tuple));
 	if (!t->by_tuple)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	memset(t->listening, 0, sizeof(t->listening));
 	for (unsigned i = 0; i < t->nknown; i++)
 		if (t->known[i].state == ST_LISTEN)

@@ -70,7 +70,7 @@ static int save(struct tcp *t, const struct crcore_object *obj, struct known *k,
 	rec.options = options = net_options_list(k->options, k->noptions);
 	rec.n_options = k->noptions;
 	if (!options)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	rec.local = address_record(&k->local, &local);
 	rec.remote = address_record(&k->remote, &remote);
 	if (rec.state == TCP__STATE__CONNECTED)

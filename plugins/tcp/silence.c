@@ -29,7 +29,7 @@ int list_locked(struct tcp *t, unsigned more, struct lock_list *l, struct crcore
 
 	*l = (struct lock_list){ .v = calloc(t->nknown + n + more + 1, sizeof(*l->v)) };
 	if (!l->v)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (unsigned i = 0; i < t->nknown; i++) {
 		const struct known *k = &t->known[i];
 		if (outside(k) && k->verdict == KEEP)

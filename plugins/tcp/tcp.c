@@ -61,7 +61,7 @@ static int parse_in_flight(struct tcp *t, struct crcore_error *err)
 	t->drop_in_flight = way == DROPPED;
 	t->keep_in_flight = way == KEPT;
 	t->backlog = t->keep_in_flight ? backlog_new() : NULL;
-	return t->keep_in_flight && !t->backlog ? crcore_fail(err, -ENOMEM, "out of memory") : 0;
+	return t->keep_in_flight && !t->backlog ? crcore_no_memory(err) : 0;
 }
 
 static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void **ret_state,
@@ -72,7 +72,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	int r;
 
 	if (!t)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	pthread_mutex_init(&t->shared, NULL);
 	t->host = host;
 	t->ctx = ctx;
@@ -81,7 +81,7 @@ static int tcp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	t->low[0] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->low[1] = own < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 	t->hold_listening = host->option(ctx, "listening")->i == 1;
-	r = t->meanwhile ? policy_parse(t, err) : crcore_fail(err, -ENOMEM, "out of memory");
+	r = t->meanwhile ? policy_parse(t, err) : crcore_no_memory(err);
 	if (!r)
 		r = parse_in_flight(t, err);
 	if (!r)
@@ -102,7 +102,7 @@ static int remember(struct tcp *t, const struct crcore_object *obj, int family,
 	if (t->reviewed)
 		known_forget(t);
 	if (!GROW(t->known, t->nknown))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	t->known[t->nknown++] = (struct known){ .ino = (uint32_t)obj->st.st_ino,
 		.local.family = (uint16_t)family };
 	return 0;

@@ -36,7 +36,7 @@ int waiting_load(struct tcp *t, const void *msg, size_t len, struct crcore_error
 	} else if (rec) {
 		if (!GROW(t->waits, t->nwaits)) {
 			tcp__waiting__free_unpacked(rec, NULL);
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		}
 		good = load(rec, &t->waits[t->nwaits]);
 		t->nwaits += good;
@@ -100,7 +100,7 @@ static int begin(struct tcp *t, struct crcore_error *err)
 		return blob < 0 ? blob : 0;
 	t->requeue = calloc(1, sizeof(*t->requeue));
 	return t->requeue ? requeue_begin(t->requeue, blob, &t->kfunc, err)
-	                  : crcore_fail(err, -ENOMEM, "out of memory");
+	                  : crcore_no_memory(err);
 }
 
 void waiting_done(struct tcp *t)

@@ -51,7 +51,7 @@ int archive_start(struct tmpfiles *t, struct archive **ret, struct crcore_error 
 	*ret = archive_read_new();
 	if (!*ret || !rd) {
 		free(rd);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	rd->fd = blob;
 	rd->at = 0;
@@ -177,7 +177,7 @@ static int add(struct tmpfiles *t, struct member *e, struct crcore_error *err)
 		crcore_fail_at(err, -1, -1, "%s", e->path);
 		return crcore_fail(err, -EEXIST, "two files would get this path");
 	}
-	return tsearch(e, &t->by_path, by_path) ? 0 : crcore_fail(err, -ENOMEM, "out of memory");
+	return tsearch(e, &t->by_path, by_path) ? 0 : crcore_no_memory(err);
 }
 
 static int read_headers(struct tmpfiles *t, struct crcore_error *err)
@@ -192,7 +192,7 @@ static int read_headers(struct tmpfiles *t, struct crcore_error *err)
 		struct member *e = calloc(1, sizeof(*e));
 		if (!e || !GROW(t->entries, t->nentries)) {
 			free(e);
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		}
 		t->entries[t->nentries++] = e;
 		r = fill(t, e, ae, err);

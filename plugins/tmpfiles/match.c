@@ -23,7 +23,7 @@ static int enter(struct pattern *p, int dir, const char *so_far, const char *nam
 	cleanup_free char *path = NULL;
 
 	if (asprintf(&path, "%s/%s", so_far, name) < 0)
-		return crcore_fail(p->k->err, -ENOMEM, "out of memory");
+		return crcore_no_memory(p->k->err);
 	if (!*rest) {
 		p->found++;
 		return take_path(p->k, path);
@@ -39,7 +39,7 @@ static int descend(struct pattern *p, int dir, const char *so_far, const char *r
 	char **names = NULL;
 
 	if (!want)
-		return crcore_fail(p->k->err, -ENOMEM, "out of memory");
+		return crcore_no_memory(p->k->err);
 	rest += len + (rest[len] == '/');
 	if (!want[strcspn(want, "*?[\\")])
 		return faccessat(dir, want, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? 0 :
@@ -61,7 +61,7 @@ static int match_one(struct taking *k, const char *text)
 	size_t len = strlen(text);
 
 	if (!clean)
-		return crcore_fail(k->err, -ENOMEM, "out of memory");
+		return crcore_no_memory(k->err);
 	while (len > 1 && clean[len - 1] == '/')
 		clean[--len] = '\0';
 	if (!place_valid(clean)) {

@@ -17,11 +17,6 @@ static int by_text(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int no_memory(struct taking *k)
-{
-	return crcore_fail(k->err, -ENOMEM, "out of memory");
-}
-
 /* 1: the first time that this path is seen. */
 static int first_time(struct taking *k, const char *path)
 {
@@ -30,7 +25,7 @@ static int first_time(struct taking *k, const char *path)
 
 	if (!node || *(char **)node != copy) {
 		free(copy);
-		return node ? 0 : no_memory(k);
+		return node ? 0 : crcore_no_memory(k->err);
 	}
 	return 1;
 }
@@ -52,7 +47,7 @@ static int find_link(struct taking *k, const struct stat *st, const char *path, 
 		return 0;
 	free(n);
 	if (!node)
-		return no_memory(k);
+		return crcore_no_memory(k->err);
 	*ret = (*(struct inode **)node)->path;
 	return 0;
 }
@@ -68,7 +63,7 @@ static int add_attributes(struct taking *k, struct archive_entry *e, int fd, con
 		return 0;
 	names = malloc(len > 0 ? (size_t)len : 1);
 	if (!value || !names)
-		return no_memory(k);
+		return crcore_no_memory(k->err);
 	len = len < 0 ? len : listxattr(at, names, (size_t)len);
 	if (len < 0)
 		return place_fail(path, -errno, "cannot list its extended attributes", k->err);
@@ -176,7 +171,7 @@ static int put(struct taking *k, int fd, const char *path, const struct stat *st
 		return r;
 	__attribute__((cleanup(cleanup_entry_))) struct archive_entry *e = archive_entry_new();
 	if (!e)
-		return no_memory(k);
+		return crcore_no_memory(k->err);
 	r = fill_entry(k, e, fd, path, st);
 	if (r < 0)
 		return r;
@@ -199,7 +194,7 @@ static int take_all_in(struct taking *k, int fd, const char *path, unsigned dept
 		cleanup_free char *below = NULL;
 
 		if (asprintf(&below, "%s/%s", path, *name) < 0)
-			r = no_memory(k);
+			r = crcore_no_memory(k->err);
 		else
 			r = take(k, dir, *name, below, depth + 1);
 	}

@@ -14,7 +14,7 @@ static int tmpfiles_open(const struct crcore_host *host, struct crcore_ctx *ctx,
 	struct tmpfiles *t = calloc(1, sizeof(*t));
 
 	if (!t)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	t->host = host;
 	t->ctx = ctx;
 	t->include = host->option(ctx, "include")->list;
@@ -89,7 +89,7 @@ static int open_archive(struct taking *k)
 	find_image(k);
 	k->a = archive_write_new();
 	if (!k->a)
-		return crcore_fail(k->err, -ENOMEM, "out of memory");
+		return crcore_no_memory(k->err);
 	if (archive_write_set_format_pax(k->a) != ARCHIVE_OK ||
 	    archive_write_set_options(k->a, PAX_OPTIONS) != ARCHIVE_OK ||
 	    archive_write_open_fd(k->a, k->blob) != ARCHIVE_OK)

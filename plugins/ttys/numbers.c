@@ -28,7 +28,7 @@ static int hold(struct ttys *t, unsigned number, int fd, struct crcore_error *er
 	int *more = number < t->nheld ? t->held : realloc(t->held, (number + 1) * sizeof(*more));
 
 	if (!more)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (t->held = more; t->nheld <= number; t->nheld++)
 		more[t->nheld] = -1;
 	more[number] = fd;
@@ -69,7 +69,7 @@ int numbers_open(struct ttys *t, const char *path, int flags, unsigned number,
 	if (t->held_path && strcmp(t->held_path, path)) /* numbers of another devpts, maybe */
 		numbers_release(t);
 	if (!t->held_path && !(t->held_path = strdup(path)))
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	fd = take_held(t, number, flags);
 	for (int i = 0; fd < 0 && r == 0 && i < TRIES; i++)
 		r = make(t, path, flags, number, &fd, err);

@@ -17,7 +17,7 @@ static int load_terminal(struct ttys *t, const void *msg, size_t len, struct crc
 
 	if (!m || APPEND(t->made, t->nmade, m) < 0) {
 		free(m);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	m->master = m->slave = m->device = -1;
 	m->rec = ttys__terminal__unpack(NULL, len, msg);
@@ -44,7 +44,7 @@ static int load_end(struct ttys *t, const void *msg, size_t len, struct crcore_e
 		return crcore_fail(err, -EBADMSG, "a record of section end is damaged");
 	if (APPEND(t->ends, t->nends, e) < 0) {
 		ttys__end__free_unpacked(e, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	if (!e->id || e->side < TTYS__SIDE__MASTER || e->side > TTYS__SIDE__CONTROLLING ||
 	    e->path[0] != '/' || strlen(e->path) >= PATH_MAX ||
@@ -61,7 +61,7 @@ static int load_session(struct ttys *t, const void *msg, size_t len, struct crco
 		return crcore_fail(err, -EBADMSG, "a record of section session is damaged");
 	if (APPEND(t->sessions, t->nsessions, s) < 0) {
 		ttys__session__free_unpacked(s, NULL);
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	}
 	return 0;
 }

@@ -111,7 +111,7 @@ static int list(struct ttys *t, struct crcore_error *err)
 		dev_t dev = dev_of(obj);
 		struct known *k = dev ? add(t, dev, is_hung_up(obj)) : NULL;
 		if (!k && dev)
-			return crcore_fail(err, -ENOMEM, "out of memory");
+			return crcore_no_memory(err);
 		if (k && obj->st.st_rdev == MASTER_DEV)
 			k->master = true;
 		else if (k)
@@ -186,7 +186,7 @@ int ttys_review(void *state, const struct crcore_object *obj, struct crcore_erro
 			crcore_advise(err, "close it before the dump");
 			r = crcore_fail(err, -ENOTSUP, "the terminal behind it is gone");
 		} else if (!add(t, dev, false)) {
-			r = crcore_fail(err, -ENOMEM, "out of memory");
+			r = crcore_no_memory(err);
 		}
 	} else if (ttys_is_pts(obj->st.st_rdev) && !is_hung_up(obj)) {
 		r = review_slave(obj, err);

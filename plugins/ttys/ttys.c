@@ -10,7 +10,7 @@ static int ttys_open(const struct crcore_host *host, struct crcore_ctx *ctx, voi
 	struct ttys *t = calloc(1, sizeof(*t));
 
 	if (!t)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	t->host = host;
 	t->ctx = ctx;
 	t->external = (enum external)host->option(ctx, "external")->i;

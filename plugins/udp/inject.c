@@ -247,7 +247,7 @@ int inject_queue(struct udp *u, const struct made *m, struct crcore_error *err)
 	if (blob < 0)
 		return blob;
 	if (!p || !bytes)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	for (size_t i = 0; !r && i < m->rec->n_queue; i++) {
 		const Udp__Message *msg = m->rec->queue[i];
 		if (pread(blob, bytes, msg->length, at) != (ssize_t)msg->length)

@@ -189,7 +189,7 @@ static int peek_all(struct reader *q, struct crcore_error *err)
 		return q->blob;
 	q->buf = malloc(ROOM);
 	if (!q->buf)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	r = start(q->u, q->fd, q->rec, err);
 	if (r < 0)
 		return r;

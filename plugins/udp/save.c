@@ -151,7 +151,7 @@ static int fill_options(struct udp *u, int fd, Udp__Socket *rec, struct borrowed
 		return crcore_fail(err, r, "cannot read its options: %s", strerror(-r));
 	rec->options = net_options_list(b->values, n);
 	if (!rec->options)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	rec->n_options = n;
 	net_buffers_read(fd, &buffers);
 	rec->send_buffer = buffers.send;

@@ -19,7 +19,7 @@ static int udp_open(const struct crcore_host *host, struct crcore_ctx *ctx, void
 	struct udp *u = calloc(1, sizeof(*u));
 
 	if (!u)
-		return crcore_fail(err, -ENOMEM, "out of memory");
+		return crcore_no_memory(err);
 	u->host = host;
 	u->ctx = ctx;
 	u->queued = (enum queued)host->option(ctx, "queued")->i;
