@@ -165,6 +165,8 @@ static int cannot_place(const struct feed *f, int error, struct crcore_error *er
 {
 	const pid_t pid = (pid_t)f->stub->r->births.v[f->stub->birth].pid;
 
+	if (error == ESRCH)
+		return task_was_killed(pid, err);
 	crcore_fail_at(err, pid, -1, "task %d", pid);
 	return crcore_fail(err, -error, "cannot write its pages: %s", strerror(error));
 }

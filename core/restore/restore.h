@@ -364,6 +364,8 @@ int pact_begin(struct restore *, struct crcore_error *);
 void restore_kill(struct restore *);
 /* run.c: the error of the first operation that failed; 0: none has. */
 int run_failure(struct restore *, struct crcore_error *);
+/* The error for that: by whom is not told. */
+int task_was_killed(pid_t, struct crcore_error *);
 /* Pids of tasks, by what their creators' operations say; 0: not born (yet). */
 pid_t born_pid(const struct restore *, unsigned birth);
 

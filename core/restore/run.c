@@ -102,6 +102,13 @@ pid_t born_pid(const struct restore *r, unsigned birth)
 	return pid > 0 ? (pid_t)pid : 0;
 }
 
+int task_was_killed(pid_t pid, struct crcore_error *err)
+{
+	crcore_fail_at(err, pid, -1, "task %d", pid);
+	crcore_advise(err, "see the kernel log: out of memory?");
+	return crcore_fail(err, -ECHILD, "was killed while the tree was built");
+}
+
 /* A task that is gone although its program did not let it exit. */
 static int look_for_dead(struct restore *r, struct crcore_error *err)
 {
@@ -117,9 +124,7 @@ static int look_for_dead(struct restore *r, struct crcore_error *err)
 			continue;
 		if (is_done(r->stubs[i].p)) /* meanwhile */
 			continue;
-		crcore_fail_at(err, b->pid, -1, "task %d", b->pid);
-		crcore_advise(err, "see the kernel log: out of memory?");
-		return crcore_fail(err, -ECHILD, "was killed while the tree was built");
+		return task_was_killed(b->pid, err);
 	}
 	return 0;
 }

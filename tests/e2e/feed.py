@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Much memory, which crcore puts into place block by block: damage anywhere in it is found and
 named, with nothing left of the tree; mappings and descriptors are as they were, and nothing
-watches the memory any more; huge pages come as huge pages; so it is too where no userfaultfd can
-be had, with nothing checked, and packed."""
+watches the memory any more; huge pages come as huge pages; a task that is killed meanwhile is said
+to be; so it is too where no userfaultfd can be had, with nothing checked, and packed."""
 import os
 import re
 import shutil
 import signal
 import sys
+import time
 import jobs
 import crtest
 from crtest import Failure
@@ -51,6 +52,15 @@ def looks(pid):
     flags = [x.split() for x in re.findall(r"^VmFlags: (.*)", text, re.M)]
     huge = sum(int(x) for x in re.findall(r"^AnonHugePages: +(\d+)", text, re.M)) >> 10
     return list(zip(maps, flags)), sorted(os.listdir(f"/proc/{pid}/fd")), huge
+
+
+def resident(pid):
+    """MiB that it has; 0: it is not there."""
+    try:
+        with open(f"/proc/{pid}/statm") as f:
+            return int(f.read().split()[1]) >> 8
+    except (OSError, IndexError):
+        return 0
 
 
 class Test:
@@ -97,13 +107,32 @@ class Test:
         if after[2] < self.before[2] * 0.9:
             raise Failure(f"{args}: {self.before[2]} MiB were in huge pages, {after[2]} are")
 
+    def killed(self):
+        """One that is killed while it is built is said to be. It may be further by then."""
+        for _ in range(50):
+            p = self.crcore.start("restore", "-d", "-D", self.image)
+            end = time.monotonic() + crtest.LIMIT
+            while resident(self.t.pid) < 16 and p.poll() is None and time.monotonic() < end:
+                pass
+            if p.poll() is None and os.path.exists(f"/proc/{self.t.pid}"):
+                os.kill(self.t.pid, signal.SIGKILL)
+            rc, _, err = self.crcore.finish(p)
+            if rc > 0 and len(err.splitlines()) == 1 and "was killed while the tree was built" in err:
+                return
+            if rc and "cannot write" in err:
+                break
+            self.end()
+        raise Failure(f"killed: status {rc}: {err}")
+
     def end(self):
-        os.kill(self.t.pid, signal.SIGKILL)
+        if os.path.exists(f"/proc/{self.t.pid}"):
+            os.kill(self.t.pid, signal.SIGKILL)
         crtest.wait_for("its end", crtest.LIMIT, lambda: not os.path.exists(f"/proc/{self.t.pid}"))
 
     def run(self):
         for at in 0, 0.37, 0.5, 0.93, 1:
             self.damaged(at)
+        self.killed()
         self.restored(through=WITHOUT_UFFD)
         self.end()
         self.restored("--set", "restore.verify=no")
