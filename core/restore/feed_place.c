@@ -22,7 +22,7 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 #define WRITE_MAX 512         /* pieces of one call */
-#define WATCH_MIN (64u << 10) /* bytes of a mapping; less is written sooner than it is watched */
+#define WATCH_MIN (64u << 10) /* bytes side by side; less is written sooner than it is watched */
 #define THP "/sys/kernel/mm/transparent_hugepage"
 
 /* ---- what can be watched ------------------------------------------------------------------ */
@@ -66,6 +66,27 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
+/* Neighbours are one. If one were watched and the other not when they get pages, the kernel would
+ * not join them any more, whatever a program does to make them alike. */
+static void join_neighbours(struct zones *z)
+{
+	unsigned n = 0, large = 0;
+
+	for (unsigned i = 0; i < z->n; i++) {
+		struct zone *last = n ? &z->v[n - 1] : NULL;
+		if (last && last->end == z->v[i].start) {
+			last->end = z->v[i].end;
+			last->range.end = z->v[i].range.end;
+		} else {
+			z->v[n++] = z->v[i];
+		}
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (z->v[i].end - z->v[i].start >= WATCH_MIN)
+			z->v[large++] = z->v[i];
+	z->n = large;
+}
+
 int zones_find(struct restore *r, const struct fresh *f, struct zones *ret,
                struct crcore_error *err)
 {
@@ -76,13 +97,14 @@ int zones_find(struct restore *r, const struct fresh *f, struct zones *ret,
 		const struct layout_map *m = &f->v[i];
 		const uint64_t start = f->whole ? m->vma->start : m->start;
 		const uint64_t end = f->whole ? m->vma->end : m->end;
-		if (!is_fit(m->vma, huge) || m->end - m->start < WATCH_MIN)
+		if (!is_fit(m->vma, huge))
 			continue;
 		if (!GROW(ret->v, ret->n))
 			return crcore_no_memory(err);
 		ret->v[ret->n++] = (struct zone){ m->start, m->end, { start, end }, false };
 	}
 	qsort(ret->v, ret->n, sizeof(*ret->v), by_start);
+	join_neighbours(ret);
 	return 0;
 }
 

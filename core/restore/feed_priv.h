@@ -11,7 +11,7 @@ struct piece {
 	bool fresh;               /* in memory that is watched while it is fed */
 };
 
-/* A mapping without pages; range: what of the task's memory is watched because of it. */
+/* Mappings without pages, side by side; range: what of the task's memory is watched for them. */
 struct zone { uint64_t start, end; struct layout_range range; bool used; };
 struct zones { struct zone *v; unsigned n; }; /* ascending */
 

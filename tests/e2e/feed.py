@@ -30,16 +30,26 @@ def make(advice, size=24 * MIB):
 def at(m):
     return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m)))
 v = [make(mmap.MADV_NOHUGEPAGE), make(mmap.MADV_HUGEPAGE), make(mmap.MADV_NOHUGEPAGE, 6 * MIB)]
+READ_ONLY = MIB, 4 * 4096
+one = [make(mmap.MADV_NOHUGEPAGE, 8 * MIB) for n in READ_ONLY]
+for m, n in zip(one, READ_ONLY):
+    libc.mprotect(at(m), n, mmap.PROT_READ)
 libc.mprotect(at(v[0]), MIB, mmap.PROT_READ)
 libc.mlock(at(v[2]), MIB)
 open("ready", "w").write("ready")
 while not os.path.exists("go"):
     time.sleep(0.02)
-ok = all(m[i:i + 4096] == i.to_bytes(8, "little") * 512 for m in v for i in range(0, len(m), 4096))
+ok = all(m[i:i + 4096] == i.to_bytes(8, "little") * 512
+         for m in v + one for i in range(0, len(m), 4096))
 # What was one mapping is one to the kernel.
 libc.mremap.restype = ctypes.c_void_p
 moved = libc.mremap(ctypes.c_void_p(at(v[0]).value + MIB), 23 * MIB, 46 * MIB, 1)
 ok = ok and moved not in (None, 2 ** 64 - 1)
+# What becomes one mapping again is one to it, too.
+for m, n in zip(one, READ_ONLY):
+    libc.mprotect(at(m), n, mmap.PROT_READ | mmap.PROT_WRITE)
+    moved = libc.mremap(at(m), 8 * MIB, 16 * MIB, 1)
+    ok = ok and moved not in (None, 2 ** 64 - 1)
 open("result", "w").write("pass" if ok else "differs")
 """
 
