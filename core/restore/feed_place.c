@@ -165,15 +165,12 @@ void feed_watch(struct feed *f)
 {
 	struct crcore_error ignored = CRCORE_ERROR_INIT;
 	struct uffdio_api api = { .api = UFFD_API };
-	unsigned n = 0;
 
 	if (f->op == UINT32_MAX || prog_result(f->stub->p, f->op) < 0)
 		return;
 	f->uffd = uffd_fetch(f->stub, f->op, NULL, &ignored);
 	if (f->uffd >= 0 && ioctl(f->uffd, UFFDIO_API, &api) == 0)
-		f->watched = uffd_watch(f->uffd, f->ranges, f->nranges, &n, &ignored) == 0;
-	if (!f->watched)
-		uffd_unwatch(f->uffd, f->ranges, n);
+		f->watched = uffd_watch(f->uffd, f->ranges, f->nranges, &ignored) == 0;
 }
 
 void feed_unwatch(struct feed *f)

@@ -231,12 +231,11 @@ static int take(struct restore *r, unsigned i, struct crcore_error *err)
 	struct lazy_mm *m = &r->lazy->v[i];
 	cleanup_close int pidfd = -1;
 	cleanup_close int uffd = uffd_fetch(m->stub, m->op, &pidfd, err);
-	unsigned n;
 
 	if (uffd < 0)
 		return uffd;
 	int ret = pager_prepare(uffd, err);
-	if (ret == 0 && (ret = uffd_watch(uffd, m->ranges, m->nranges, &n, err)) < 0)
+	if (ret == 0 && (ret = uffd_watch(uffd, m->ranges, m->nranges, err)) < 0)
 		crcore_advise(err, "restore it without --lazy");
 	if (ret == 0)
 		ret = pager_take(r->lazy->pager, i, uffd, pidfd, err);

@@ -20,26 +20,27 @@ int uffd_fetch(const struct stub *s, uint32_t op, int *ret_pidfd, struct crcore_
 	return uffd;
 }
 
-int uffd_watch(int uffd, const struct layout_range *v, unsigned n, unsigned *ret_n,
-               struct crcore_error *err)
+static int cannot_watch(int uffd, const struct layout_range *v, unsigned at, int error,
+                        struct crcore_error *err)
 {
-	for (*ret_n = 0; *ret_n < n; ++*ret_n) {
-		const struct layout_range *range = &v[*ret_n];
+	/* that one, too: its beginning may be watched */
+	for (unsigned i = 0; i <= at; i++) {
+		struct uffdio_range q = { v[i].start, v[i].end - v[i].start };
+		ioctl(uffd, UFFDIO_UNREGISTER, &q);
+	}
+	return crcore_fail(err, -error, "memory at %#llx cannot be loaded on demand: %s",
+	                   (unsigned long long)v[at].start, strerror(error));
+}
+
+int uffd_watch(int uffd, const struct layout_range *v, unsigned n, struct crcore_error *err)
+{
+	for (unsigned i = 0; i < n; i++) {
 		struct uffdio_register q = {
-			.range = { range->start, range->end - range->start },
+			.range = { v[i].start, v[i].end - v[i].start },
 			.mode = UFFDIO_REGISTER_MODE_MISSING,
 		};
 		if (ioctl(uffd, UFFDIO_REGISTER, &q) < 0)
-			return crcore_fail(err, -errno, "memory at %#llx cannot be loaded on demand: %s",
-			                   (unsigned long long)range->start, strerror(errno));
+			return cannot_watch(uffd, v, i, errno, err);
 	}
 	return 0;
-}
-
-void uffd_unwatch(int uffd, const struct layout_range *v, unsigned n)
-{
-	while (n--) {
-		struct uffdio_range q = { v[n].start, v[n].end - v[n].start };
-		ioctl(uffd, UFFDIO_UNREGISTER, &q);
-	}
 }

@@ -8,8 +8,6 @@
 
 /* What operation op of its program made. ret_pidfd: of the task; NULL: not wanted. */
 int uffd_fetch(const struct stub *, uint32_t op, int *ret_pidfd, struct crcore_error *);
-/* Pages that are missing there are watched from now on. *ret_n: in how many of the ranges. */
-int uffd_watch(int uffd, const struct layout_range *, unsigned n, unsigned *ret_n,
-               struct crcore_error *);
-void uffd_unwatch(int uffd, const struct layout_range *, unsigned n);
+/* Pages that are missing there are watched from now on; after a failure, nowhere. */
+int uffd_watch(int uffd, const struct layout_range *, unsigned n, struct crcore_error *);
 #endif
