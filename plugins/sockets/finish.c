@@ -96,10 +96,11 @@ static int send_datagram(struct sockets *s, struct made *m, unsigned i, off_t at
 	if (!r)
 		r = queue_send(s, m, i, fd, &to, at, err);
 	if (own >= 0 && msg->from.len && msg->from.data[0] == '/') {
-		struct sockaddr_un addr;
+		struct sockaddr_un addr = { 0 };
 		socklen_t len = sizeof(addr);
+		char path[sizeof(addr.sun_path) + 1] = ""; /* the longest has no end in an address */
 		if (getsockname(own, (struct sockaddr *)&addr, &len) == 0 && len > sizeof(sa_family_t))
-			unlink(addr.sun_path);
+			unlink(memcpy(path, addr.sun_path, sizeof(addr.sun_path)));
 	}
 	return r;
 }
