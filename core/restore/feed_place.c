@@ -127,25 +127,11 @@ struct zone *zones_at(const struct zones *z, uint64_t addr, uint64_t *ret_end)
 
 /* ---- in the program ----------------------------------------------------------------------- */
 
-/* Neighbours together: what is one mapping to the kernel must not become two. */
-static bool add_range(struct feed *f, const struct layout_range *q)
-{
-	struct layout_range *last = f->nranges ? &f->ranges[f->nranges - 1] : NULL;
-
-	if (last && last->end >= q->start) {
-		last->end = q->end > last->end ? q->end : last->end;
-		return true;
-	}
-	if (!GROW(f->ranges, f->nranges))
-		return false;
-	f->ranges[f->nranges++] = *q;
-	return true;
-}
-
 int feed_plan_watch(struct feed *f, const struct zones *z, struct crcore_error *err)
 {
 	for (unsigned i = 0; i < z->n; i++)
-		if (z->v[i].used && !add_range(f, &z->v[i].range))
+		if (z->v[i].used && !uffd_add_range(&f->ranges, &f->nranges, z->v[i].range.start,
+		                                    z->v[i].range.end))
 			return crcore_no_memory(err);
 	if (f->nranges)
 		f->op = CALL(f->stub->p, "watch memory", SYS_userfaultfd, EXPECT_ANY, 0,

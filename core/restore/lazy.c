@@ -48,24 +48,9 @@ static bool add_fill(struct layout_fill **v, unsigned *n, const struct layout_fi
 	return true;
 }
 
-static bool add_range(struct lazy_mm *m, const Crcore__Vma *v)
-{
-	struct layout_range *last = m->nranges ? &m->ranges[m->nranges - 1] : NULL;
-
-	if (last && last->end >= v->start) {
-		last->end = v->end > last->end ? v->end : last->end;
-		return true;
-	}
-	if (!GROW(m->ranges, m->nranges))
-		return false;
-	m->ranges[m->nranges++] = (struct layout_range){ v->start, v->end };
-	return true;
-}
-
 /* Huge pages were asked for: where there is anything, one is to be in the end. */
 static bool add_huge(struct lazy_mm *m, const Crcore__Vma *v, uint64_t from, uint64_t to)
 {
-	struct layout_range *last = m->nhuge ? &m->huge[m->nhuge - 1] : NULL;
 	const uint64_t first = ALIGN_UP(v->start, PAGER_HUGE), end = v->end & ~(PAGER_HUGE - 1);
 
 	if (!(v->advice & ADVICE(MADV_HUGEPAGE)))
@@ -74,16 +59,7 @@ static bool add_huge(struct lazy_mm *m, const Crcore__Vma *v, uint64_t from, uin
 	to = ALIGN_UP(to, PAGER_HUGE);
 	from = from > first ? from : first;
 	to = to < end ? to : end;
-	if (from >= to)
-		return true;
-	if (last && last->end >= from) {
-		last->end = to > last->end ? to : last->end;
-		return true;
-	}
-	if (!GROW(m->huge, m->nhuge))
-		return false;
-	m->huge[m->nhuge++] = (struct layout_range){ from, to };
-	return true;
+	return from >= to || uffd_add_range(&m->huge, &m->nhuge, from, to);
 }
 
 /* Parts one fill; what is not the pager's goes to now. */
@@ -99,7 +75,8 @@ static bool part(struct lazy_mm *m, const struct layout *l, const struct layout_
 		b = !map ? end : inside ? map->end : map->start;
 		b = b < end ? b : end;
 		if (inside && is_fit(map->vma))
-			ok = add_fill(&m->fills, &m->n, f, a, b) && add_range(m, map->vma) &&
+			ok = add_fill(&m->fills, &m->n, f, a, b) &&
+			     uffd_add_range(&m->ranges, &m->nranges, map->vma->start, map->vma->end) &&
 			     add_huge(m, map->vma, a, b);
 		else
 			ok = add_fill(now, nnow, f, a, b);

@@ -6,6 +6,7 @@
  * reads that, or maps it anew, is told by nobody that bytes are missing.
  */
 #include "core/restore/lazy_priv.h"
+#include "core/restore/uffd.h"
 
 #define SEGMENTS_MAX 64 /* for each the pager has a thread */
 
@@ -113,25 +114,21 @@ static int by_start(const void *a, const void *b)
 /* Ranges that are watched ascend, and neighbours are one. */
 static bool add_ranges(struct lazy_mm *m)
 {
-	struct layout_range *v = calloc(m->nranges + m->nmappings, sizeof(*v));
-	unsigned n = 0, k = 0;
+	cleanup_free struct layout_range *v = calloc(m->nranges + m->nmappings, sizeof(*v));
+	unsigned n = 0;
+	bool ok = v;
 
-	if (!v)
-		return false;
-	for (unsigned i = 0; i < m->nranges; i++)
+	for (unsigned i = 0; ok && i < m->nranges; i++)
 		v[n++] = m->ranges[i];
-	for (unsigned i = 0; i < m->nmappings; i++)
+	for (unsigned i = 0; ok && i < m->nmappings; i++)
 		v[n++] = (struct layout_range){ m->mappings[i].start, m->mappings[i].end };
-	qsort(v, n, sizeof(*v), by_start);
-	for (unsigned i = 1; i < n; i++)
-		if (v[i].start <= v[k].end)
-			v[k].end = v[i].end > v[k].end ? v[i].end : v[k].end;
-		else
-			v[++k] = v[i];
-	free(m->ranges);
-	m->ranges = v;
-	m->nranges = k + 1;
-	return true;
+	if (n)
+		qsort(v, n, sizeof(*v), by_start);
+	m->nranges = 0;
+	free(STEAL(m->ranges));
+	for (unsigned i = 0; ok && i < n; i++)
+		ok = uffd_add_range(&m->ranges, &m->nranges, v[i].start, v[i].end);
+	return ok;
 }
 
 static bool add_mappings(const struct lazy *z, struct lazy_mm *m, const Crcore__Mm *mm)

@@ -20,6 +20,20 @@ int uffd_fetch(const struct stub *s, uint32_t op, int *ret_pidfd, struct crcore_
 	return uffd;
 }
 
+bool uffd_add_range(struct layout_range **v, unsigned *n, uint64_t start, uint64_t end)
+{
+	struct layout_range *last = *n ? &(*v)[*n - 1] : NULL;
+
+	if (last && last->end >= start) {
+		last->end = end > last->end ? end : last->end;
+		return true;
+	}
+	if (!GROW(*v, *n))
+		return false;
+	(*v)[(*n)++] = (struct layout_range){ start, end };
+	return true;
+}
+
 static int cannot_watch(int uffd, const struct layout_range *v, unsigned at, int error,
                         struct crcore_error *err)
 {
